@@ -1,0 +1,53 @@
+//! Events that the datapath raises for the agent.
+
+use crate::Pod;
+
+/// A record of ring buffer map `EVENTS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Event {
+    /// An [`EventKind`] as its number.
+    pub kind: u32,
+    /// Tunnel number; 0 if unknown.
+    pub tunnel: u32,
+    /// SPI concerned, network order; zero if none.
+    pub spi: [u8; 4],
+    /// Outer source address, network order; zero if none.
+    pub source: [u8; 4],
+    /// Monotonic time, ns.
+    pub time_ns: u64,
+}
+
+/// Values of [`Event::kind`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// An SA passed its soft lifetime in bytes or packets and should be rekeyed.
+    SoftLifetime = 1,
+    /// A packet needed a tunnel that has no outbound SA.
+    NoOutboundSa = 2,
+    /// ESP with an unknown SPI arrived.
+    UnknownSpi = 3,
+    /// A packet failed authentication.
+    AuthenticationFailed = 4,
+    /// An outbound SA ran out of sequence numbers or passed its hard lifetime.
+    HardLifetime = 5,
+}
+
+impl EventKind {
+    /// The kind with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::SoftLifetime),
+            2 => Some(Self::NoOutboundSa),
+            3 => Some(Self::UnknownSpi),
+            4 => Some(Self::AuthenticationFailed),
+            5 => Some(Self::HardLifetime),
+            _ => None,
+        }
+    }
+}
+
+// SAFETY: repr(C), integers only.
+unsafe impl Pod for Event {}
+const _: () = assert!(size_of::<Event>() == 24);

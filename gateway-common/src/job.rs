@@ -1,0 +1,76 @@
+//! Work handed from one XDP program to the next by tail call.
+
+use crate::Pod;
+
+/// The single entry of per-CPU array map `JOB`.
+///
+/// The pipeline fills it before it tail-calls an AEAD program. An AEAD program works in place on the frame:
+///
+/// * seal: encrypts `length` bytes at `offset` and writes the 16-byte ICV behind them (room exists already);
+/// * open: checks the ICV behind `length` bytes of ciphertext at `offset`, and decrypts them.
+///
+/// On success it tail-calls `next`. A bad ICV is dropped and counted by the AEAD program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Job {
+    /// Index into `SAS` (and `GHASH`).
+    pub sa: u32,
+    /// Offset of the AEAD payload from the start of the frame, in bytes.
+    pub offset: u32,
+    /// Length of the plaintext (seal) or of the ciphertext without ICV (open), in bytes; a multiple of 4 for real ESP,
+    /// but the AEAD programs handle any length.
+    pub length: u32,
+    /// Length of `aad` in bytes: 8, or 12 with extended sequence numbers.
+    pub aad_len: u32,
+    /// SPI, upper half of the sequence number if extended, lower half: network order (RFC 4106 section 5).
+    pub aad: [u8; 12],
+    /// Salt and explicit IV.
+    pub nonce: [u8; 12],
+    /// [`ProgramSlot`] that continues after success.
+    pub next: u32,
+    /// Interface to redirect the frame to.
+    pub egress_ifindex: u32,
+    /// Full sequence number of an inbound packet.
+    pub sequence: u64,
+    /// Tunnel number.
+    pub tunnel: u32,
+    /// Length of the inner IP packet in bytes.
+    pub inner_len: u32,
+    /// ECN field of the outer header of an inbound packet.
+    pub outer_ecn: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+
+/// Slots of the program array `PROGRAMS`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramSlot {
+    /// Seal with ChaCha20-Poly1305.
+    SealChaCha20Poly1305 = 0,
+    /// Seal with AES-128-GCM.
+    SealAes128Gcm = 1,
+    /// Seal with AES-256-GCM.
+    SealAes256Gcm = 2,
+    /// Open with ChaCha20-Poly1305.
+    OpenChaCha20Poly1305 = 3,
+    /// Open with AES-128-GCM.
+    OpenAes128Gcm = 4,
+    /// Open with AES-256-GCM.
+    OpenAes256Gcm = 5,
+    /// Count and transmit a sealed frame.
+    EncapDone = 6,
+    /// Replay update, policy check and forwarding of an opened packet.
+    DecapDone = 7,
+    /// Never filled: a tail call to it falls through, which lets tests run an AEAD program alone.
+    Empty = 8,
+}
+
+impl ProgramSlot {
+    /// Number of slots.
+    pub const COUNT: u32 = 9;
+}
+
+// SAFETY: repr(C), integers only; the size shows that nothing is padded implicitly.
+unsafe impl Pod for Job {}
+const _: () = assert!(size_of::<Job>() == 72);

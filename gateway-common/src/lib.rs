@@ -1,0 +1,36 @@
+//! Types shared by the XDP programs and the agent.
+//!
+//! Everything here is plain old data with a fixed layout (`repr(C)`): the agent writes these structures into BPF maps
+//! and the XDP programs read them in place. Multi-byte fields are in host byte order unless a field says otherwise.
+//! The crate depends on nothing, not even on `std`.
+#![no_std]
+
+mod budget;
+mod config;
+mod counters;
+mod drop_reason;
+mod event;
+mod job;
+pub mod limits;
+mod port;
+mod route;
+mod sa;
+mod tunnel;
+pub mod wire;
+
+pub use budget::Budget;
+pub use config::GatewayConfig;
+pub use counters::TunnelCounters;
+pub use drop_reason::DropReason;
+pub use event::{Event, EventKind};
+pub use job::{Job, ProgramSlot};
+pub use port::{Port, PortRole};
+pub use route::{Route, RouteKind};
+pub use sa::{Aead, GhashTables, Sa, SaFlags, SpiKey};
+pub use tunnel::Tunnel;
+
+/// Marks a type whose every bit pattern is a valid value and which has no padding that user space would leak.
+///
+/// # Safety
+/// The type must be `repr(C)`, hold only integers and arrays of integers, and contain no implicit padding.
+pub unsafe trait Pod: Copy + 'static {}

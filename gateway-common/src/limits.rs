@@ -1,0 +1,25 @@
+//! Sizes that both sides agree on.
+
+/// SAs that may exist at once per tunnel: one outbound, up to four inbound, and their successors during a rekey.
+pub const SAS_PER_TUNNEL: u32 = 8;
+
+/// 64-bit slots in the anti-replay ring of one SA; each covers 32 sequence numbers. A power of two.
+pub const REPLAY_SLOTS: usize = 256;
+
+/// Sequence numbers covered by one slot of the anti-replay ring.
+pub const REPLAY_SLOT_BITS: u64 = 32;
+
+/// The largest anti-replay window that the ring can hold: one slot is always the one being entered.
+pub const REPLAY_WINDOW_MAX: u32 = (REPLAY_SLOTS as u32 - 1) * REPLAY_SLOT_BITS as u32;
+
+/// Anti-replay window of new SAs, in packets (RFC 4303 section 3.4.3 asks for 64 as a default; fast links reorder more).
+pub const REPLAY_WINDOW_DEFAULT: u32 = 4096;
+
+/// Largest packet, Ethernet header included, that the in-kernel AEAD programs handle.
+pub const MAX_FRAME: usize = 2047;
+
+/// Round-key words of AES-256: four words for each of 15 round keys.
+pub const AES_ROUND_KEY_WORDS: usize = 60;
+
+/// Position tables of GHASH for one key: 32 nibble positions, 16 entries each, 128 bits an entry.
+pub const GHASH_POSITIONS: usize = 32;

@@ -1,0 +1,155 @@
+//! Security associations as the datapath sees them.
+
+use crate::Pod;
+use crate::limits::{AES_ROUND_KEY_WORDS, GHASH_POSITIONS, REPLAY_SLOTS};
+
+/// Key of hash map `SPIS`: how an inbound ESP packet names its SA (RFC 4301 section 4.1).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpiKey {
+    /// SPI, network order.
+    pub spi: [u8; 4],
+    /// Outer destination address, network order.
+    pub destination: [u8; 4],
+}
+
+/// AEAD algorithms of ESP.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Aead {
+    /// ChaCha20-Poly1305 (RFC 7634).
+    ChaCha20Poly1305 = 0,
+    /// AES-128-GCM with a 16-byte ICV (RFC 4106).
+    Aes128Gcm = 1,
+    /// AES-256-GCM with a 16-byte ICV (RFC 4106).
+    Aes256Gcm = 2,
+}
+
+impl Aead {
+    /// Key length in bytes, without the salt.
+    pub const fn key_len(self) -> usize {
+        match self {
+            Self::ChaCha20Poly1305 | Self::Aes256Gcm => 32,
+            Self::Aes128Gcm => 16,
+        }
+    }
+}
+
+/// Bits of [`Sa::flags`].
+#[derive(Clone, Copy, Debug)]
+pub struct SaFlags;
+
+impl SaFlags {
+    /// Extended (64-bit) sequence numbers (RFC 4303 section 2.2.1).
+    pub const ESN: u32 = 1;
+    /// ESP inside UDP (RFC 3948).
+    pub const UDP_ENCAP: u32 = 2;
+    /// The SA receives; without this bit it sends.
+    pub const INBOUND: u32 = 4;
+}
+
+/// Value of array map `SAS`; index 0 is never used. Secret: holds key material.
+///
+/// The agent writes an entry once, before any packet can find it; from then on only the datapath changes the fields
+/// below "counted by the datapath", each with atomic instructions.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub struct Sa {
+    /// ChaCha20: eight little-endian key words. AES: the encryption round keys as big-endian words, in order
+    /// (FIPS 197 section 5.2): 44 words for AES-128, 60 for AES-256.
+    pub key: [u32; AES_ROUND_KEY_WORDS],
+    /// SPI, network order.
+    pub spi: [u8; 4],
+    /// Salt, the first four bytes of every nonce.
+    pub salt: [u8; 4],
+    /// Tunnel that the SA belongs to.
+    pub tunnel: u32,
+    /// A bit set of [`SaFlags`].
+    pub flags: u32,
+    /// An [`Aead`] as its number.
+    pub aead: u32,
+    /// Anti-replay window in packets.
+    pub replay_window: u32,
+    /// Outer address of this gateway, network order.
+    pub local_addr: [u8; 4],
+    /// Outer address of the peer, network order.
+    pub remote_addr: [u8; 4],
+    /// UDP port of this gateway when encapsulating, network order.
+    pub local_port: [u8; 2],
+    /// UDP port of the peer when encapsulating, network order.
+    pub remote_port: [u8; 2],
+    /// Explicit padding.
+    pub reserved: u32,
+    /// Inner bytes after which a soft-lifetime event is raised; 0 for no limit.
+    pub soft_bytes: u64,
+    /// Packets after which a soft-lifetime event is raised; 0 for no limit.
+    pub soft_packets: u64,
+    /// Inner bytes after which the SA passes nothing any more; 0 for no limit.
+    pub hard_bytes: u64,
+    /// Counted by the datapath. Outbound: sequence number sent last. Inbound: highest sequence number authenticated.
+    pub sequence: u64,
+    /// Counted by the datapath: packets that passed.
+    pub packets: u64,
+    /// Counted by the datapath: bytes of inner IP packets that passed.
+    pub bytes: u64,
+    /// Counted by the datapath: time of the last event per [`crate::EventKind`] class, in ns of the monotonic clock.
+    pub last_event_ns: u64,
+    /// Counted by the datapath: nonzero once the soft-lifetime event was raised.
+    pub soft_raised: u64,
+    /// Explicit padding to a cache line.
+    pub reserved_line: [u64; 4],
+    /// Anti-replay ring. A slot holds the number of its block of 32 sequence numbers in the upper half, and one bit per
+    /// sequence number seen in the lower half, so that one compare-and-swap both enters a new block and marks a packet.
+    pub replay: [u64; REPLAY_SLOTS],
+}
+
+impl Sa {
+    /// An entry of zeros: no key, no SPI.
+    pub const fn zeroed() -> Self {
+        Self {
+            key: [0; AES_ROUND_KEY_WORDS],
+            spi: [0; 4],
+            salt: [0; 4],
+            tunnel: 0,
+            flags: 0,
+            aead: 0,
+            replay_window: 0,
+            local_addr: [0; 4],
+            remote_addr: [0; 4],
+            local_port: [0; 2],
+            remote_port: [0; 2],
+            reserved: 0,
+            soft_bytes: 0,
+            soft_packets: 0,
+            hard_bytes: 0,
+            sequence: 0,
+            packets: 0,
+            bytes: 0,
+            last_event_ns: 0,
+            soft_raised: 0,
+            reserved_line: [0; 4],
+            replay: [0; REPLAY_SLOTS],
+        }
+    }
+}
+
+/// Value of array map `GHASH`, same index as `SAS`: multiples of the GHASH key H, for AES-GCM SAs. Secret.
+///
+/// `entries[32 * …]`: for the nibble at position `p` (0 is the high nibble of the block's first byte) with value `v`,
+/// `entries[p * 16 + v]` is that nibble times H in GF(2^128) (NIST SP 800-38D section 6.3), as the big-endian upper and
+/// lower 64 bits of the block.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub struct GhashTables {
+    /// `[upper, lower]` halves, 32 positions times 16 values.
+    pub entries: [[u64; 2]; GHASH_POSITIONS * 16],
+}
+
+// SAFETY: repr(C), integers only; sizes below show that nothing is padded implicitly.
+unsafe impl Pod for SpiKey {}
+// SAFETY: as above.
+unsafe impl Pod for Sa {}
+// SAFETY: as above.
+unsafe impl Pod for GhashTables {}
+const _: () = assert!(size_of::<Sa>() == 384 + REPLAY_SLOTS * 8);
+const _: () = assert!(size_of::<GhashTables>() == 8192);

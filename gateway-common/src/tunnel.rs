@@ -1,0 +1,16 @@
+//! A tunnel: what all SAs of one connection share.
+
+use crate::Pod;
+
+/// Value of array map `TUNNELS`, indexed by tunnel number. Number 0 stands for "no tunnel".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tunnel {
+    /// Index into map `SAS` of the outbound SA; 0 while there is none. Moving traffic to a new SA writes this field only.
+    pub outbound_sa: u32,
+    /// Largest inner IP packet that the tunnel carries, in bytes.
+    pub mtu: u32,
+}
+
+// SAFETY: repr(C), two integers.
+unsafe impl Pod for Tunnel {}
