@@ -1,1 +1,3 @@
-//! gateway-user
+//! The gateway's agent and its command line.
+//!
+//! One agent process runs one gateway. The command line talks to it over the HTTP API on the agent's unix socket.
