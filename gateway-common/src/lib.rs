@@ -5,14 +5,16 @@
 //! The crate depends on nothing, not even on `std`.
 #![no_std]
 
-mod budget;
+pub mod budget;
 mod config;
 mod counters;
 mod drop_reason;
+pub mod ecn;
 mod event;
 mod job;
 pub mod limits;
 mod port;
+pub mod replay;
 mod route;
 mod sa;
 mod tunnel;
