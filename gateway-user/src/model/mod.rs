@@ -1,0 +1,18 @@
+//! The network configuration as typed data: virtual networks, local network sites, gateways, connections.
+//!
+//! The types hold what the XML of [`crate::netcfg`] says; the rules between them (references, overlaps, counts) are
+//! checked there. The states a gateway and its connections go through and the rule for pre-shared keys are here too,
+//! because every surface (CLI, REST, metrics) shows them under the same names.
+
+mod config;
+mod lookup;
+mod shared_key;
+mod state;
+
+pub use config::{
+    ConnectionKind, ConnectionRef, DnsServer, GATEWAY_SUBNET, Gateway, LocalNetworkSite,
+    NetworkConfiguration, Placement, Profile, Subnet, UnknownProfile, VirtualNetworkSite, is_placeholder,
+};
+pub use lookup::{LookupError, ResolvedConnection};
+pub use shared_key::{SharedKey, SharedKeyError};
+pub use state::{ConnectionState, GatewayState, VirtualNetworkState};

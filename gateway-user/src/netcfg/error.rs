@@ -1,0 +1,117 @@
+//! What is wrong with a network configuration file, all of it at once.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Everything wrong with one file, in line order. Displays one error per line as `file:line: field: message`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Name of the file as the caller gave it.
+    pub file: String,
+    /// At least one error.
+    pub errors: Vec<NetcfgError>,
+}
+
+/// One broken rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NetcfgError {
+    /// Line of the offending element, attribute or text, from 1.
+    pub line: usize,
+    /// The field: element names joined by `/`, without the two outermost; elements with a name attribute as
+    /// `Subnet[name]`; an attribute as `@name` at the end.
+    pub path: String,
+    /// The value, what is wrong with it and the rule.
+    pub message: String,
+    /// Which rule, for programs.
+    pub kind: ErrorKind,
+}
+
+/// The rules a file can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The file is not well-formed XML in UTF-8.
+    Syntax,
+    /// The file is larger, deeper or more wrong than the limits of this module.
+    Limit,
+    /// A document type declaration, an entity that is not predefined, or a processing instruction.
+    Forbidden,
+    /// The root element or its namespace is not that of a network configuration.
+    Namespace,
+    /// An element that the schema does not have at this place.
+    UnknownElement,
+    /// An attribute that the schema does not have on this element.
+    UnknownAttribute,
+    /// Text where the schema has only elements.
+    UnexpectedText,
+    /// An element that the schema requires is not there.
+    MissingElement,
+    /// An attribute that the schema requires is not there.
+    MissingAttribute,
+    /// An element that may appear once appears again.
+    RepeatedElement,
+    /// A name outside the permitted characters or length.
+    InvalidName,
+    /// A label, location or affinity group outside the permitted characters or length.
+    InvalidText,
+    /// Not an IP address, or one that cannot be used for this purpose.
+    InvalidAddress,
+    /// Not an IPv4 prefix.
+    InvalidPrefix,
+    /// A prefix with bits set beyond its length.
+    HostBits,
+    /// A prefix shorter than /8 or longer than /29.
+    PrefixLength,
+    /// A prefix of addresses that no network can have.
+    UnusableRange,
+    /// Two things of one sort with one name.
+    DuplicateName,
+    /// A reference to a name that does not exist.
+    UnresolvedReference,
+    /// The same DNS server referred to twice by one virtual network.
+    RepeatedReference,
+    /// A virtual network with neither or both of Location and AffinityGroup.
+    Placement,
+    /// A subnet that is not inside its virtual network.
+    SubnetOutsideNetwork,
+    /// Two ranges that must be disjoint are not.
+    Overlap,
+    /// A site that stands for a virtual network but has another address space.
+    SiteDiffersFromNetwork,
+    /// A gateway in a virtual network without a subnet named `GatewaySubnet`.
+    MissingGatewaySubnet,
+    /// More connections on a gateway than permitted.
+    TooManyConnections,
+    /// Two connections of one gateway to the same address space.
+    RedundantConnection,
+    /// A connection of a virtual network to the site that stands for it.
+    SelfConnection,
+    /// A connection type that is unknown or not supported.
+    ConnectionType,
+    /// A gateway profile that is not known.
+    Profile,
+}
+
+impl fmt::Display for NetcfgError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            return f.write_str(&self.message);
+        }
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.errors.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:{}: {error}", self.file, error.line)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Report {}

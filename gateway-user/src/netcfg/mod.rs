@@ -1,0 +1,5 @@
+//! Network configuration files: reading, checking and writing.
+
+mod error;
+
+pub use error::{ErrorKind, NetcfgError, Report};
