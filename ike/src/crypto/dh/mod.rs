@@ -1,0 +1,162 @@
+//! Diffie-Hellman groups and key pairs.
+
+mod ecp;
+mod modp;
+mod x25519;
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::crypto::{CryptoError, SecureRng};
+use ecp::EcpKeyPair;
+use modp::Modp2048KeyPair;
+use x25519::X25519KeyPair;
+
+/// A Diffie-Hellman group (transform type 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DhGroup {
+    /// 2048-bit MODP group (RFC 3526 §3).
+    Modp2048,
+    /// 256-bit random ECP group, NIST P-256 (RFC 5903 §3.1).
+    Ecp256,
+    /// 384-bit random ECP group, NIST P-384 (RFC 5903 §3.2).
+    Ecp384,
+    /// Curve25519 (RFC 8031).
+    X25519,
+}
+
+impl DhGroup {
+    /// Every supported group.
+    pub const ALL: [Self; 4] = [Self::Modp2048, Self::Ecp256, Self::Ecp384, Self::X25519];
+
+    /// The group with this IANA transform id, `None` when unsupported.
+    pub const fn from_id(id: u16) -> Option<Self> {
+        match id {
+            14 => Some(Self::Modp2048),
+            19 => Some(Self::Ecp256),
+            20 => Some(Self::Ecp384),
+            31 => Some(Self::X25519),
+            _ => None,
+        }
+    }
+
+    /// The IANA transform id.
+    pub const fn id(self) -> u16 {
+        match self {
+            Self::Modp2048 => 14,
+            Self::Ecp256 => 19,
+            Self::Ecp384 => 20,
+            Self::X25519 => 31,
+        }
+    }
+
+    /// The name in proposals shown to humans, such as `ecp384`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Modp2048 => "modp2048",
+            Self::Ecp256 => "ecp256",
+            Self::Ecp384 => "ecp384",
+            Self::X25519 => "x25519",
+        }
+    }
+
+    /// Octets of a public value in a KE payload.
+    pub const fn public_len(self) -> usize {
+        match self {
+            Self::Modp2048 => 256,
+            Self::Ecp256 => 64,
+            Self::Ecp384 => 96,
+            Self::X25519 => 32,
+        }
+    }
+}
+
+/// The result of a Diffie-Hellman exchange, g^ir of RFC 7296, as the octet string that enters key derivation.
+pub struct SharedSecret(Zeroizing<Vec<u8>>);
+
+impl SharedSecret {
+    /// A shared secret that was agreed elsewhere, in the octet form of its group: MODP padded to the length of the
+    /// prime (RFC 7296 §2.14), ECP the x coordinate (RFC 5903 §7), Curve25519 the 32 octets of RFC 8031 §2.
+    pub fn from_bytes(octets: Zeroizing<Vec<u8>>) -> Self {
+        Self(octets)
+    }
+
+    /// The octet string.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedSecret").finish_non_exhaustive()
+    }
+}
+
+/// An ephemeral key pair. It may serve for several messages of one exchange, as when IKE_SA_INIT is repeated with a
+/// cookie or another group was asked for in between.
+pub struct DhKeyPair(Inner);
+
+// Boxed: key pairs differ in size by hundreds of octets.
+enum Inner {
+    Modp2048(Box<Modp2048KeyPair>),
+    Ecp256(Box<EcpKeyPair<p256::NistP256>>),
+    Ecp384(Box<EcpKeyPair<p384::NistP384>>),
+    X25519(Box<X25519KeyPair>),
+}
+
+impl DhKeyPair {
+    /// A fresh key pair of `group`.
+    pub fn generate(group: DhGroup, rng: &mut dyn SecureRng) -> Self {
+        Self(match group {
+            DhGroup::Modp2048 => Inner::Modp2048(Box::new(Modp2048KeyPair::generate(rng))),
+            DhGroup::Ecp256 => Inner::Ecp256(Box::new(EcpKeyPair::generate(rng))),
+            DhGroup::Ecp384 => Inner::Ecp384(Box::new(EcpKeyPair::generate(rng))),
+            DhGroup::X25519 => Inner::X25519(Box::new(X25519KeyPair::generate(rng))),
+        })
+    }
+
+    /// The group of the pair.
+    pub const fn group(&self) -> DhGroup {
+        match self.0 {
+            Inner::Modp2048(_) => DhGroup::Modp2048,
+            Inner::Ecp256(_) => DhGroup::Ecp256,
+            Inner::Ecp384(_) => DhGroup::Ecp384,
+            Inner::X25519(_) => DhGroup::X25519,
+        }
+    }
+
+    /// The public value as carried in a KE payload, [`DhGroup::public_len`] octets.
+    pub fn public(&self) -> &[u8] {
+        match &self.0 {
+            Inner::Modp2048(pair) => pair.public(),
+            Inner::Ecp256(pair) => pair.public(),
+            Inner::Ecp384(pair) => pair.public(),
+            Inner::X25519(pair) => pair.public(),
+        }
+    }
+
+    /// Agrees on a shared secret with the owner of `peer_public`, the data of a KE payload of the same group, after
+    /// the checks of RFC 6989. Fails with [`CryptoError::PublicValueLength`] or [`CryptoError::InvalidPublicValue`].
+    pub fn agree(&self, peer_public: &[u8]) -> Result<SharedSecret, CryptoError> {
+        let group = self.group();
+        if peer_public.len() != group.public_len() {
+            return Err(CryptoError::PublicValueLength { group, actual: peer_public.len() });
+        }
+        match &self.0 {
+            Inner::Modp2048(pair) => pair.agree(peer_public),
+            Inner::Ecp256(pair) => pair.agree(peer_public),
+            Inner::Ecp384(pair) => pair.agree(peer_public),
+            Inner::X25519(pair) => pair.agree(peer_public),
+        }
+        .map(SharedSecret)
+        .ok_or(CryptoError::InvalidPublicValue { group })
+    }
+}
+
+impl fmt::Debug for DhKeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DhKeyPair").field("group", &self.group()).finish_non_exhaustive()
+    }
+}

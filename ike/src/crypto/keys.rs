@@ -1,0 +1,151 @@
+//! Keys of IKE SAs and Child SAs (RFC 7296 §2.13 to §2.18).
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::crypto::{EspAead, IkeAead, Prf, SALT_LEN, SharedSecret};
+
+/// What one exchange contributes to the keys of an IKE SA.
+///
+/// "Initiator" and "responder" are the roles in the exchange that makes the keys: IKE_SA_INIT, or the CREATE_CHILD_SA
+/// exchange that rekeys the IKE SA.
+#[derive(Clone, Copy)]
+pub struct KeyExchange<'a> {
+    /// The result of the Diffie-Hellman exchange.
+    pub shared: &'a SharedSecret,
+    /// Nonce data of the initiator.
+    pub nonce_i: &'a [u8],
+    /// Nonce data of the responder.
+    pub nonce_r: &'a [u8],
+    /// The SPI of the new IKE SA chosen by the initiator.
+    pub spi_i: u64,
+    /// The SPI of the new IKE SA chosen by the responder.
+    pub spi_r: u64,
+}
+
+/// The keys of an IKE SA with an AEAD cipher, which needs no SK_ai and SK_ar.
+pub struct IkeKeys {
+    /// Derives further keys: of Child SAs and of the SA that replaces this one.
+    pub sk_d: Zeroizing<Vec<u8>>,
+    /// Protects messages of the initiator: the cipher key followed by the 4-octet salt.
+    pub sk_ei: Zeroizing<Vec<u8>>,
+    /// Protects messages of the responder: the cipher key followed by the 4-octet salt.
+    pub sk_er: Zeroizing<Vec<u8>>,
+    /// Binds the initiator's identity into its AUTH payload.
+    pub sk_pi: Zeroizing<Vec<u8>>,
+    /// Binds the responder's identity into its AUTH payload.
+    pub sk_pr: Zeroizing<Vec<u8>>,
+}
+
+impl IkeKeys {
+    /// The keys after IKE_SA_INIT: SKEYSEED = prf(Ni | Nr, g^ir) (RFC 7296 §2.14).
+    pub fn derive(prf: Prf, aead: IkeAead, exchange: &KeyExchange<'_>) -> Self {
+        let nonces = Zeroizing::new([exchange.nonce_i, exchange.nonce_r].concat());
+        let skeyseed = prf.prf(&nonces, &[exchange.shared.as_bytes()]);
+        Self::expand(prf, aead, &skeyseed, exchange)
+    }
+
+    /// The keys after the rekeying of an IKE SA: SKEYSEED = prf(SK_d, g^ir | Ni | Nr) with SK_d and the PRF of the old
+    /// SA, expanded with the algorithms of the new one (RFC 7296 §2.18).
+    pub fn derive_rekeyed(
+        old_prf: Prf,
+        old_sk_d: &[u8],
+        prf: Prf,
+        aead: IkeAead,
+        exchange: &KeyExchange<'_>,
+    ) -> Self {
+        let skeyseed =
+            old_prf.prf(old_sk_d, &[exchange.shared.as_bytes(), exchange.nonce_i, exchange.nonce_r]);
+        Self::expand(prf, aead, &skeyseed, exchange)
+    }
+
+    fn expand(prf: Prf, aead: IkeAead, skeyseed: &[u8], exchange: &KeyExchange<'_>) -> Self {
+        let prf_len = prf.output_len();
+        let sk_e_len = aead.key_len() + SALT_LEN;
+        let seed: [&[u8]; 4] = [
+            exchange.nonce_i,
+            exchange.nonce_r,
+            &exchange.spi_i.to_be_bytes(),
+            &exchange.spi_r.to_be_bytes(),
+        ];
+        let stream = prf.prf_plus(skeyseed, &seed, 3 * prf_len + 2 * sk_e_len);
+        let mut cut = Cutter(&stream);
+        Self {
+            sk_d: cut.take(prf_len),
+            sk_ei: cut.take(sk_e_len),
+            sk_er: cut.take(sk_e_len),
+            sk_pi: cut.take(prf_len),
+            sk_pr: cut.take(prf_len),
+        }
+    }
+}
+
+impl fmt::Debug for IkeKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IkeKeys").finish_non_exhaustive()
+    }
+}
+
+/// The key of one direction of a Child SA.
+#[derive(Clone)]
+pub struct EspKey {
+    /// The cipher key, [`EspAead::key_len`] octets.
+    pub key: Zeroizing<Vec<u8>>,
+    /// The leading octets of every nonce.
+    pub salt: [u8; SALT_LEN],
+}
+
+impl fmt::Debug for EspKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EspKey").finish_non_exhaustive()
+    }
+}
+
+/// The keys of a Child SA.
+#[derive(Clone, Debug)]
+pub struct ChildKeys {
+    /// For packets from the initiator of the exchange that made the Child SA.
+    pub initiator_to_responder: EspKey,
+    /// For packets to the initiator of the exchange that made the Child SA.
+    pub responder_to_initiator: EspKey,
+}
+
+impl ChildKeys {
+    /// KEYMAT = prf+(SK_d, [g^ir] | Ni | Nr) (RFC 7296 §2.17).
+    ///
+    /// `nonce_i` and `nonce_r` are those of the exchange that makes the Child SA: of IKE_SA_INIT for the first one, of
+    /// CREATE_CHILD_SA for later ones, whose initiator need not be that of the IKE SA. `shared` is given when
+    /// CREATE_CHILD_SA carried its own key exchange (perfect forward secrecy).
+    pub fn derive(
+        prf: Prf,
+        sk_d: &[u8],
+        aead: EspAead,
+        shared: Option<&SharedSecret>,
+        nonce_i: &[u8],
+        nonce_r: &[u8],
+    ) -> Self {
+        let shared = shared.map_or(&[][..], SharedSecret::as_bytes);
+        let keymat = prf.prf_plus(sk_d, &[shared, nonce_i, nonce_r], 2 * (aead.key_len() + SALT_LEN));
+        let mut cut = Cutter(&keymat);
+        let mut esp_key = || EspKey { key: cut.take(aead.key_len()), salt: cut.take_array() };
+        Self { initiator_to_responder: esp_key(), responder_to_initiator: esp_key() }
+    }
+}
+
+/// Takes keys off the front of a key stream that was made exactly long enough.
+struct Cutter<'a>(&'a [u8]);
+
+impl Cutter<'_> {
+    fn take(&mut self, len: usize) -> Zeroizing<Vec<u8>> {
+        let (taken, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Zeroizing::new(taken.to_vec())
+    }
+
+    fn take_array<const N: usize>(&mut self) -> [u8; N] {
+        let (taken, rest) = self.0.split_first_chunk().expect("the key stream covers every key");
+        self.0 = rest;
+        *taken
+    }
+}

@@ -1,0 +1,24 @@
+//! The cryptography of IKEv2: Diffie-Hellman groups, pseudo-random functions, AEAD ciphers, key derivation,
+//! pre-shared-key authentication and the NAT detection hash.
+//!
+//! Nothing here knows messages or states; inputs are octet strings and outputs are keys or octet strings. The
+//! primitives come from the RustCrypto and dalek crates. Keys live in [`zeroize::Zeroizing`] buffers and have no
+//! readable `Debug` form.
+
+mod aead;
+mod auth;
+mod dh;
+mod error;
+mod keys;
+mod nat;
+mod prf;
+mod rng;
+
+pub use aead::{EspAead, ICV_LEN, IV_LEN, IkeAead, SALT_LEN, SkCipher};
+pub use auth::{psk_auth, verify_psk_auth};
+pub use dh::{DhGroup, DhKeyPair, SharedSecret};
+pub use error::CryptoError;
+pub use keys::{ChildKeys, EspKey, IkeKeys, KeyExchange};
+pub use nat::nat_detection_hash;
+pub use prf::Prf;
+pub use rng::SecureRng;
