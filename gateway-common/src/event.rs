@@ -35,6 +35,9 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// One more than the largest number.
+    pub const COUNT: u32 = 6;
+
     /// The kind with this number.
     pub const fn from_number(number: u32) -> Option<Self> {
         match number {

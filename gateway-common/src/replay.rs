@@ -47,7 +47,7 @@ pub const fn mark(slot: u64, sequence: u64) -> Option<u64> {
     let slot_block = (slot >> 32) as u32;
     if slot_block == block {
         if slot & bit != 0 { None } else { Some(slot | bit) }
-    } else if (block.wrapping_sub(slot_block) as i32) < 0 {
+    } else if block.wrapping_sub(slot_block).cast_signed() < 0 {
         None
     } else {
         Some((block as u64) << 32 | bit)

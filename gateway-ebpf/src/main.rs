@@ -1,9 +1,29 @@
 //! XDP programs of the gateway.
+//!
+//! `gateway` is attached to every interface. It classifies a frame, does everything up to the AEAD, and tail-calls one of the
+//! programs in [`crypto`], which tail-call [`encap::encap_done`] or [`decap::decap_done`]:
+//!
+//! ```text
+//! gateway ─ encap ─► seal_* ─► encap_done ─► redirect
+//!         └ decap ─► open_* ─► decap_done ─► redirect
+//! ```
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
+mod atomic;
+mod budget;
 mod crypto;
+mod decap;
+mod drop;
+mod encap;
+mod entry;
+mod event;
 mod maps;
+mod packet;
+mod replay;
+mod route;
+mod sa;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

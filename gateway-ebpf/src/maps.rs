@@ -4,7 +4,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use gateway_common::{
-    Budget, DropReason, GatewayConfig, GhashTables, Job, Port, ProgramSlot, Route, Sa, SpiKey, Tunnel, TunnelCounters,
+    Budget, DropReason, EventKind, GatewayConfig, GhashTables, Job, Port, ProgramSlot, Route, Sa, SpiKey,
+    Tunnel, TunnelCounters,
 };
 
 /// Tunnels when the agent does not say otherwise, the "no tunnel" entry included.
@@ -37,13 +38,18 @@ pub(crate) static SPIS: HashMap<SpiKey, u32> = HashMap::with_max_entries(SAS_DEF
 pub(crate) static COUNTERS: PerCpuArray<TunnelCounters> = PerCpuArray::with_max_entries(TUNNELS_DEFAULT, 0);
 
 #[map]
-pub(crate) static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(TUNNELS_DEFAULT * DropReason::COUNT, 0);
+pub(crate) static DROPS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(TUNNELS_DEFAULT * DropReason::COUNT, 0);
 
 #[map]
 pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(65_536, 0);
+
+/// Time of the last rate-limited event of each kind, ns.
+#[map]
+pub(crate) static EVENT_TIMES: Array<u64> = Array::with_max_entries(EventKind::COUNT, 0);
 
 #[map]
 pub(crate) static JOB: PerCpuArray<Job> = PerCpuArray::with_max_entries(1, 0);

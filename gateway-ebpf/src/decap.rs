@@ -1,0 +1,182 @@
+//! From an ESP frame to a forwarded inner packet (RFC 4303 section 3.4).
+
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::debug;
+use gateway_common::limits::MAX_FRAME;
+use gateway_common::wire::{
+    ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, PROTO_IPIP, PROTO_NONE,
+};
+use gateway_common::{
+    Aead, DropReason, EventKind, GatewayConfig, Job, ProgramSlot, RouteKind, Sa, SaFlags, SpiKey, ecn,
+};
+
+use crate::drop::drop;
+use crate::encap::fill_aad;
+use crate::maps::{CONFIG, COUNTERS, JOB, PROGRAMS, SAS, SPIS};
+use crate::packet::{Esp, Ethernet, Ipv4, at, frame_len};
+use crate::route::NextHop;
+use crate::{budget, event, replay, route, sa};
+
+/// Finds the SA of the ESP packet at `offset` behind the outer header `ip`, and hands the frame to its AEAD program.
+#[inline(always)]
+pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
+    let Some(esp) = at::<Esp>(ctx, offset) else { return drop(0, DropReason::Malformed) };
+    // SAFETY: lies within the frame.
+    let esp = unsafe { &*esp };
+    let key = SpiKey { spi: esp.spi, destination: ip.destination };
+    // SAFETY: a plain integer is read from the map.
+    let Some(index) = (unsafe { SPIS.get(&key) }).copied() else {
+        if event::raise_limited(EventKind::UnknownSpi, 0, esp.spi, ip.source) {
+            debug!(
+                ctx,
+                "unknown SPI {:x} from {:i}",
+                u32::from_be_bytes(esp.spi),
+                u32::from_be_bytes(ip.source)
+            );
+        }
+        return drop(0, DropReason::UnknownSpi);
+    };
+    let Some(sa) = SAS.get_ptr_mut(index) else { return drop(0, DropReason::Internal) };
+    // SAFETY: `sa` points into the map; the agent does not change an SA in use.
+    let (flags, tunnel, aead, salt) = unsafe { ((*sa).flags, (*sa).tunnel, (*sa).aead, (*sa).salt) };
+    let overhead = (offset - ETH_LEN + ESP_LEN + ESP_IV_LEN + ESP_ICV_LEN) as u32;
+    let total_len = ip.total_len();
+    // The ciphertext is a multiple of four bytes (RFC 4303 section 2.4) and holds at least the trailer.
+    if total_len < overhead + 4 || (total_len - overhead) & 3 != 0 || total_len as usize > MAX_FRAME {
+        return drop(tunnel, DropReason::Malformed);
+    }
+    // SAFETY: `sa` points into the map.
+    let sequence =
+        unsafe { replay::precheck(sa, flags & SaFlags::ESN != 0, u32::from_be_bytes(esp.sequence)) };
+    let Some(sequence) = sequence else { return drop(tunnel, DropReason::Replayed) };
+
+    let Some(job) = JOB.get_ptr_mut(0) else { return drop(tunnel, DropReason::Internal) };
+    // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
+    let job = unsafe { &mut *job };
+    fill_aad(job, flags, esp, sequence);
+    job.sa = index;
+    job.offset = (offset + ESP_LEN + ESP_IV_LEN) as u32;
+    job.length = total_len - overhead;
+    job.nonce[..4].copy_from_slice(&salt);
+    job.nonce[4..].copy_from_slice(&esp.iv);
+    job.next = ProgramSlot::DecapDone as u32;
+    job.sequence = sequence;
+    job.tunnel = tunnel;
+    job.outer_ecn = u32::from(ip.tos & 3);
+    let slot = if aead == Aead::ChaCha20Poly1305 as u32 {
+        ProgramSlot::OpenChaCha20Poly1305
+    } else if aead == Aead::Aes128Gcm as u32 {
+        ProgramSlot::OpenAes128Gcm
+    } else {
+        ProgramSlot::OpenAes256Gcm
+    };
+    // SAFETY: nothing with a destructor is alive.
+    unsafe { PROGRAMS.tail_call(ctx, slot as u32) };
+    drop(tunnel, DropReason::Internal)
+}
+
+/// Continues a frame that an AEAD program has opened.
+#[xdp]
+pub(crate) fn decap_done(ctx: XdpContext) -> u32 {
+    let (Some(job), Some(config)) = (JOB.get(0), CONFIG.get(0)) else { return drop(0, DropReason::Internal) };
+    let Some(sa) = SAS.get_ptr_mut(job.sa) else { return drop(job.tunnel, DropReason::Internal) };
+    // SAFETY: `sa` points into the map.
+    match unsafe { forward(&ctx, config, job, sa) } {
+        Ok(ifindex) => route::redirect(ifindex),
+        Err(reason) => drop(job.tunnel, reason),
+    }
+}
+
+/// Checks an authenticated packet, removes the encapsulation and finds the way on: the interface to redirect to.
+///
+/// # Safety
+/// `sa` must point into map `SAS`.
+#[inline(always)]
+unsafe fn forward(
+    ctx: &XdpContext,
+    config: &GatewayConfig,
+    job: &Job,
+    sa: *mut Sa,
+) -> Result<u32, DropReason> {
+    // SAFETY: the caller vouches for `sa`.
+    if !unsafe { replay::accept(sa, job.sequence) } {
+        return Err(DropReason::Replayed);
+    }
+    let inner_len = strip(ctx, job)?;
+    let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Internal)?;
+    // SAFETY: lies within the frame.
+    let ip = unsafe { &mut *ip };
+    let from = route::lookup(ip.source);
+    let to = route::lookup(ip.destination);
+    if !from.is_some_and(|from| from.kind == RouteKind::REMOTE && from.tunnel == job.tunnel)
+        || !to.is_some_and(|to| to.kind == RouteKind::LOCAL)
+    {
+        return Err(DropReason::SelectorMismatch);
+    }
+    let Some(ecn) = ecn::decapsulate(ip.tos, job.outer_ecn as u8) else { return Err(DropReason::EcnDrop) };
+    if !budget::admit(inner_len) {
+        return Err(DropReason::BudgetExceeded);
+    }
+    if ip.tos & 3 != ecn {
+        ip.set_tos(ip.tos & 0xfc | ecn);
+    }
+    let direct = ip.ttl > 1 && ip.header_len() as usize == IPV4_LEN;
+    let next_hop = if direct { route::next_hop(ctx, ip) } else { NextHop::Stack };
+    let (ifindex, ethernet) = match next_hop {
+        NextHop::Direct(ifindex, ethernet) => {
+            ip.decrement_ttl();
+            (ifindex, ethernet)
+        }
+        NextHop::Stack => route::into_stack(config),
+        NextHop::Unreachable => return Err(DropReason::NoRoute),
+    };
+    let ethernet_at = at::<Ethernet>(ctx, 0).ok_or(DropReason::Internal)?;
+    // SAFETY: lies within the frame; the counters are per CPU; the caller vouches for `sa`.
+    unsafe {
+        *ethernet_at = ethernet;
+        sa::count(sa, job.tunnel, inner_len);
+        if let Some(counters) = COUNTERS.get_ptr_mut(job.tunnel) {
+            (*counters).in_packets += 1;
+            (*counters).in_bytes += u64::from(inner_len);
+        }
+    }
+    Ok(ifindex)
+}
+
+/// Removes everything around the inner packet but room for an Ethernet header. Returns the length of the inner packet.
+#[inline(always)]
+fn strip(ctx: &XdpContext, job: &Job) -> Result<u32, DropReason> {
+    // SAFETY: helper that checks its arguments; every packet pointer is fetched anew afterwards.
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, (job.offset - ETH_LEN as u32).cast_signed()) } != 0 {
+        return Err(DropReason::Internal);
+    }
+    let trailer_at = ETH_LEN + job.length as usize - ESP_TRAILER_LEN;
+    let trailer = at::<[u8; ESP_TRAILER_LEN]>(ctx, trailer_at & MAX_FRAME).ok_or(DropReason::Malformed)?;
+    // SAFETY: lies within the frame.
+    let [padding, next_header] = unsafe { *trailer };
+    if next_header == PROTO_NONE {
+        return Err(DropReason::Dummy);
+    }
+    if next_header != PROTO_IPIP {
+        return Err(DropReason::BadTrailer);
+    }
+    let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Malformed)?;
+    // SAFETY: lies within the frame.
+    let ip = unsafe { &*ip };
+    let inner_len = ip.total_len();
+    // Bytes between the packet and the padding are traffic-flow confidentiality padding (RFC 4303 section 2.7).
+    if inner_len + u32::from(padding) + ESP_TRAILER_LEN as u32 > job.length {
+        return Err(DropReason::BadTrailer);
+    }
+    if ip.version_ihl >> 4 != 4 || (ip.header_len() as usize) < IPV4_LEN || inner_len < ip.header_len() {
+        return Err(DropReason::Malformed);
+    }
+    let surplus = frame_len(ctx).cast_signed() - (ETH_LEN as u32 + inner_len).cast_signed();
+    // SAFETY: as above.
+    if unsafe { bpf_xdp_adjust_tail(ctx.ctx, -surplus) } != 0 {
+        return Err(DropReason::Internal);
+    }
+    Ok(inner_len)
+}

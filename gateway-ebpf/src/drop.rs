@@ -1,0 +1,16 @@
+//! Counting of drops.
+
+use aya_ebpf::bindings::xdp_action::XDP_DROP;
+use gateway_common::DropReason;
+
+use crate::maps::DROPS;
+
+/// Counts a drop for `tunnel` (0: none known) and returns the verdict.
+#[inline(always)]
+pub(crate) fn drop(tunnel: u32, reason: DropReason) -> u32 {
+    if let Some(counter) = DROPS.get_ptr_mut(tunnel * DropReason::COUNT + reason as u32) {
+        // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
+        unsafe { *counter += 1 };
+    }
+    XDP_DROP
+}

@@ -1,0 +1,226 @@
+//! From an inner packet to a frame that is ready to be sealed (RFC 4303 section 3.3).
+
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::debug;
+use gateway_common::limits::MAX_FRAME;
+use gateway_common::wire::{
+    ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, PROTO_ESP, PROTO_IPIP, PROTO_UDP,
+    UDP_LEN,
+};
+use gateway_common::{Aead, DropReason, EventKind, GatewayConfig, Job, ProgramSlot, RouteKind, Sa, SaFlags};
+
+use crate::drop::drop;
+use crate::maps::{COUNTERS, JOB, PROGRAMS, SAS, TUNNELS};
+use crate::packet::{Esp, Ethernet, Ipv4, Udp, at, frame_len};
+use crate::route::NextHop;
+use crate::{atomic, budget, event, route, sa};
+
+/// Encapsulates the packet `ip` for `tunnel`. `forwarded`: the packet came from a neighbour and not from the kernel's
+/// routing, which has done its part (TTL, fragmentation) already. `None` leaves the packet to the kernel.
+#[inline(always)]
+pub(crate) fn encapsulate(
+    ctx: &XdpContext,
+    config: &GatewayConfig,
+    ip: &mut Ipv4,
+    tunnel: u32,
+    forwarded: bool,
+) -> Option<u32> {
+    let header_len = ip.header_len() as usize;
+    let inner_len = ip.total_len();
+    if header_len < IPV4_LEN || inner_len < header_len as u32 || ETH_LEN as u32 + inner_len > frame_len(ctx) {
+        return Some(drop(tunnel, DropReason::Malformed));
+    }
+    if !route::lookup(ip.source).is_some_and(|from| from.kind == RouteKind::LOCAL) {
+        return Some(drop(tunnel, DropReason::SourceOutsideVnet));
+    }
+    let entry = TUNNELS.get(tunnel)?;
+    if forwarded && (ip.ttl <= 1 || header_len != IPV4_LEN || inner_len > entry.mtu) {
+        return None;
+    }
+    if inner_len > entry.mtu {
+        return Some(drop(tunnel, DropReason::TooBig));
+    }
+    let index = entry.outbound_sa;
+    if index == 0 {
+        if event::raise_limited(EventKind::NoOutboundSa, tunnel, [0; 4], ip.source) {
+            debug!(ctx, "no outbound SA for {:i}", u32::from_be_bytes(ip.destination));
+        }
+        return Some(drop(tunnel, DropReason::NoOutboundSa));
+    }
+    let sa = SAS.get_ptr_mut(index)?;
+    // SAFETY: `sa` points into the map; the agent does not change an SA in use.
+    Some(unsafe { seal(ctx, config, ip, sa, index, tunnel, forwarded) })
+}
+
+/// Continues a frame that an AEAD program has sealed.
+#[xdp]
+pub(crate) fn encap_done(_ctx: XdpContext) -> u32 {
+    let Some(job) = JOB.get(0) else { return drop(0, DropReason::Internal) };
+    if let Some(sa) = SAS.get_ptr_mut(job.sa) {
+        // SAFETY: `sa` points into the map.
+        unsafe { sa::count(sa, job.tunnel, job.inner_len) };
+    }
+    if let Some(counters) = COUNTERS.get_ptr_mut(job.tunnel) {
+        // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
+        unsafe {
+            (*counters).out_packets += 1;
+            (*counters).out_bytes += u64::from(job.inner_len);
+        }
+    }
+    route::redirect(job.egress_ifindex)
+}
+
+/// # Safety
+/// `sa` must point into map `SAS`.
+#[inline(always)]
+unsafe fn seal(
+    ctx: &XdpContext,
+    config: &GatewayConfig,
+    ip: &mut Ipv4,
+    sa: *mut Sa,
+    index: u32,
+    tunnel: u32,
+    forwarded: bool,
+) -> u32 {
+    // SAFETY: the caller vouches for `sa`.
+    let (flags, local_addr, remote_addr, spi, salt, aead) =
+        unsafe { ((*sa).flags, (*sa).local_addr, (*sa).remote_addr, (*sa).spi, (*sa).salt, (*sa).aead) };
+    // SAFETY: as above.
+    if unsafe { sa::is_expired(sa) } {
+        event::raise_limited(EventKind::HardLifetime, tunnel, spi, [0; 4]);
+        return drop(tunnel, DropReason::LifetimeExpired);
+    }
+    let inner_len = ip.total_len();
+    let padding = inner_len.wrapping_add(ESP_TRAILER_LEN as u32).wrapping_neg() & 3;
+    let payload_len = inner_len + padding + ESP_TRAILER_LEN as u32;
+    let udp_len = if flags & SaFlags::UDP_ENCAP != 0 { UDP_LEN } else { 0 };
+    let headers = (IPV4_LEN + ESP_LEN + ESP_IV_LEN + udp_len) as u32;
+    let protocol = if udp_len != 0 { PROTO_UDP } else { PROTO_ESP };
+    let outer_len = headers + payload_len + ESP_ICV_LEN as u32;
+    let outer = Ipv4::outer(ip.tos, outer_len, protocol, local_addr, remote_addr);
+    let (egress_ifindex, ethernet) = match route::next_hop(ctx, &outer) {
+        NextHop::Direct(ifindex, ethernet) => (ifindex, ethernet),
+        NextHop::Stack => route::into_stack(config),
+        NextHop::Unreachable => return drop(tunnel, DropReason::NoRoute),
+    };
+    if !budget::admit(inner_len) {
+        return drop(tunnel, DropReason::BudgetExceeded);
+    }
+    // SAFETY: the counter lies in a map value.
+    let sequence = unsafe { atomic::fetch_add(&raw mut (*sa).sequence, 1) } + 1;
+    if flags & SaFlags::ESN == 0 && sequence > u64::from(u32::MAX) {
+        event::raise_limited(EventKind::HardLifetime, tunnel, spi, [0; 4]);
+        return drop(tunnel, DropReason::SequenceExhausted);
+    }
+    if forwarded {
+        ip.decrement_ttl();
+    }
+
+    let old_len = frame_len(ctx);
+    let tail = (ETH_LEN as u32 + inner_len + padding + (ESP_TRAILER_LEN + ESP_ICV_LEN) as u32).cast_signed();
+    // SAFETY: helpers that check their arguments; every packet pointer is fetched anew afterwards.
+    let resized = unsafe {
+        bpf_xdp_adjust_tail(ctx.ctx, tail - old_len.cast_signed()) == 0
+            && bpf_xdp_adjust_head(ctx.ctx, -headers.cast_signed()) == 0
+    };
+    let Some(job) = JOB.get_ptr_mut(0) else { return drop(tunnel, DropReason::Internal) };
+    // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
+    let job = unsafe { &mut *job };
+    if !resized {
+        return drop(tunnel, DropReason::Internal);
+    }
+    let esp = Esp { spi, sequence: (sequence as u32).to_be_bytes(), iv: sequence.to_be_bytes() };
+    let written = if udp_len == 0 {
+        write_headers(ctx, &ethernet, &outer, None, &esp)
+    } else {
+        // SAFETY: the caller vouches for `sa`.
+        let (local_port, remote_port) = unsafe { ((*sa).local_port, (*sa).remote_port) };
+        // A zero checksum is what RFC 3948 section 2.1 asks for over IPv4.
+        let len = ((outer_len - IPV4_LEN as u32) as u16).to_be_bytes();
+        let udp = Udp { source: local_port, destination: remote_port, len, checksum: [0; 2] };
+        write_headers(ctx, &ethernet, &outer, Some(&udp), &esp)
+    };
+    let payload = ETH_LEN as u32 + headers;
+    if written.is_none() || write_trailer(ctx, payload + inner_len, padding).is_none() {
+        return drop(tunnel, DropReason::Internal);
+    }
+
+    fill_aad(job, flags, &esp, sequence);
+    job.sa = index;
+    job.offset = payload;
+    job.length = payload_len;
+    job.nonce[..4].copy_from_slice(&salt);
+    job.nonce[4..].copy_from_slice(&esp.iv);
+    job.next = ProgramSlot::EncapDone as u32;
+    job.egress_ifindex = egress_ifindex;
+    job.tunnel = tunnel;
+    job.inner_len = inner_len;
+    let slot = if aead == Aead::ChaCha20Poly1305 as u32 {
+        ProgramSlot::SealChaCha20Poly1305
+    } else if aead == Aead::Aes128Gcm as u32 {
+        ProgramSlot::SealAes128Gcm
+    } else {
+        ProgramSlot::SealAes256Gcm
+    };
+    // SAFETY: nothing with a destructor is alive.
+    unsafe { PROGRAMS.tail_call(ctx, slot as u32) };
+    drop(tunnel, DropReason::Internal)
+}
+
+/// Associated data: SPI and sequence number, 64 bits of it when extended (RFC 4106 section 5).
+#[inline(always)]
+pub(crate) fn fill_aad(job: &mut Job, flags: u32, esp: &Esp, sequence: u64) {
+    job.aad[..4].copy_from_slice(&esp.spi);
+    if flags & SaFlags::ESN != 0 {
+        job.aad[4..].copy_from_slice(&sequence.to_be_bytes());
+        job.aad_len = 12;
+    } else {
+        job.aad[4..8].copy_from_slice(&esp.sequence);
+        job.aad_len = 8;
+    }
+}
+
+#[inline(always)]
+fn write_headers(
+    ctx: &XdpContext,
+    ethernet: &Ethernet,
+    ip: &Ipv4,
+    udp: Option<&Udp>,
+    esp: &Esp,
+) -> Option<()> {
+    let ethernet_at = at::<Ethernet>(ctx, 0)?;
+    let ip_at = at::<Ipv4>(ctx, ETH_LEN)?;
+    // SAFETY: every pointer was checked to lie within the frame; the structures have alignment 1.
+    unsafe {
+        if let Some(udp) = udp {
+            let udp_at = at::<Udp>(ctx, ETH_LEN + IPV4_LEN)?;
+            let esp_at = at::<Esp>(ctx, ETH_LEN + IPV4_LEN + UDP_LEN)?;
+            *udp_at = *udp;
+            *esp_at = *esp;
+        } else {
+            let esp_at = at::<Esp>(ctx, ETH_LEN + IPV4_LEN)?;
+            *esp_at = *esp;
+        }
+        *ethernet_at = *ethernet;
+        *ip_at = *ip;
+    }
+    Some(())
+}
+
+/// Writes padding 1, 2, 3… and the trailer (RFC 4303 section 2.4) at `offset`.
+#[inline(always)]
+fn write_trailer(ctx: &XdpContext, offset: u32, padding: u32) -> Option<()> {
+    let trailer: [u8; 5] = match padding {
+        0 => [0, PROTO_IPIP, 0, 0, 0],
+        1 => [1, 1, PROTO_IPIP, 0, 0],
+        2 => [1, 2, 2, PROTO_IPIP, 0],
+        _ => [1, 2, 3, 3, PROTO_IPIP],
+    };
+    // Behind the trailer there is room for the ICV, which overwrites what is too much here.
+    let at = at::<[u8; 5]>(ctx, offset as usize & MAX_FRAME)?;
+    // SAFETY: lies within the frame.
+    unsafe { *at = trailer };
+    Some(())
+}

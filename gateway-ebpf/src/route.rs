@@ -1,0 +1,75 @@
+//! Routing: the gateway's own prefixes and the kernel's forwarding table.
+
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS,
+    BPF_FIB_LKUP_RET_UNREACHABLE, bpf_fib_lookup as FibLookup,
+};
+use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect};
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::programs::XdpContext;
+use gateway_common::{GatewayConfig, Route};
+
+use crate::maps::ROUTES4;
+use crate::packet::{Ethernet, Ipv4};
+
+const AF_INET: u8 = 2;
+
+/// Where the kernel's forwarding table sends a packet.
+pub(crate) enum NextHop {
+    /// Straight out of an interface, the neighbour's address is known.
+    Direct(u32, Ethernet),
+    /// Into the kernel's stack through `vgw0`: the packet is for this host, or needs ARP, ICMP or fragmentation.
+    Stack,
+    /// Nowhere, by an explicit route.
+    Unreachable,
+}
+
+/// Longest-prefix match on the prefixes of this VNet and of the remote sites.
+#[inline(always)]
+pub(crate) fn lookup(address: [u8; 4]) -> Option<Route> {
+    ROUTES4.get(Key::new(32, address)).copied()
+}
+
+/// Looks `ip`'s destination up in the kernel's forwarding table, as the stack would when forwarding it.
+#[inline(always)]
+pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4) -> NextHop {
+    // SAFETY: the structure holds integers only.
+    let mut params: FibLookup = unsafe { core::mem::zeroed() };
+    params.family = AF_INET;
+    params.l4_protocol = ip.protocol;
+    params.__bindgen_anon_1.tot_len = u16::from_be_bytes(ip.total_len);
+    params.ifindex = ctx.ingress_ifindex() as u32;
+    // The kernel refuses ECN bits here.
+    params.__bindgen_anon_2.tos = ip.tos & 0xfc;
+    params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(ip.source);
+    params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(ip.destination);
+    // SAFETY: the context and the parameter block are valid for the call.
+    let result = unsafe {
+        bpf_fib_lookup(
+            ctx.ctx.cast(),
+            &raw mut params,
+            core::mem::size_of::<FibLookup>().cast_signed() as i32,
+            0,
+        )
+    };
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => NextHop::Direct(params.ifindex, Ethernet::ipv4(params.dmac, params.smac)),
+        BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE | BPF_FIB_LKUP_RET_PROHIBIT => {
+            NextHop::Unreachable
+        }
+        _ => NextHop::Stack,
+    }
+}
+
+/// Egress interface and Ethernet header of a frame that enters the kernel's stack through `vgw0`.
+#[inline(always)]
+pub(crate) fn into_stack(config: &GatewayConfig) -> (u32, Ethernet) {
+    (config.vgw_peer_ifindex, Ethernet::ipv4(config.vgw0_mac, config.vgw_peer_mac))
+}
+
+/// Verdict that transmits the frame out of `ifindex`.
+#[inline(always)]
+pub(crate) fn redirect(ifindex: u32) -> u32 {
+    // SAFETY: plain helper call.
+    unsafe { bpf_redirect(ifindex, 0) as u32 }
+}
