@@ -1,1 +1,43 @@
-//! ike
+//! IKEv2 (RFC 7296) without input and output.
+//!
+//! The crate has no sockets, no clock, no threads and no kernel interface. Its user owns the UDP sockets on ports 500
+//! and 4500, the clock, the source of randomness and the data plane, and drives one [`Endpoint`]:
+//!
+//! 1. datagrams go in by [`Endpoint::handle_datagram`], the passing of time by [`Endpoint::handle_timeout`] (not later
+//!    than [`Endpoint::poll_timeout`] says), wishes by [`Endpoint::set_peer`], [`Endpoint::connect`] and so on;
+//! 2. after each of these calls all events are taken from [`Endpoint::poll_event`] and carried out, **then** all
+//!    datagrams from [`Endpoint::poll_transmit`] are sent. The order matters: a peer may use a new inbound SA as soon as
+//!    it has received the datagram that announces it.
+//!
+//! ```
+//! use std::time::Instant;
+//! use ike::{Endpoint, EndpointConfig, Identity, PeerConfig, PeerId, Psk};
+//! use rand::SeedableRng;
+//!
+//! // A program takes randomness from the operating system; a fixed seed replays a run.
+//! let rng = rand::rngs::StdRng::seed_from_u64(1);
+//! let mut endpoint = Endpoint::new(EndpointConfig::default(), Box::new(rng));
+//! let peer = PeerConfig::new("192.0.2.1".parse()?, "198.51.100.7".parse()?, Psk::new("correct horse"));
+//! endpoint.set_peer(Instant::now(), PeerId(1), peer);
+//! let first = endpoint.poll_transmit().expect("IKE_SA_INIT goes out at once");
+//! assert_eq!(first.remote, "198.51.100.7:500".parse()?);
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
+//!
+//! # Layers
+//! - [`wire`]: codecs of messages and payloads;
+//! - [`crypto`]: Diffie-Hellman groups, PRFs, ciphers, key derivation;
+//! - `sa` (private): the state machine of one IKE SA with its Child SAs;
+//! - [`endpoint`]: many peers, which of their SAs counts, timers, retries and events.
+
+pub mod crypto;
+pub mod endpoint;
+pub mod proposal;
+pub mod wire;
+
+pub use crypto::{DhGroup, EspAead, IkeAead, Prf, SecureRng};
+pub use endpoint::{
+    Backoff, ChildStatus, Endpoint, EndpointConfig, EspSa, Event, Identity, IkeSaStatus, PeerConfig, PeerId,
+    PeerState, PeerStatus, Psk, RetransmitPolicy, Transmit,
+};
+pub use proposal::{EspProposal, IkeProposal};

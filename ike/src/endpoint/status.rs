@@ -1,0 +1,57 @@
+//! What a user can ask about a peer.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::endpoint::PeerState;
+
+/// The connection with a peer as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// State of the connection.
+    pub state: PeerState,
+    /// Why the connection last failed or ended, for a human; cleared by the next success.
+    pub last_error: Option<String>,
+    /// Where the peer was last seen by an authenticated message, while an IKE SA exists.
+    pub remote: Option<SocketAddr>,
+    /// The IKE SA in use.
+    pub ike: Option<IkeSaStatus>,
+    /// The Child SA in use.
+    pub child: Option<ChildStatus>,
+}
+
+/// An established IKE SA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IkeSaStatus {
+    /// The original initiator's SPI.
+    pub spi_i: u64,
+    /// The original responder's SPI.
+    pub spi_r: u64,
+    /// The algorithms, such as `aes256gcm16-prfsha384-x25519`.
+    pub proposal: String,
+    /// When both ends had authenticated each other.
+    pub established: Instant,
+    /// Whether we are the original initiator.
+    pub initiator: bool,
+    /// Whether a NAT was found in front of either end (a forced encapsulation looks like one).
+    pub nat_detected: bool,
+    /// Whether ESP goes in UDP port 4500.
+    pub udp_encapsulation: bool,
+}
+
+/// The Child SA whose outbound half carries the traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildStatus {
+    /// SPI chosen by us.
+    pub inbound_spi: u32,
+    /// SPI chosen by the peer.
+    pub outbound_spi: u32,
+    /// The algorithms, such as `chacha20poly1305-esn`.
+    pub proposal: String,
+    /// When it was negotiated.
+    pub established: Instant,
+    /// When this side will rekey it.
+    pub rekey_at: Instant,
+    /// How often the Child SA of this IKE SA was rekeyed, by either side.
+    pub rekeys: u64,
+}

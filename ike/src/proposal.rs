@@ -1,0 +1,82 @@
+//! What is offered and accepted: the algorithms of IKE SAs and Child SAs.
+
+use std::fmt;
+
+use crate::crypto::{DhGroup, EspAead, IkeAead, Prf};
+
+/// Algorithms for an IKE SA: one of each list, most preferred first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IkeProposal {
+    /// Ciphers.
+    pub encryption: Vec<IkeAead>,
+    /// Pseudo-random functions.
+    pub prf: Vec<Prf>,
+    /// Diffie-Hellman groups.
+    pub groups: Vec<DhGroup>,
+}
+
+impl IkeProposal {
+    /// The `default` profile: AES-GCM-16 (256, 128), PRF HMAC-SHA2 (384, 256, 512), groups Curve25519, P-384, P-256 and
+    /// MODP-2048.
+    pub fn default_profile() -> Self {
+        Self {
+            encryption: vec![IkeAead::Aes256Gcm16, IkeAead::Aes128Gcm16],
+            prf: vec![Prf::HmacSha384, Prf::HmacSha256, Prf::HmacSha512],
+            groups: vec![DhGroup::X25519, DhGroup::Ecp384, DhGroup::Ecp256, DhGroup::Modp2048],
+        }
+    }
+
+    /// Exactly one algorithm of each kind.
+    pub fn single(encryption: IkeAead, prf: Prf, group: DhGroup) -> Self {
+        Self { encryption: vec![encryption], prf: vec![prf], groups: vec![group] }
+    }
+}
+
+/// The names as strongSwan writes them: `aes256gcm16-aes128gcm16-prfsha384-x25519`.
+impl fmt::Display for IkeProposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ciphers = self.encryption.iter().map(|cipher| cipher.name());
+        let prfs = self.prf.iter().map(|prf| prf.name());
+        let groups = self.groups.iter().map(|group| group.name());
+        f.write_str(&ciphers.chain(prfs).chain(groups).collect::<Vec<_>>().join("-"))
+    }
+}
+
+/// Algorithms for a Child SA: one of each list, most preferred first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EspProposal {
+    /// Ciphers.
+    pub encryption: Vec<EspAead>,
+    /// Diffie-Hellman groups for rekeying (perfect forward secrecy); an empty list rekeys without. The first Child SA
+    /// takes its keys from the exchange of the IKE SA (RFC 7296 §1.2).
+    pub groups: Vec<DhGroup>,
+    /// Extended sequence numbers: which settings are acceptable.
+    pub esn: Vec<bool>,
+}
+
+impl EspProposal {
+    /// The `default` profile: ChaCha20-Poly1305, AES-GCM-16 (256, 128), ESN preferred, rekeying with Curve25519, P-384,
+    /// P-256 or MODP-2048.
+    pub fn default_profile() -> Self {
+        Self {
+            encryption: vec![EspAead::ChaCha20Poly1305, EspAead::Aes256Gcm16, EspAead::Aes128Gcm16],
+            groups: IkeProposal::default_profile().groups,
+            esn: vec![true, false],
+        }
+    }
+
+    /// Exactly one algorithm of each kind; `group` is that of rekeying, `None` rekeys without a key exchange.
+    pub fn single(encryption: EspAead, group: Option<DhGroup>, esn: bool) -> Self {
+        Self { encryption: vec![encryption], groups: group.into_iter().collect(), esn: vec![esn] }
+    }
+}
+
+/// The names as strongSwan writes them: `chacha20poly1305-aes256gcm16-x25519-esn-noesn`.
+impl fmt::Display for EspProposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ciphers = self.encryption.iter().map(|cipher| cipher.name());
+        let groups = self.groups.iter().map(|group| group.name());
+        let esn = self.esn.iter().map(|esn| if *esn { "esn" } else { "noesn" });
+        f.write_str(&ciphers.chain(groups).chain(esn).collect::<Vec<_>>().join("-"))
+    }
+}

@@ -1,0 +1,1 @@
+//! Codecs of IKEv2 messages (RFC 7296 §3).
