@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::MAX_ERRORS;
+
 /// Everything wrong with one file, in line order. Displays one error per line as `file:line: field: message`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -115,3 +117,44 @@ impl fmt::Display for Report {
 }
 
 impl std::error::Error for Report {}
+
+/// Errors as they are found, at most [`MAX_ERRORS`] of them.
+#[derive(Debug, Default)]
+pub(super) struct Errors {
+    found: Vec<NetcfgError>,
+    truncated: bool,
+}
+
+impl Errors {
+    pub(super) fn add(&mut self, kind: ErrorKind, line: usize, path: &str, message: String) {
+        self.push(NetcfgError { line, path: path.to_owned(), message, kind });
+    }
+
+    pub(super) fn push(&mut self, error: NetcfgError) {
+        if self.is_full() {
+            self.truncated = true;
+        } else {
+            self.found.push(error);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Whether looking for more errors would be in vain.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= MAX_ERRORS
+    }
+
+    /// The errors in line order.
+    pub(super) fn sorted(mut self) -> Vec<NetcfgError> {
+        self.found.sort_by_key(|error| error.line);
+        if self.truncated {
+            let line = self.found.last().map_or(1, |error| error.line);
+            let message = format!("more than {MAX_ERRORS} errors; the rest is not shown");
+            self.found.push(NetcfgError { line, path: String::new(), message, kind: ErrorKind::Limit });
+        }
+        self.found
+    }
+}
