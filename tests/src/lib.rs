@@ -1,1 +1,47 @@
-//! testbed
+//! Network laboratory for end-to-end tests.
+//!
+//! [`Lab`] builds hosts, gateways and an "internet" out of network namespaces; [`Agent`] runs `vgw agent` in a gateway
+//! namespace and talks to it with the command-line client. The rest are the instruments: traffic with verified
+//! content ([`traffic`]), a packet capture ([`Capture`]), `ping`, `iperf3`, and a check of what this machine can do
+//! ([`Probe`]). `cargo xtask lab` and the tests in `tests/` share all of it.
+//!
+//! Everything a lab makes (namespaces, directories, pinned maps) carries the name of its [`Scope`], so that a later run
+//! can remove what a killed one left behind ([`sweep_stale`]).
+
+mod agent;
+mod capture;
+mod command;
+mod gateway_options;
+mod iperf;
+mod netcfg;
+mod netns;
+mod offload;
+mod ping;
+mod probe;
+mod process;
+mod scenario;
+mod scope;
+mod skip;
+mod sweep;
+mod topology;
+pub mod traffic;
+mod vgw;
+mod wait;
+
+pub use agent::Agent;
+pub use capture::{Capture, CaptureReport, PacketClass};
+pub use command::{output_of, run, try_run};
+pub use gateway_options::GatewayOptions;
+pub use iperf::{IperfReport, Transport, iperf};
+pub use netcfg::{LocalSite, NetCfg, VNet};
+pub use netns::NetNs;
+pub use ping::{PingReport, ping};
+pub use probe::Probe;
+pub use process::Process;
+pub use scenario::scenario;
+pub use scope::Scope;
+pub use skip::{SKIP_MARKER, skip_unless_capable};
+pub use sweep::{leftovers, remove_scope, sweep_stale};
+pub use topology::{Lab, LabBuilder, Site};
+pub use vgw::{Vgw, vgw_binary};
+pub use wait::{poll_until, wait_until};

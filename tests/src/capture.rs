@@ -1,0 +1,299 @@
+//! Packet capture on a wire that should carry nothing but IPsec.
+
+use crate::{NetNs, wait_until};
+use anyhow::{Context as _, Result};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, recv, setsockopt, socket, sockopt::RcvBufForce,
+    sockopt::ReceiveTimeout,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Packets whose description a report keeps.
+const DESCRIBED: usize = 20;
+
+/// Receive buffer of the capture's socket, in bytes: several thousand full frames.
+const BUFFER: usize = 16 << 20;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_ARP: u16 = 0x0806;
+const UDP: u8 = 17;
+const ESP: u8 = 50;
+const IKE_PORT: u16 = 500;
+const NAT_TRAVERSAL_PORT: u16 = 4500;
+
+/// What a frame on the wire is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PacketClass {
+    /// ESP directly over IPv4 (RFC 4303).
+    Esp,
+    /// ESP in UDP (RFC 3948).
+    EspInUdp,
+    /// IKE on port 500 or 4500, keep-alives included (RFC 7296 section 2.23).
+    Ike,
+    /// Address resolution.
+    Arp,
+    /// Anything else: what a tunnel must not let through.
+    Plaintext,
+}
+
+/// What a capture saw.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureReport {
+    counts: BTreeMap<PacketClass, u64>,
+    /// One line each about the first packets, for people.
+    pub described: Vec<String>,
+}
+
+impl CaptureReport {
+    /// Packets of `class`.
+    pub fn count(&self, class: PacketClass) -> u64 {
+        self.counts.get(&class).copied().unwrap_or(0)
+    }
+
+    /// Packets of any class.
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// Adds the packets of `other`.
+    pub fn merge(&mut self, other: Self) {
+        for (class, count) in other.counts {
+            *self.counts.entry(class).or_default() += count;
+        }
+        self.described.extend(other.described);
+        self.described.truncate(DESCRIBED);
+    }
+
+    fn add(&mut self, frame: &[u8], needle: &[u8]) {
+        let class = classify(frame, needle);
+        *self.counts.entry(class).or_default() += 1;
+        if self.described.len() < DESCRIBED {
+            self.described.push(describe(frame, class));
+        }
+    }
+}
+
+/// A running capture. Dropping it stops it.
+#[derive(Debug)]
+pub struct Capture {
+    report: Arc<Mutex<CaptureReport>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Capture {
+    /// Starts to capture both directions of `device` in `namespace`; from the moment this returns no frame is missed. A
+    /// frame that contains the bytes `needle`, which the test sends as payload, counts as plaintext whatever its headers
+    /// claim.
+    pub fn start(namespace: &NetNs, device: &str, needle: &[u8]) -> Result<Self> {
+        assert!(!needle.is_empty(), "every frame contains the empty needle");
+        let socket = namespace.enter(|| open(device))??;
+        let report = Arc::new(Mutex::new(CaptureReport::default()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (report, stop, needle) = (Arc::clone(&report), Arc::clone(&stop), needle.to_vec());
+            move || read_frames(&socket, &report, &stop, &needle)
+        });
+        Ok(Self { report, stop, thread: Some(thread) })
+    }
+
+    /// Waits until at least `packets` frames were seen.
+    pub fn wait_for(&self, packets: u64, timeout: Duration) -> Result<()> {
+        wait_until(timeout, &format!("capture of {packets} packets"), || {
+            Ok(self.snapshot().total() >= packets)
+        })
+    }
+
+    /// What was seen so far.
+    pub fn snapshot(&self) -> CaptureReport {
+        self.report.lock().expect("the capture's thread does not panic").clone()
+    }
+
+    /// Ends the capture.
+    pub fn stop(mut self) -> CaptureReport {
+        self.join();
+        self.snapshot()
+    }
+
+    fn join(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the capture's thread does not panic");
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+fn open(device: &str) -> Result<OwnedFd> {
+    // Protocol 0: nothing is received before the socket is bound to its device.
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, RcvBufForce, &BUFFER)?;
+    setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(50))?;
+    let index = nix::net::if_::if_nametoindex(device).with_context(|| format!("no device {device}"))?;
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_ifindex: index.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: the pointer and the length describe `address`, a complete `sockaddr_ll` that outlives the call.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    nix::errno::Errno::result(result).context("cannot bind the capture")?;
+    Ok(socket)
+}
+
+fn read_frames(socket: &OwnedFd, report: &Mutex<CaptureReport>, stop: &AtomicBool, needle: &[u8]) {
+    // One GRO super-packet fits.
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Ok(length) => {
+                report.lock().expect("no holder of the report panics").add(&buffer[..length], needle);
+            }
+            // Only an empty queue may end the capture: what was on the wire before `stop` counts.
+            Err(_) if stop.load(Ordering::Relaxed) => return,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Classifies an Ethernet frame.
+fn classify(frame: &[u8], needle: &[u8]) -> PacketClass {
+    if frame.windows(needle.len()).any(|window| window == needle) {
+        return PacketClass::Plaintext;
+    }
+    match ethertype(frame) {
+        Some(ETHERTYPE_ARP) => PacketClass::Arp,
+        Some(ETHERTYPE_IPV4) => classify_ipv4(&frame[14..]).unwrap_or(PacketClass::Plaintext),
+        _ => PacketClass::Plaintext,
+    }
+}
+
+fn classify_ipv4(packet: &[u8]) -> Option<PacketClass> {
+    let (source, destination) = addresses(packet)?;
+    if [source, destination].iter().any(|address| address.octets()[0] == 10) {
+        return None;
+    }
+    match *packet.get(9)? {
+        ESP => Some(PacketClass::Esp),
+        UDP => classify_udp(packet.get(usize::from(packet[0] & 15) * 4..)?),
+        _ => None,
+    }
+}
+
+fn classify_udp(datagram: &[u8]) -> Option<PacketClass> {
+    let port = |at: usize| Some(u16::from_be_bytes(datagram.get(at..at + 2)?.try_into().ok()?));
+    let ports = [port(0)?, port(2)?];
+    if ports.contains(&NAT_TRAVERSAL_PORT) {
+        // RFC 3948 section 2.2 and 2.3: four zero bytes mark IKE, a lone 0xff is a keep-alive.
+        let payload = datagram.get(8..)?;
+        let ike = payload.starts_with(&[0; 4]) || payload == [0xff];
+        return Some(if ike { PacketClass::Ike } else { PacketClass::EspInUdp });
+    }
+    ports.contains(&IKE_PORT).then_some(PacketClass::Ike)
+}
+
+fn describe(frame: &[u8], class: PacketClass) -> String {
+    let packet = frame.get(14..).unwrap_or(&[]);
+    let between = match (ethertype(frame), addresses(packet)) {
+        (Some(ETHERTYPE_IPV4), Some((source, destination))) => format!("{source} > {destination}"),
+        (other, _) => format!("ethertype {:04x}", other.unwrap_or(0)),
+    };
+    let detail = match class {
+        PacketClass::Esp => esp_header(packet.get(20..).unwrap_or(&[])),
+        PacketClass::EspInUdp => esp_header(packet.get(28..).unwrap_or(&[])),
+        PacketClass::Plaintext => format!("protocol {}", packet.get(9).copied().unwrap_or(0)),
+        PacketClass::Ike | PacketClass::Arp => String::new(),
+    };
+    format!("{between:<33} {:<10} {:>5} bytes  {detail}", format!("{class:?}"), frame.len())
+        .trim_end()
+        .to_owned()
+}
+
+fn esp_header(esp: &[u8]) -> String {
+    let word = |at: usize| {
+        esp.get(at..at + 4).map_or(0, |bytes| u32::from_be_bytes(bytes.try_into().unwrap_or([0; 4])))
+    };
+    format!("spi {:08x} seq {}", word(0), word(4))
+}
+
+fn ethertype(frame: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes(frame.get(12..14)?.try_into().ok()?))
+}
+
+fn addresses(packet: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let at = |offset: usize| Some(Ipv4Addr::from_octets(packet.get(offset..offset + 4)?.try_into().ok()?));
+    Some((at(12)?, at(16)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(protocol: u8, source: [u8; 4], destination: [u8; 4], payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0]);
+        frame.extend(source);
+        frame.extend(destination);
+        frame.extend(payload);
+        frame
+    }
+
+    fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
+        let mut datagram = port.to_be_bytes().repeat(2);
+        datagram.extend([0; 4]);
+        datagram.extend(payload);
+        frame(UDP, [192, 0, 2, 2], [198, 51, 100, 2], &datagram)
+    }
+
+    #[test]
+    fn ipsec_is_told_from_everything_else() {
+        let class = |frame: &[u8]| classify(frame, b"needle");
+        let wan = ([192, 0, 2, 2], [198, 51, 100, 2]);
+        assert_eq!(class(&frame(ESP, wan.0, wan.1, &[1; 16])), PacketClass::Esp);
+        assert_eq!(class(&udp(500, &[1; 28])), PacketClass::Ike);
+        assert_eq!(class(&udp(4500, &[0, 0, 0, 0, 1])), PacketClass::Ike);
+        assert_eq!(class(&udp(4500, &[0xff])), PacketClass::Ike);
+        assert_eq!(class(&udp(4500, &[1; 16])), PacketClass::EspInUdp);
+        assert_eq!(class(&udp(53, &[1; 16])), PacketClass::Plaintext);
+        assert_eq!(class(&frame(1, wan.0, wan.1, &[8, 0])), PacketClass::Plaintext);
+        assert_eq!(class(&frame(ESP, [10, 1, 1, 10], [10, 2, 1, 10], &[1; 16])), PacketClass::Plaintext);
+        assert_eq!(class(&[0; 10]), PacketClass::Plaintext);
+    }
+
+    #[test]
+    fn readable_payload_inside_esp_is_plaintext() {
+        let leak = frame(ESP, [192, 0, 2, 2], [198, 51, 100, 2], b"....the needle....");
+        assert_eq!(classify(&leak, b"needle"), PacketClass::Plaintext);
+    }
+
+    #[test]
+    fn descriptions_show_the_spi() {
+        let esp = frame(ESP, [192, 0, 2, 2], [198, 51, 100, 2], &[0, 0, 1, 2, 0, 0, 0, 7]);
+        let mut report = CaptureReport::default();
+        report.add(&esp, b"needle");
+        assert!(report.described[0].contains("spi 00000102 seq 7"), "{}", report.described[0]);
+        assert_eq!((report.total(), report.count(PacketClass::Esp)), (1, 1));
+    }
+}
