@@ -1,5 +1,7 @@
 //! AEAD ciphers: identities of both kinds of SA, and the cipher of the SK payload (RFC 5282).
 
+use std::fmt;
+
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes128Gcm, Aes256Gcm, KeyInit, Nonce};
 use zeroize::Zeroizing;
@@ -190,5 +192,95 @@ impl SkCipher {
         nonce[..SALT_LEN].copy_from_slice(&self.salt);
         nonce[SALT_LEN..].copy_from_slice(&iv);
         nonce.into()
+    }
+}
+
+impl fmt::Debug for SkCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SkCipher").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "feffe9928665731c6d6a8f9467308308";
+    const SALT: &str = "cafebabe";
+    const IV: [u8; IV_LEN] = [0xfa, 0xce, 0xdb, 0xad, 0xde, 0xca, 0xf8, 0x88];
+    const AAD: &str = "feedfacedeadbeeffeedfacedeadbeefabaddad2";
+    const PLAINTEXT: &str = concat!(
+        "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72",
+        "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
+    );
+
+    fn unhex(octets: &str) -> Vec<u8> {
+        hex::decode(octets).unwrap()
+    }
+
+    /// The specification's nonce, cut into salt and IV, gives its ciphertext and tag in both directions.
+    fn check_gcm_vector(aead: IkeAead, sk_e: &str, expected: &str) {
+        let cipher = SkCipher::new(aead, &unhex(sk_e)).unwrap();
+        let sealed = cipher.seal(IV, &unhex(AAD), &unhex(PLAINTEXT));
+        assert_eq!(hex::encode(&sealed), expected);
+        assert_eq!(*cipher.open(IV, &unhex(AAD), &sealed).unwrap(), unhex(PLAINTEXT));
+    }
+
+    #[test]
+    fn gcm_specification_test_case_4() {
+        check_gcm_vector(
+            IkeAead::Aes128Gcm16,
+            &format!("{KEY}{SALT}"),
+            concat!(
+                "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e",
+                "21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091",
+                "5bc94fbc3221a5db94fae95ae7121a47",
+            ),
+        );
+    }
+
+    #[test]
+    fn gcm_specification_test_case_16() {
+        check_gcm_vector(
+            IkeAead::Aes256Gcm16,
+            &format!("{KEY}{KEY}{SALT}"),
+            concat!(
+                "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa",
+                "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662",
+                "76fc6ece0f4e1768cddf8853bb2d551b",
+            ),
+        );
+    }
+
+    #[test]
+    fn keys_of_wrong_length_are_refused() {
+        for (aead, expected) in [(IkeAead::Aes128Gcm16, 20), (IkeAead::Aes256Gcm16, 36)] {
+            for actual in [0, 3, expected - 1, expected + 1] {
+                let error = SkCipher::new(aead, &vec![0; actual]).err();
+                assert_eq!(error, Some(CryptoError::KeyLength { expected, actual }));
+            }
+        }
+    }
+
+    #[test]
+    fn ciphertexts_without_room_for_the_icv_are_refused() {
+        let cipher = SkCipher::new(IkeAead::Aes128Gcm16, &[0; 20]).unwrap();
+        for actual in 0..ICV_LEN {
+            let error = cipher.open(IV, &[], &vec![0; actual]).unwrap_err();
+            assert_eq!(error, CryptoError::TruncatedCiphertext { actual });
+        }
+    }
+
+    #[test]
+    fn transforms_round_trip() {
+        for aead in [IkeAead::Aes128Gcm16, IkeAead::Aes256Gcm16] {
+            assert_eq!(IkeAead::from_transform(aead.id(), aead.key_bits()), Some(aead));
+        }
+        for aead in [EspAead::Aes128Gcm16, EspAead::Aes256Gcm16, EspAead::ChaCha20Poly1305] {
+            assert_eq!(EspAead::from_transform(aead.id(), aead.key_bits()), Some(aead));
+        }
+        assert_eq!(EspAead::from_transform(20, None), None);
+        assert_eq!(EspAead::from_transform(20, Some(192)), None);
+        assert_eq!(EspAead::from_transform(28, Some(256)), None);
     }
 }

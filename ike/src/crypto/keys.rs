@@ -149,3 +149,42 @@ impl Cutter<'_> {
         *taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> SharedSecret {
+        SharedSecret::from_bytes(Zeroizing::new(vec![0x11; 32]))
+    }
+
+    fn exchange(shared: &SharedSecret) -> KeyExchange<'_> {
+        KeyExchange { shared, nonce_i: b"nonce of i", nonce_r: b"nonce of r", spi_i: 1, spi_r: 2 }
+    }
+
+    #[test]
+    fn rekeying_takes_skeyseed_from_the_old_prf_and_the_rest_from_the_new() {
+        let shared = shared();
+        let exchange = exchange(&shared);
+        let (old, new) = (Prf::HmacSha256, Prf::HmacSha512);
+        let keys = IkeKeys::derive_rekeyed(old, b"old sk_d", new, IkeAead::Aes256Gcm16, &exchange);
+        let skeyseed = old.prf(b"old sk_d", &[&[0x11; 32], b"nonce of inonce of r"]);
+        let seed = b"nonce of inonce of r\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02";
+        let stream = new.prf_plus(&skeyseed, &[seed], 64 + 36 + 36 + 64 + 64);
+        let parts = [&keys.sk_d, &keys.sk_ei, &keys.sk_er, &keys.sk_pi, &keys.sk_pr];
+        assert_eq!(parts.map(|part| part.len()), [64, 36, 36, 64, 64]);
+        assert_eq!(parts.map(|part| part.as_slice()).concat(), *stream);
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let shared = shared();
+        let keys = IkeKeys::derive(Prf::HmacSha256, IkeAead::Aes128Gcm16, &exchange(&shared));
+        assert_eq!(format!("{keys:?}"), "IkeKeys { .. }");
+        let child = ChildKeys::derive(Prf::HmacSha256, b"sk_d", EspAead::Aes128Gcm16, None, b"i", b"r");
+        assert_eq!(
+            format!("{child:?}"),
+            "ChildKeys { initiator_to_responder: EspKey { .. }, responder_to_initiator: EspKey { .. } }"
+        );
+    }
+}

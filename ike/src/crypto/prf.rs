@@ -101,3 +101,62 @@ fn mac<M: Mac + KeyInit>(key: &[u8], data: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     output.as_mut_slice().zeroize();
     copy
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc4231_test_case_2() {
+        let expected = [
+            (Prf::HmacSha256, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+            (
+                Prf::HmacSha384,
+                concat!(
+                    "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47",
+                    "e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649",
+                ),
+            ),
+            (
+                Prf::HmacSha512,
+                concat!(
+                    "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554",
+                    "9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+                ),
+            ),
+        ];
+        for (prf, digest) in expected {
+            let output = prf.prf(b"Jefe", &[b"what do ya want ", b"", b"for nothing?"]);
+            assert_eq!(hex::encode(&output), digest);
+            assert_eq!(output.len(), prf.output_len());
+        }
+    }
+
+    #[test]
+    fn prf_plus_chains_blocks_and_cuts_the_last() {
+        for prf in Prf::ALL {
+            let len = prf.output_len();
+            let first = prf.prf(b"key", &[b"seed", &[1]]);
+            let second = prf.prf(b"key", &[&first, b"seed", &[2]]);
+            let third = prf.prf(b"key", &[&second, b"seed", &[3]]);
+            let whole = [first.as_slice(), &second, &third].concat();
+            for cut in [0, 1, len, len + 1, 2 * len, 3 * len - 1, 3 * len] {
+                assert_eq!(*prf.prf_plus(b"key", &[b"se", b"ed"], cut), whole[..cut]);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "at most 255 blocks")]
+    fn prf_plus_refuses_more_than_255_blocks() {
+        Prf::HmacSha256.prf_plus(b"key", &[b"seed"], 255 * 32 + 1);
+    }
+
+    #[test]
+    fn transform_ids_round_trip() {
+        for prf in Prf::ALL {
+            assert_eq!(Prf::from_id(prf.id()), Some(prf));
+        }
+        assert_eq!(Prf::from_id(2), None);
+    }
+}

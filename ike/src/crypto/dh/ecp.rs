@@ -54,3 +54,95 @@ where
         Some(Zeroizing::new(shared.raw_secret_bytes().to_vec()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use p256::NistP256;
+    use p384::NistP384;
+
+    use super::*;
+
+    fn unhex(octets: &str) -> Vec<u8> {
+        hex::decode(octets).unwrap()
+    }
+
+    #[test]
+    fn rfc5903_section_8_1() {
+        let i = "C88F01F510D9AC3F70A292DAA2316DE544E9AAB8AFE84049C62A9C57862D1433";
+        let r = "C6EF9C5D78AE012A011164ACB397CE2088685D8F06BF9BE0B283AB46476BEE53";
+        let i = EcpKeyPair::<NistP256>::from_scalar(&unhex(i)).unwrap();
+        let r = EcpKeyPair::<NistP256>::from_scalar(&unhex(r)).unwrap();
+        let i_public = unhex(concat!(
+            "DAD0B65394221CF9B051E1FECA5787D098DFE637FC90B9EF945D0C3772581180",
+            "5271A0461CDB8252D61F1C456FA3E59AB1F45B33ACCF5F58389E0577B8990BB3",
+        ));
+        let r_public = unhex(concat!(
+            "D12DFB5289C8D4F81208B70270398C342296970A0BCCB74C736FC7554494BF63",
+            "56FBF3CA366CC23E8157854C13C58D6AAC23F046ADA30F8353E74F33039872AB",
+        ));
+        let shared = unhex("D6840F6B42F6EDAFD13116E0E12565202FEF8E9ECE7DCE03812464D04B9442DE");
+        assert_eq!(i.public(), i_public);
+        assert_eq!(r.public(), r_public);
+        assert_eq!(*i.agree(&r_public).unwrap(), shared);
+        assert_eq!(*r.agree(&i_public).unwrap(), shared);
+    }
+
+    #[test]
+    fn rfc5903_section_8_2() {
+        let i = concat!(
+            "099F3C7034D4A2C699884D73A375A67F7624EF7C6B3C0F16",
+            "0647B67414DCE655E35B538041E649EE3FAEF896783AB194",
+        );
+        let r = concat!(
+            "41CB0779B4BDB85D47846725FBEC3C9430FAB46CC8DC5060",
+            "855CC9BDA0AA2942E0308312916B8ED2960E4BD55A7448FC",
+        );
+        let i = EcpKeyPair::<NistP384>::from_scalar(&unhex(i)).unwrap();
+        let r = EcpKeyPair::<NistP384>::from_scalar(&unhex(r)).unwrap();
+        let i_public = unhex(concat!(
+            "667842D7D180AC2CDE6F74F37551F55755C7645C20EF73E3",
+            "1634FE72B4C55EE6DE3AC808ACB4BDB4C88732AEE95F41AA",
+            "9482ED1FC0EEB9CAFC4984625CCFC23F65032149E0E144AD",
+            "A024181535A0F38EEB9FCFF3C2C947DAE69B4C634573A81C",
+        ));
+        let r_public = unhex(concat!(
+            "E558DBEF53EECDE3D3FCCFC1AEA08A89A987475D12FD950D",
+            "83CFA41732BC509D0D1AC43A0336DEF96FDA41D0774A3571",
+            "DCFBEC7AACF3196472169E838430367F66EEBE3C6E70C416",
+            "DD5F0C68759DD1FFF83FA40142209DFF5EAAD96DB9E6386C",
+        ));
+        let shared = unhex(concat!(
+            "11187331C279962D93D604243FD592CB9D0A926F422E4718",
+            "7521287E7156C5C4D603135569B9E9D09CF5D4A270F59746",
+        ));
+        assert_eq!(i.public(), i_public);
+        assert_eq!(r.public(), r_public);
+        assert_eq!(*i.agree(&r_public).unwrap(), shared);
+        assert_eq!(*r.agree(&i_public).unwrap(), shared);
+    }
+
+    #[test]
+    fn points_off_the_curve_are_refused() {
+        let pair = EcpKeyPair::<NistP256>::from_scalar(&[7; 32]).unwrap();
+        let mut off_curve = pair.public().to_vec();
+        off_curve[63] ^= 1;
+        assert!(pair.agree(&off_curve).is_none());
+        assert!(pair.agree(&[0; 64]).is_none());
+    }
+
+    #[test]
+    fn coordinates_at_or_above_the_prime_are_refused() {
+        let pair = EcpKeyPair::<NistP256>::from_scalar(&[7; 32]).unwrap();
+        // (0, y) is on the curve; (p, y) is the same point when coordinates are carelessly reduced.
+        let y = unhex("66485c780e2f83d72433bd5d84a06bb6541c2af31dae871728bf856a174f93f4");
+        let p = unhex("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff");
+        assert!(pair.agree(&[vec![0; 32], y.clone()].concat()).is_some());
+        assert!(pair.agree(&[p, y].concat()).is_none());
+    }
+
+    #[test]
+    fn scalars_outside_the_range_are_refused() {
+        assert!(EcpKeyPair::<NistP256>::from_scalar(&[0; 32]).is_none());
+        assert!(EcpKeyPair::<NistP256>::from_scalar(&[0xff; 32]).is_none());
+    }
+}

@@ -160,3 +160,41 @@ impl fmt::Debug for DhKeyPair {
         f.debug_struct("DhKeyPair").field("group", &self.group()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn transform_ids_round_trip() {
+        for group in DhGroup::ALL {
+            assert_eq!(DhGroup::from_id(group.id()), Some(group));
+        }
+        assert_eq!(DhGroup::from_id(2), None);
+    }
+
+    #[test]
+    fn length_is_checked_before_use() {
+        let mut rng = StdRng::seed_from_u64(1);
+        for group in DhGroup::ALL {
+            let pair = DhKeyPair::generate(group, &mut rng);
+            assert_eq!(pair.group(), group);
+            assert_eq!(pair.public().len(), group.public_len());
+            for actual in [0, 1, group.public_len() - 1, group.public_len() + 1, 4096] {
+                let error = pair.agree(&vec![2; actual]).unwrap_err();
+                assert_eq!(error, CryptoError::PublicValueLength { group, actual });
+            }
+        }
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let mut rng = StdRng::seed_from_u64(2);
+        let pair = DhKeyPair::generate(DhGroup::X25519, &mut rng);
+        assert_eq!(format!("{pair:?}"), "DhKeyPair { group: X25519, .. }");
+        assert_eq!(format!("{:?}", pair.agree(pair.public()).unwrap()), "SharedSecret { .. }");
+    }
+}
