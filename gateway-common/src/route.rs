@@ -19,6 +19,8 @@ pub struct Route {
 pub struct RouteKind;
 
 impl RouteKind {
+    /// No prefix matches. Never stored.
+    pub const NONE: u32 = 0;
     /// The prefix belongs to this gateway's own VNet.
     pub const LOCAL: u32 = 1;
     /// The prefix lies behind a tunnel.

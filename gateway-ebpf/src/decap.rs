@@ -110,9 +110,7 @@ unsafe fn forward(
     let ip = unsafe { &mut *ip };
     let from = route::lookup(ip.source);
     let to = route::lookup(ip.destination);
-    if !from.is_some_and(|from| from.kind == RouteKind::REMOTE && from.tunnel == job.tunnel)
-        || !to.is_some_and(|to| to.kind == RouteKind::LOCAL)
-    {
+    if from.kind != RouteKind::REMOTE || from.tunnel != job.tunnel || to.kind != RouteKind::LOCAL {
         return Err(DropReason::SelectorMismatch);
     }
     let Some(ecn) = ecn::decapsulate(ip.tos, job.outer_ecn as u8) else { return Err(DropReason::EcnDrop) };

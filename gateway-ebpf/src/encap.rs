@@ -32,7 +32,7 @@ pub(crate) fn encapsulate(
     if header_len < IPV4_LEN || inner_len < header_len as u32 || ETH_LEN as u32 + inner_len > frame_len(ctx) {
         return Some(drop(tunnel, DropReason::Malformed));
     }
-    if !route::lookup(ip.source).is_some_and(|from| from.kind == RouteKind::LOCAL) {
+    if route::lookup(ip.source).kind != RouteKind::LOCAL {
         return Some(drop(tunnel, DropReason::SourceOutsideVnet));
     }
     let entry = TUNNELS.get(tunnel)?;

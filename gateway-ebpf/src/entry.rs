@@ -40,14 +40,14 @@ fn classify(ctx: &XdpContext) -> Option<u32> {
     if roles & PortRole::WAN != 0 && ip.destination == config.wan_addr {
         return from_wan(ctx, ip);
     }
-    let to = route::lookup(ip.destination)?;
+    let to = route::lookup(ip.destination);
     if to.kind == RouteKind::REMOTE {
         if roles & (PortRole::LAN | PortRole::TUNNEL) == 0 {
             return Some(drop(to.tunnel, DropReason::Unprotected));
         }
         return encap::encapsulate(ctx, config, ip, to.tunnel, roles & PortRole::TUNNEL == 0);
     }
-    refuse_in_the_clear(ip, roles)
+    if to.kind == RouteKind::LOCAL { refuse_in_the_clear(ip, roles) } else { None }
 }
 
 /// Packets to the gateway's own outer address: ESP, plain or in UDP, is ours unless it is a fragment.
@@ -89,6 +89,6 @@ fn refuse_in_the_clear(ip: &Ipv4, roles: u32) -> Option<u32> {
     if roles & PortRole::TUNNEL != 0 {
         return None;
     }
-    let from = route::lookup(ip.source)?;
+    let from = route::lookup(ip.source);
     if from.kind == RouteKind::REMOTE { Some(drop(from.tunnel, DropReason::Unprotected)) } else { None }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
-use gateway_common::{GatewayConfig, Route};
+use gateway_common::{GatewayConfig, Route, RouteKind};
 
 use crate::maps::ROUTES4;
 use crate::packet::{Ethernet, Ipv4};
@@ -24,10 +24,14 @@ pub(crate) enum NextHop {
     Unreachable,
 }
 
-/// Longest-prefix match on the prefixes of this VNet and of the remote sites.
+/// Longest-prefix match on the prefixes of this VNet and of the remote sites. Not an `Option`: LLVM would merge tests of
+/// its parts into reads of registers that the verifier knows to be unset on the other branch.
 #[inline(always)]
-pub(crate) fn lookup(address: [u8; 4]) -> Option<Route> {
-    ROUTES4.get(Key::new(32, address)).copied()
+pub(crate) fn lookup(address: [u8; 4]) -> Route {
+    match ROUTES4.get(Key::new(32, address)) {
+        Some(route) => *route,
+        None => Route { kind: RouteKind::NONE, tunnel: 0 },
+    }
 }
 
 /// Looks `ip`'s destination up in the kernel's forwarding table, as the stack would when forwarding it.

@@ -1,0 +1,369 @@
+//! The running datapath of one gateway.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData};
+use aya::programs::XdpMode;
+use aya::programs::links::FdLink;
+use gateway_common::limits::MAX_FRAME;
+use gateway_common::wire::{
+    ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, UDP_LEN,
+};
+use gateway_common::{Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Tunnel};
+use ipnet::Ipv4Net;
+
+use super::events::{DatapathEvents, forward_log};
+use super::netdev::{Interface, Netlink};
+use super::object::{Limits, Object, Plain, duplicate};
+use super::pins::Pins;
+use super::sa_table::{Direction, SaConfig, SaTable};
+use super::stats::{Counters, DatapathStats, TunnelStats};
+use super::vgw0::TunnelInterface;
+
+/// Depth of the bandwidth budget's bucket, as the time it takes to fill it. Long enough for a TCP window to pass, short
+/// enough to be invisible in a rate measured over a second.
+const BURST_MS: u64 = 20;
+/// The bucket is never shallower than this many bytes, or a slow rate would pass no full-size packet.
+const BURST_MIN: u64 = 16 * 1024;
+
+/// A tunnel's number, from 1 to [`DatapathConfig::max_tunnels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TunnelId(pub u32);
+
+/// How to run the datapath.
+#[derive(Clone, Debug)]
+pub struct DatapathConfig {
+    /// Name of the VNet, one path component.
+    pub vnet: String,
+    /// Interface towards the peers.
+    pub wan: String,
+    /// Interfaces towards the VNet; may include `wan`.
+    pub lan: Vec<String>,
+    /// Address of this gateway that peers send ESP to.
+    pub wan_addr: Ipv4Addr,
+    /// Address space of the VNet.
+    pub local_prefixes: Vec<Ipv4Net>,
+    /// Shared bandwidth of all tunnels and both directions, in bit/s; `None` for no limit.
+    pub bandwidth: Option<u64>,
+    /// Tunnels that may exist at once.
+    pub max_tunnels: u32,
+    /// Folder of the BPF file system under which maps and links are pinned.
+    pub pin_root: PathBuf,
+}
+
+/// The datapath: loaded programs, attached interfaces, tunnel interface and routes.
+pub struct Datapath {
+    config: DatapathConfig,
+    netlink: Netlink,
+    pins: Pins,
+    vgw0: TunnelInterface,
+    object: Object,
+    routes: LpmTrie<MapData, [u8; 4], Plain<Route>>,
+    tunnels: Array<MapData, Plain<Tunnel>>,
+    sas: SaTable,
+    counters: Counters,
+    remote_prefixes: BTreeMap<TunnelId, Vec<Ipv4Net>>,
+    mtu: u32,
+    source: Option<Ipv4Addr>,
+    xdp_mode: &'static str,
+}
+
+impl Datapath {
+    /// Loads the programs, makes the tunnel interface and attaches everything. No tunnel exists yet.
+    ///
+    /// # Errors
+    /// An interface is missing, the kernel refuses a program, or another gateway owns the tunnel interface; whatever was set
+    /// up before is removed again.
+    pub async fn start(config: DatapathConfig) -> Result<Self> {
+        ensure!(!config.lan.is_empty(), "a gateway needs at least one LAN interface");
+        let netlink = Netlink::open()?;
+        let wan = netlink.interface(&config.wan).await?;
+        let mut ports = BTreeMap::from([(wan.index, (wan.clone(), PortRole::WAN))]);
+        for name in &config.lan {
+            let lan = netlink.interface(name).await?;
+            ports.entry(lan.index).or_insert((lan, 0)).1 |= PortRole::LAN;
+        }
+        let source = vnet_address(&netlink, &ports, &config.local_prefixes).await?;
+        if source.is_none() {
+            tracing::warn!("no LAN interface has an address inside the VNet: the gateway itself cannot use its tunnels");
+        }
+        let object = Object::load(Limits { tunnels: config.max_tunnels })?;
+        let pins = Pins::create(&config.pin_root, &config.vnet)?;
+        let mtu = ports.values().map(|(interface, _)| interface.mtu).max().unwrap_or(wan.mtu);
+        let vgw0 = match TunnelInterface::create(&netlink, &config.vnet, mtu).await {
+            Ok(vgw0) => vgw0,
+            Err(error) => {
+                pins.remove()?;
+                return Err(error);
+            }
+        };
+        let routes = duplicate(&object.ebpf, "ROUTES4")?.try_into()?;
+        let tunnels = duplicate(&object.ebpf, "TUNNELS")?.try_into()?;
+        let sas = SaTable::new(&object.ebpf)?;
+        let counters = Counters::new(&object.ebpf)?;
+        let mut datapath = Self {
+            mtu: tunnel_mtu(wan.mtu),
+            config,
+            netlink,
+            pins,
+            vgw0,
+            object,
+            routes,
+            tunnels,
+            sas,
+            counters,
+            remote_prefixes: BTreeMap::new(),
+            source,
+            xdp_mode: "native",
+        };
+        if let Err(error) = datapath.set_up(&ports) {
+            // The first failure is the one to report.
+            let _ = datapath.stop().await;
+            return Err(error);
+        }
+        Ok(datapath)
+    }
+
+    /// Makes a tunnel known or changes the prefixes behind it: they are routed into the tunnel from now on, and dropped there
+    /// until it has an outbound SA.
+    ///
+    /// # Errors
+    /// The number is out of range, or the kernel refuses a route.
+    pub async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> Result<()> {
+        ensure!(
+            id.0 >= 1 && id.0 <= self.config.max_tunnels,
+            "tunnel {} is out of range: at most {}",
+            id.0,
+            self.config.max_tunnels
+        );
+        let before = self.remote_prefixes.get(&id).cloned();
+        if before.is_none() {
+            self.counters.reset(id.0)?;
+            self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
+        }
+        for gone in before.iter().flatten().filter(|prefix| !remote_prefixes.contains(prefix)) {
+            self.remove_prefix(*gone).await?;
+        }
+        // Recorded first, so that a failure half-way leaves nothing that `remove_tunnel` would miss.
+        self.remote_prefixes.insert(id, remote_prefixes.to_vec());
+        for prefix in remote_prefixes {
+            let route = Route { kind: RouteKind::REMOTE, tunnel: id.0 };
+            self.routes.insert(&lpm_key(*prefix), Plain(route), 0)?;
+            self.netlink.set_route(*prefix, &self.vgw0.stack, self.mtu, self.source).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a tunnel with its routes and SAs.
+    ///
+    /// # Errors
+    /// The kernel refuses a change.
+    pub async fn remove_tunnel(&mut self, id: TunnelId) -> Result<()> {
+        for prefix in self.remote_prefixes.remove(&id).unwrap_or_default() {
+            self.remove_prefix(prefix).await?;
+        }
+        self.tunnels.set(id.0, Plain(Tunnel::default()), 0)?;
+        for (direction, spi) in self.sas.of_tunnel(id.0) {
+            self.sas.remove(direction, id.0, spi)?;
+        }
+        Ok(())
+    }
+
+    /// Installs an SA that receives.
+    ///
+    /// # Errors
+    /// See [`SaTable::install`].
+    pub fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> Result<()> {
+        self.sas.install(Direction::Inbound, id.0, sa).map(|_| ())
+    }
+
+    /// Installs an SA that sends, and moves the tunnel's traffic to it.
+    ///
+    /// # Errors
+    /// See [`SaTable::install`].
+    pub fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> Result<()> {
+        let index = self.sas.install(Direction::Outbound, id.0, sa)?;
+        self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: index, mtu: self.mtu }), 0)?;
+        Ok(())
+    }
+
+    /// Removes an SA that receives; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// The kernel refuses a map update.
+    pub fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> Result<()> {
+        self.sas.remove(Direction::Inbound, id.0, spi).map(|_| ())
+    }
+
+    /// Removes an SA that sends. Traffic stops if it was the one in use. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// The kernel refuses a map update.
+    pub fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> Result<()> {
+        let Some(index) = self.sas.find(Direction::Outbound, id.0, spi) else { return Ok(()) };
+        if self.tunnels.get(&id.0, 0)?.0.outbound_sa == index {
+            self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
+        }
+        self.sas.remove(Direction::Outbound, id.0, spi).map(|_| ())
+    }
+
+    /// Reads all counters.
+    ///
+    /// # Errors
+    /// The kernel refuses a look-up.
+    pub fn stats(&self) -> Result<DatapathStats> {
+        let mut tunnels = BTreeMap::new();
+        for id in self.remote_prefixes.keys() {
+            let counters = self.counters.traffic(id.0)?;
+            tunnels.insert(*id, TunnelStats { counters, drops: self.counters.drops(id.0)?, mtu: self.mtu });
+        }
+        Ok(DatapathStats {
+            tunnels,
+            drops: self.counters.drops(0)?,
+            budget: self.counters.budget(self.config.bandwidth)?,
+            xdp_mode: self.xdp_mode.to_owned(),
+        })
+    }
+
+    /// The stream of events; may be taken once.
+    ///
+    /// # Errors
+    /// It was taken before.
+    pub fn events(&mut self) -> Result<DatapathEvents> {
+        DatapathEvents::new(&mut self.object.ebpf)
+    }
+
+    /// Detaches the programs and removes pins, routes and the tunnel interface.
+    ///
+    /// # Errors
+    /// Something could not be removed; the rest was.
+    pub async fn stop(self) -> Result<()> {
+        let unpinned = self.pins.remove();
+        // The kernel removes the routes with the interface.
+        let removed = self.vgw0.remove(&self.netlink).await;
+        unpinned.and(removed)
+    }
+
+    fn set_up(&mut self, ports: &BTreeMap<u32, (Interface, u32)>) -> Result<()> {
+        forward_log(&mut self.object.ebpf)?;
+        let config = GatewayConfig {
+            vgw0_ifindex: self.vgw0.stack.index,
+            vgw_peer_ifindex: self.vgw0.xdp.index,
+            wan_addr: self.config.wan_addr.octets(),
+            vgw0_mac: self.vgw0.stack.mac,
+            vgw_peer_mac: self.vgw0.xdp.mac,
+        };
+        let mut configs: Array<_, Plain<GatewayConfig>> = duplicate(&self.object.ebpf, "CONFIG")?.try_into()?;
+        configs.set(0, Plain(config), 0)?;
+        if let Some(rate) = self.config.bandwidth {
+            ensure!(rate > 0, "the bandwidth must be more than 0 bit/s");
+            let burst = (rate / 8 * BURST_MS / 1000).max(BURST_MIN);
+            let mut budgets: Array<_, Plain<Budget>> = duplicate(&self.object.ebpf, "BUDGET")?.try_into()?;
+            budgets.set(0, Plain(Budget::new(rate, burst)), 0)?;
+        }
+        for prefix in &self.config.local_prefixes {
+            let route = Route { kind: RouteKind::LOCAL, tunnel: 0 };
+            self.routes.insert(&lpm_key(*prefix), Plain(route), 0)?;
+        }
+        let mut roles: BpfHashMap<_, u32, Plain<Port>> = duplicate(&self.object.ebpf, "PORTS")?.try_into()?;
+        roles.insert(self.vgw0.xdp.index, Plain(Port { roles: PortRole::TUNNEL }), 0)?;
+        for (index, (_, role)) in ports {
+            roles.insert(*index, Plain(Port { roles: *role }), 0)?;
+        }
+        self.object.pin_maps(self.pins.directory())?;
+        self.attach("pass", &self.vgw0.stack.clone())?;
+        self.attach("gateway", &self.vgw0.xdp.clone())?;
+        let mut native = 0;
+        for (interface, _) in ports.values() {
+            native += usize::from(self.attach("gateway", interface)? == XdpMode::Driver);
+        }
+        self.xdp_mode = match native {
+            0 => "generic",
+            some if some == ports.len() => "native",
+            _ => "mixed",
+        };
+        Ok(())
+    }
+
+    /// Attaches a program and pins the attachment, so that packets flow on when the agent dies.
+    fn attach(&mut self, program: &str, interface: &Interface) -> Result<XdpMode> {
+        let xdp = self.object.program(program)?;
+        let (link, mode) = match xdp.attach_to_if_index(interface.index, XdpMode::Driver) {
+            Ok(link) => (link, XdpMode::Driver),
+            Err(native) => {
+                let Ok(link) = xdp.attach_to_if_index(interface.index, XdpMode::Skb) else {
+                    bail!("cannot attach XDP to {}: {}", interface.name, chain(&native));
+                };
+                tracing::warn!("the driver of {} refuses native XDP ({}): generic mode", interface.name, chain(&native));
+                (link, XdpMode::Skb)
+            }
+        };
+        let link: FdLink = xdp.take_link(link)?.try_into().context("this kernel has no BPF links for XDP (5.9 has)")?;
+        let path = self.pins.directory().join(format!("link-{}", interface.index));
+        link.pin(&path).with_context(|| format!("cannot pin the attachment to {}", interface.name))?;
+        Ok(mode)
+    }
+
+    async fn remove_prefix(&mut self, prefix: Ipv4Net) -> Result<()> {
+        self.routes.remove(&lpm_key(prefix))?;
+        self.netlink.remove_route(prefix, &self.vgw0.stack).await
+    }
+}
+
+/// Largest inner packet whose encapsulation, in UDP at worst, fits the WAN's MTU and the in-kernel AEAD.
+fn tunnel_mtu(wan_mtu: u32) -> u32 {
+    let outer = wan_mtu.min((MAX_FRAME - ETH_LEN) as u32);
+    let payload = outer - (IPV4_LEN + UDP_LEN + ESP_LEN + ESP_IV_LEN + ESP_ICV_LEN) as u32;
+    (payload & !3) - ESP_TRAILER_LEN as u32
+}
+
+/// The first address of a LAN interface that lies in the VNet: the source of what the gateway itself sends into tunnels.
+async fn vnet_address(
+    netlink: &Netlink,
+    ports: &BTreeMap<u32, (Interface, u32)>,
+    local_prefixes: &[Ipv4Net],
+) -> Result<Option<Ipv4Addr>> {
+    for (interface, role) in ports.values() {
+        if role & PortRole::LAN != 0 {
+            for address in netlink.addresses(interface).await? {
+                if local_prefixes.iter().any(|prefix| prefix.contains(&address)) {
+                    return Ok(Some(address));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn lpm_key(prefix: Ipv4Net) -> Key<[u8; 4]> {
+    Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunnel_mtu_fills_the_wan_mtu_with_udp_encapsulation() {
+        assert_eq!(tunnel_mtu(1500), 1438);
+        for wan in 576..1600 {
+            let inner = tunnel_mtu(wan);
+            let outer = |inner: u32| (inner + 2).next_multiple_of(4) + 20 + 8 + 8 + 8 + 16;
+            assert!(outer(inner) <= wan && outer(inner + 1) > wan, "WAN {wan}, tunnel {inner}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Control of the XDP datapath: loads the programs, keeps their maps and the kernel's routes in step with the tunnels.
+//!
+//! ```text
+//! object   the compiled programs, loaded and linked by tail calls     netdev   interfaces, routes, offloads, sysctls
+//! pins     the BPF file system                                        vgw0     the tunnel interface
+//! sa_table SAs and their slots        events   what the programs report        stats    what they count
+//! ```
+
+mod control;
+mod ethtool;
+mod events;
+mod key_schedule;
+mod netdev;
+mod object;
+mod pins;
+mod sa_table;
+mod stats;
+mod sysctl;
+mod vgw0;
+
+pub use control::{Datapath, DatapathConfig, TunnelId};
+pub use events::{DatapathEvent, DatapathEvents};
+pub use key_schedule::{KeyLengthError, expand_key, ghash_tables};
+pub use object::{Limits, Object, Plain};
+pub use sa_table::{Direction, SaConfig, SaTable};
+pub use stats::{BudgetStats, DatapathStats, TunnelStats};

@@ -1,0 +1,145 @@
+//! Interfaces, addresses and routes, over rtnetlink(7).
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result, bail};
+use futures::TryStreamExt as _;
+use ipnet::Ipv4Net;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteProtocol};
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+/// Bit of `RTAX_LOCK` that locks `RTAX_MTU`: path MTU discovery must not change it.
+const LOCK_MTU: u32 = 1 << 2;
+
+/// Routing protocol number that marks our routes (from the range for user daemons, see `ip-route(8)`).
+const ROUTE_PROTOCOL: u8 = 202;
+
+/// What the gateway needs to know of an interface.
+#[derive(Clone, Debug)]
+pub(super) struct Interface {
+    pub(super) name: String,
+    pub(super) index: u32,
+    pub(super) mac: [u8; 6],
+    pub(super) mtu: u32,
+    pub(super) alias: Option<String>,
+}
+
+/// A connection to the kernel's routing tables in this network namespace.
+#[derive(Clone, Debug)]
+pub(super) struct Netlink {
+    handle: Handle,
+}
+
+impl Netlink {
+    /// Opens the connection and runs it on the current tokio runtime.
+    pub(super) fn open() -> Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// The interface called `name`, or `None`.
+    pub(super) async fn find(&self, name: &str) -> Result<Option<Interface>> {
+        let mut links = self.handle.link().get().match_name(name.to_owned()).execute();
+        let message = match links.try_next().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(None),
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot look up interface {name}")),
+        };
+        let mut interface =
+            Interface { name: name.to_owned(), index: message.header.index, mac: [0; 6], mtu: 0, alias: None };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::Address(mac) => {
+                    if let Ok(mac) = mac.as_slice().try_into() {
+                        interface.mac = mac;
+                    }
+                }
+                LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
+                LinkAttribute::IfAlias(alias) => interface.alias = Some(alias),
+                _ => {}
+            }
+        }
+        Ok(Some(interface))
+    }
+
+    /// The interface called `name`.
+    pub(super) async fn interface(&self, name: &str) -> Result<Interface> {
+        match self.find(name).await? {
+            Some(interface) => Ok(interface),
+            None => bail!("there is no interface {name} in this network namespace"),
+        }
+    }
+
+    /// IPv4 addresses of an interface, in the kernel's order (the primary address first).
+    pub(super) async fn addresses(&self, interface: &Interface) -> Result<Vec<Ipv4Addr>> {
+        let mut messages = self.handle.address().get().set_link_index_filter(interface.index).execute();
+        let mut addresses = Vec::new();
+        while let Some(message) = messages.try_next().await.context("cannot list addresses")? {
+            if message.header.family != AddressFamily::Inet {
+                continue;
+            }
+            for attribute in message.attributes {
+                if let AddressAttribute::Local(std::net::IpAddr::V4(address)) = attribute {
+                    addresses.push(address);
+                }
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// Makes a veth pair: both ends up, without ARP, with `mtu` and `alias`.
+    pub(super) async fn add_veth(&self, name: &str, peer: &str, mtu: u32, alias: &str) -> Result<()> {
+        let message = LinkVeth::new(name, peer).build();
+        self.handle.link().add(message).execute().await.with_context(|| format!("cannot make veth pair {name}"))?;
+        for end in [name, peer] {
+            let message = LinkUnspec::new_with_name(end).mtu(mtu).alias(alias).arp(false).up().build();
+            self.handle.link().set(message).execute().await.with_context(|| format!("cannot set up {end}"))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes an interface.
+    pub(super) async fn delete(&self, interface: &Interface) -> Result<()> {
+        let deleted = self.handle.link().del(interface.index).execute().await;
+        deleted.with_context(|| format!("cannot delete interface {}", interface.name))
+    }
+
+    /// Routes `prefix` to an interface with a locked MTU, replacing such a route.
+    pub(super) async fn set_route(
+        &self,
+        prefix: Ipv4Net,
+        interface: &Interface,
+        mtu: u32,
+        source: Option<Ipv4Addr>,
+    ) -> Result<()> {
+        let mut builder = route(prefix, interface);
+        if let Some(source) = source {
+            builder = builder.pref_source(source);
+        }
+        let mut message = builder.build();
+        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Lock(LOCK_MTU), RouteMetric::Mtu(mtu)]));
+        let replaced = self.handle.route().add(message).replace().execute().await;
+        replaced.with_context(|| format!("cannot route {prefix} to {}", interface.name))
+    }
+
+    /// Removes a route set by [`Self::set_route`]; one that is gone already is no error.
+    pub(super) async fn remove_route(&self, prefix: Ipv4Net, interface: &Interface) -> Result<()> {
+        match self.handle.route().del(route(prefix, interface).build()).execute().await {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
+            removed => removed.with_context(|| format!("cannot remove the route of {prefix} to {}", interface.name)),
+        }
+    }
+}
+
+fn route(prefix: Ipv4Net, interface: &Interface) -> RouteMessageBuilder<Ipv4Addr> {
+    RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(prefix.network(), prefix.prefix_len())
+        .output_interface(interface.index)
+        .scope(rtnetlink::packet_route::route::RouteScope::Link)
+        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+}

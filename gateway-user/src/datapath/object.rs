@@ -1,0 +1,129 @@
+//! The compiled XDP programs.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Map, MapData, ProgramArray};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use gateway_common::limits::SAS_PER_TUNNEL;
+use gateway_common::{DropReason, ProgramSlot};
+
+/// The object file with all XDP programs and maps.
+pub static EBPF_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gateway.o"));
+
+/// Sizes of the maps, fixed when the programs are loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Tunnels that may exist at once.
+    pub tunnels: u32,
+}
+
+impl Limits {
+    /// Entries of maps indexed by tunnel number; number 0 is "no tunnel".
+    pub fn tunnel_entries(self) -> u32 {
+        self.tunnels + 1
+    }
+
+    /// Entries of maps indexed by SA; index 0 is never used.
+    pub fn sa_entries(self) -> u32 {
+        self.tunnels * SAS_PER_TUNNEL + 1
+    }
+}
+
+/// Lets aya read and write the types of `gateway-common`.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Plain<T: gateway_common::Pod>(pub T);
+
+// SAFETY: transparent over a type whose every bit pattern is valid and which has no implicit padding.
+unsafe impl<T: gateway_common::Pod> aya::Pod for Plain<T> {}
+
+/// Programs reached by tail call, with the slot that each fills.
+const CHAIN: [(ProgramSlot, &str); 8] = [
+    (ProgramSlot::SealChaCha20Poly1305, "seal_chacha20_poly1305"),
+    (ProgramSlot::SealAes128Gcm, "seal_aes128_gcm"),
+    (ProgramSlot::SealAes256Gcm, "seal_aes256_gcm"),
+    (ProgramSlot::OpenChaCha20Poly1305, "open_chacha20_poly1305"),
+    (ProgramSlot::OpenAes128Gcm, "open_aes128_gcm"),
+    (ProgramSlot::OpenAes256Gcm, "open_aes256_gcm"),
+    (ProgramSlot::EncapDone, "encap_done"),
+    (ProgramSlot::DecapDone, "decap_done"),
+];
+
+/// The programs and maps, loaded into the kernel.
+pub struct Object {
+    /// Maps and programs by name. Map `PROGRAMS` must stay here: the kernel empties a program array that is neither pinned
+    /// nor held by a process.
+    pub ebpf: Ebpf,
+}
+
+impl Object {
+    /// Loads every program into the kernel and links the tail calls. Nothing is attached or pinned.
+    ///
+    /// # Errors
+    /// The kernel refused a map or a program; the message holds the verifier's log.
+    pub fn load(limits: Limits) -> Result<Self> {
+        let tunnels = limits.tunnel_entries();
+        let sas = limits.sa_entries();
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("TUNNELS", tunnels)
+            .map_max_entries("COUNTERS", tunnels)
+            .map_max_entries("DROPS", tunnels * DropReason::COUNT)
+            .map_max_entries("SAS", sas)
+            .map_max_entries("GHASH", sas)
+            .map_max_entries("SPIS", sas)
+            .load(EBPF_OBJECT)
+            .context("the kernel refused the datapath's maps (CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed)")?;
+        for name in CHAIN.iter().map(|(_, name)| *name).chain(["gateway", "pass"]) {
+            program(&mut ebpf, name)?.load().with_context(|| format!("the kernel refused XDP program {name}"))?;
+        }
+        let mut slots = ProgramArray::try_from(duplicate(&ebpf, "PROGRAMS")?)?;
+        for (slot, name) in CHAIN {
+            let fd = program(&mut ebpf, name)?.fd()?.try_clone()?;
+            slots.set(slot as u32, &fd, 0).with_context(|| format!("cannot link XDP program {name}"))?;
+        }
+        Ok(Self { ebpf })
+    }
+
+    /// The program called `name`.
+    ///
+    /// # Errors
+    /// The object has no XDP program of that name.
+    pub fn program(&mut self, name: &str) -> Result<&mut Xdp> {
+        program(&mut self.ebpf, name)
+    }
+
+    /// Pins every map under `directory`, a folder of the BPF file system, by its name.
+    ///
+    /// # Errors
+    /// A name is taken, or the folder is not in a BPF file system.
+    pub fn pin_maps(&self, directory: &Path) -> Result<()> {
+        for (name, map) in self.ebpf.maps() {
+            // Maps of the compiler's read-only data have names with dots, which the BPF file system reserves.
+            let path = directory.join(name.trim_start_matches('.').replace('.', "_"));
+            map.pin(&path).with_context(|| format!("cannot pin map {name} at {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The program called `name`.
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// A second handle to a map that `ebpf` keeps.
+pub(super) fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
+    let map = ebpf.map(name).with_context(|| format!("the object has no map {name}"))?;
+    let open = |data: &MapData| -> Result<MapData> { Ok(MapData::from_id(data.info()?.id())?) };
+    Ok(match map {
+        Map::Array(data) => Map::Array(open(data)?),
+        Map::HashMap(data) => Map::HashMap(open(data)?),
+        Map::LpmTrie(data) => Map::LpmTrie(open(data)?),
+        Map::PerCpuArray(data) => Map::PerCpuArray(open(data)?),
+        Map::ProgramArray(data) => Map::ProgramArray(open(data)?),
+        _ => bail!("map {name} is of an unexpected type"),
+    })
+}

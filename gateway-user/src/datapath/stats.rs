@@ -1,0 +1,120 @@
+//! Counters of the datapath.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use aya::Ebpf;
+use aya::maps::{Array, MapData, PerCpuArray};
+use gateway_common::{Budget, DropReason, TunnelCounters};
+
+use super::control::TunnelId;
+use super::object::{Plain, duplicate};
+
+/// Everything that the datapath counts.
+#[derive(Clone, Debug, Default)]
+pub struct DatapathStats {
+    /// Per tunnel.
+    pub tunnels: BTreeMap<TunnelId, TunnelStats>,
+    /// Drops of packets that belong to no tunnel, by [`DropReason::name`]; reasons that never occurred are left out.
+    pub drops: BTreeMap<&'static str, u64>,
+    /// The shared budget.
+    pub budget: BudgetStats,
+    /// How the programs run on the interfaces: `native`, `generic`, or `mixed`.
+    pub xdp_mode: String,
+}
+
+/// Counters of one tunnel.
+#[derive(Clone, Debug, Default)]
+pub struct TunnelStats {
+    /// Traffic.
+    pub counters: TunnelCounters,
+    /// Drops by [`DropReason::name`]; reasons that never occurred are left out.
+    pub drops: BTreeMap<&'static str, u64>,
+    /// Largest inner IP packet, in bytes.
+    pub mtu: u32,
+}
+
+/// Use of the shared bandwidth budget.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BudgetStats {
+    /// Configured rate in bit/s; `None` without a limit.
+    pub rate_bits: Option<u64>,
+    /// Bytes of inner IP packets that were admitted.
+    pub passed_bytes: u64,
+    /// Bytes of inner IP packets that were dropped.
+    pub dropped_bytes: u64,
+}
+
+/// Handles to the maps with counters.
+pub struct Counters {
+    traffic: PerCpuArray<MapData, Plain<TunnelCounters>>,
+    drops: PerCpuArray<MapData, u64>,
+    budget: Array<MapData, Plain<Budget>>,
+}
+
+impl Counters {
+    /// Opens the maps of `ebpf`.
+    ///
+    /// # Errors
+    /// A map is missing.
+    pub fn new(ebpf: &Ebpf) -> Result<Self> {
+        Ok(Self {
+            traffic: duplicate(ebpf, "COUNTERS")?.try_into()?,
+            drops: duplicate(ebpf, "DROPS")?.try_into()?,
+            budget: duplicate(ebpf, "BUDGET")?.try_into()?,
+        })
+    }
+
+    /// Traffic of a tunnel, summed over the CPUs.
+    ///
+    /// # Errors
+    /// There is no such tunnel.
+    pub fn traffic(&self, tunnel: u32) -> Result<TunnelCounters> {
+        let mut sum = TunnelCounters::default();
+        for Plain(cpu) in self.traffic.get(&tunnel, 0)?.iter() {
+            sum.in_packets += cpu.in_packets;
+            sum.in_bytes += cpu.in_bytes;
+            sum.out_packets += cpu.out_packets;
+            sum.out_bytes += cpu.out_bytes;
+        }
+        Ok(sum)
+    }
+
+    /// Drops of a tunnel (0: of packets that belong to none) that occurred, summed over the CPUs.
+    ///
+    /// # Errors
+    /// There is no such tunnel.
+    pub fn drops(&self, tunnel: u32) -> Result<BTreeMap<&'static str, u64>> {
+        let mut drops = BTreeMap::new();
+        for reason in DropReason::ALL {
+            let index = tunnel * DropReason::COUNT + *reason as u32;
+            let count: u64 = self.drops.get(&index, 0)?.iter().sum();
+            if count != 0 {
+                drops.insert(reason.name(), count);
+            }
+        }
+        Ok(drops)
+    }
+
+    /// Bytes that the budget admitted and dropped.
+    ///
+    /// # Errors
+    /// The kernel refused the look-up.
+    pub fn budget(&self, rate_bits: Option<u64>) -> Result<BudgetStats> {
+        let Plain(budget) = self.budget.get(&0, 0)?;
+        Ok(BudgetStats { rate_bits, passed_bytes: budget.passed_bytes, dropped_bytes: budget.dropped_bytes })
+    }
+
+    /// Sets the traffic and drop counters of a tunnel to zero.
+    ///
+    /// # Errors
+    /// There is no such tunnel.
+    pub fn reset(&mut self, tunnel: u32) -> Result<()> {
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("{file}: {error}"))?;
+        self.traffic.set(tunnel, vec![Plain(TunnelCounters::default()); cpus].try_into()?, 0)?;
+        for reason in DropReason::ALL {
+            self.drops.set(tunnel * DropReason::COUNT + *reason as u32, vec![0; cpus].try_into()?, 0)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! Kernel settings under `/proc/sys`, of the network namespace that the process is in.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+/// Sets `net/…` to `value` unless it has that value already. True if it was changed.
+///
+/// # Errors
+/// The setting does not exist or may not be written.
+pub(super) fn set(name: &str, value: &str) -> Result<bool> {
+    let path = format!("/proc/sys/{name}");
+    let before = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    if before.trim() == value {
+        return Ok(false);
+    }
+    fs::write(&path, value).with_context(|| format!("cannot set {path} to {value}"))?;
+    Ok(true)
+}

@@ -1,0 +1,73 @@
+//! The tunnel interface: a veth pair whose one end, `vgw0`, belongs to the kernel's routing, and whose other end runs XDP.
+
+use anyhow::{Context as _, Result, bail};
+
+use super::ethtool::{Offload, switch_off};
+use super::netdev::{Interface, Netlink};
+use super::sysctl;
+
+/// The end that the kernel routes to.
+pub(super) const NAME: &str = "vgw0";
+/// The end where XDP takes what the kernel routed.
+pub(super) const PEER: &str = "vgw0-xdp";
+
+/// Both ends of the tunnel interface.
+#[derive(Clone, Debug)]
+pub(super) struct TunnelInterface {
+    pub(super) stack: Interface,
+    pub(super) xdp: Interface,
+}
+
+impl TunnelInterface {
+    /// Makes the pair for `vnet`, replacing one that an agent for the same VNet left behind.
+    pub(super) async fn create(netlink: &Netlink, vnet: &str, mtu: u32) -> Result<Self> {
+        let alias = format!("vnet-gateway {vnet}");
+        if let Some(existing) = netlink.find(NAME).await? {
+            match &existing.alias {
+                Some(owner) if *owner == alias => netlink.delete(&existing).await?,
+                Some(owner) => bail!("interface {NAME} exists in this network namespace and belongs to {owner:?}"),
+                None => bail!("interface {NAME} exists in this network namespace and was not made by a gateway"),
+            }
+        }
+        netlink.add_veth(NAME, PEER, mtu, &alias).await?;
+        let pair = Self { stack: netlink.interface(NAME).await?, xdp: netlink.interface(PEER).await? };
+        match pair.configure() {
+            Ok(()) => Ok(pair),
+            Err(error) => {
+                // The first failure is the one to report.
+                let _ = netlink.delete(&pair.stack).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Deletes both ends.
+    pub(super) async fn remove(&self, netlink: &Netlink) -> Result<()> {
+        match netlink.find(NAME).await? {
+            Some(existing) if existing.index == self.stack.index => netlink.delete(&existing).await,
+            _ => Ok(()),
+        }
+    }
+
+    fn configure(&self) -> Result<()> {
+        // XDP seals what it sees: checksums must be final, and packets no larger than the route's MTU.
+        for offload in [Offload::TcpSegmentation, Offload::GenericSegmentation, Offload::TxChecksum] {
+            switch_off(NAME, offload)?;
+        }
+        if sysctl::set("net/ipv4/ip_forward", "1").context("cannot switch on IPv4 forwarding")? {
+            tracing::info!("switched on IPv4 forwarding (net.ipv4.ip_forward)");
+        }
+        // Sealed packets whose next hop needs ARP enter the stack here with this host's own source address.
+        sysctl::set(&format!("net/ipv4/conf/{NAME}/accept_local"), "1")?;
+        // For the same packets a strict reverse-path check would ask for a route to ourselves through vgw0.
+        sysctl::set(&format!("net/ipv4/conf/{NAME}/rp_filter"), "2")?;
+        sysctl::set(&format!("net/ipv4/conf/{NAME}/send_redirects"), "0")?;
+        for end in [NAME, PEER] {
+            let name = format!("net/ipv6/conf/{end}/disable_ipv6");
+            if std::path::Path::new(&format!("/proc/sys/{name}")).exists() {
+                sysctl::set(&name, "1")?;
+            }
+        }
+        Ok(())
+    }
+}
