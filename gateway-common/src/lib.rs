@@ -5,6 +5,7 @@
 //! The crate depends on nothing, not even on `std`.
 #![no_std]
 
+pub mod aes;
 pub mod budget;
 mod config;
 mod counters;

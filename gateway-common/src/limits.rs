@@ -18,8 +18,8 @@ pub const REPLAY_WINDOW_DEFAULT: u32 = 4096;
 /// Largest packet, Ethernet header included, that the in-kernel AEAD programs handle.
 pub const MAX_FRAME: usize = 2047;
 
-/// Round-key words of AES-256: four words for each of 15 round keys.
-pub const AES_ROUND_KEY_WORDS: usize = 60;
+/// 32-bit words of the AES-256 key schedule as the datapath keeps it: two for each of 60 columns.
+pub const AES_ROUND_KEY_WORDS: usize = 120;
 
 /// Position tables of GHASH for one key: 32 nibble positions, 16 entries each, 128 bits an entry.
 pub const GHASH_POSITIONS: usize = 32;

@@ -55,8 +55,12 @@ impl SaFlags {
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 pub struct Sa {
-    /// ChaCha20: eight little-endian key words. AES: the encryption round keys as big-endian words, in order
-    /// (FIPS 197 section 5.2): 44 words for AES-128, 60 for AES-256.
+    /// ChaCha20: eight little-endian key words.
+    ///
+    /// AES: the words of the key schedule in order (FIPS 197 section 5.2), 44 for AES-128 and 60 for AES-256, each as a
+    /// 64-bit number, lower half first. Byte `r` of a word stands in bits `16 r + 4` to `16 r + 11`, other bits are
+    /// zero; the datapath's look-up tables take and give columns in that form. The four words of the last round, which
+    /// no look-up follows, are plain little-endian words.
     pub key: [u32; AES_ROUND_KEY_WORDS],
     /// SPI, network order.
     pub spi: [u8; 4],
@@ -97,7 +101,7 @@ pub struct Sa {
     /// Counted by the datapath: nonzero once the soft-lifetime event was raised.
     pub soft_raised: u64,
     /// Explicit padding to a cache line.
-    pub reserved_line: [u64; 4],
+    pub reserved_line: [u64; 7],
     /// Anti-replay ring. A slot holds the number of its block of 32 sequence numbers in the upper half, and one bit per
     /// sequence number seen in the lower half, so that one compare-and-swap both enters a new block and marks a packet.
     pub replay: [u64; REPLAY_SLOTS],
@@ -127,7 +131,7 @@ impl Sa {
             bytes: 0,
             last_event_ns: 0,
             soft_raised: 0,
-            reserved_line: [0; 4],
+            reserved_line: [0; 7],
             replay: [0; REPLAY_SLOTS],
         }
     }
@@ -136,13 +140,20 @@ impl Sa {
 /// Value of array map `GHASH`, same index as `SAS`: multiples of the GHASH key H, for AES-GCM SAs. Secret.
 ///
 /// `entries[32 * …]`: for the nibble at position `p` (0 is the high nibble of the block's first byte) with value `v`,
-/// `entries[p * 16 + v]` is that nibble times H in GF(2^128) (NIST SP 800-38D section 6.3), as the big-endian upper and
-/// lower 64 bits of the block.
+/// `entries[p * 16 + v]` is that nibble times H in GF(2^128) (NIST SP 800-38D section 6.3), as the 16 bytes of a block lie
+/// in memory.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 pub struct GhashTables {
-    /// `[upper, lower]` halves, 32 positions times 16 values.
+    /// Bytes 0 to 7 and 8 to 15 of each block, 32 positions times 16 values.
     pub entries: [[u64; 2]; GHASH_POSITIONS * 16],
+}
+
+impl GhashTables {
+    /// Tables of zeros.
+    pub const fn zeroed() -> Self {
+        Self { entries: [[0; 2]; GHASH_POSITIONS * 16] }
+    }
 }
 
 // SAFETY: repr(C), integers only; sizes below show that nothing is padded implicitly.
@@ -151,5 +162,6 @@ unsafe impl Pod for SpiKey {}
 unsafe impl Pod for Sa {}
 // SAFETY: as above.
 unsafe impl Pod for GhashTables {}
-const _: () = assert!(size_of::<Sa>() == 384 + REPLAY_SLOTS * 8);
+const _: () = assert!(core::mem::offset_of!(Sa, replay) == 640);
+const _: () = assert!(size_of::<Sa>() == 640 + REPLAY_SLOTS * 8);
 const _: () = assert!(size_of::<GhashTables>() == 8192);

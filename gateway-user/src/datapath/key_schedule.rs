@@ -71,12 +71,12 @@ pub fn ghash_tables(aead: Aead, key: &[u8]) -> Result<Option<SecretGhashTables>,
     let mut block = Zeroizing::new([0_u8; 16]);
     match aead {
         Aead::ChaCha20Poly1305 => return Ok(None),
-        Aead::Aes128Gcm => Aes128::new_from_slice(key)
-            .expect("the length was checked")
-            .encrypt_block((&mut *block).into()),
-        Aead::Aes256Gcm => Aes256::new_from_slice(key)
-            .expect("the length was checked")
-            .encrypt_block((&mut *block).into()),
+        Aead::Aes128Gcm => {
+            Aes128::new_from_slice(key).expect("the length was checked").encrypt_block((&mut *block).into())
+        }
+        Aead::Aes256Gcm => {
+            Aes256::new_from_slice(key).expect("the length was checked").encrypt_block((&mut *block).into())
+        }
     }
     Ok(Some(tables_of(u128::from_be_bytes(*block))))
 }
@@ -223,8 +223,7 @@ mod tests {
 
     #[test]
     fn multiplication_by_the_tables_is_ghash() {
-        for (aead, key) in
-            [(Aead::Aes128Gcm, &AES128_KEY[..]), (Aead::Aes256Gcm, AES256_KEY.as_flattened())]
+        for (aead, key) in [(Aead::Aes128Gcm, &AES128_KEY[..]), (Aead::Aes256Gcm, AES256_KEY.as_flattened())]
         {
             let tables = ghash_tables(aead, key).unwrap().unwrap();
             let mut h = [0_u8; 16].into();
