@@ -102,8 +102,15 @@ impl Drop for NetNs {
     }
 }
 
-/// Ends every process in the namespace `name`, then deletes the namespace.
+/// Ends every process in the namespace `name`, then deletes the namespace. A namespace that is gone is no error: an
+/// interruption's clean-up may run beside the regular one.
 pub(crate) fn delete(name: &str) -> Result<()> {
-    process::end_all(&process::inside_namespace(&Path::new(NETNS_ROOT).join(name))?);
-    try_run(&format!("ip netns delete {name}")).map(|_| ())
+    let path = Path::new(NETNS_ROOT).join(name);
+    if let Ok(processes) = process::inside_namespace(&path) {
+        process::end_all(&processes);
+    }
+    match try_run(&format!("ip netns delete {name}")) {
+        Err(error) if path.exists() => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -3,8 +3,9 @@
 use crate::netns::{self, NETNS_ROOT};
 use crate::process::is_running;
 use crate::scope::{BPF_ROOT, PREFIX, RUN_ROOT, Scope, owner};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Removes everything that carries the name of `scope`: processes, namespaces, pinned maps, the directory. Returns the
@@ -39,11 +40,22 @@ fn remove(belongs: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     }
     for root in [BPF_ROOT, RUN_ROOT] {
         for name in entries(root, &belongs) {
-            std::fs::remove_dir_all(Path::new(root).join(&name))?;
+            remove_tree(&Path::new(root).join(&name))?;
             removed.insert(name);
         }
     }
     Ok(removed.into_iter().collect())
+}
+
+/// Removes a directory and what is in it. One that is gone is no error: an interruption's clean-up may run beside the
+/// regular one.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn entries(root: &str, belongs: impl Fn(&str) -> bool) -> Vec<String> {

@@ -1,9 +1,10 @@
 //! Hosts, gateways and the internet between them.
 
+use crate::sweep::remove_tree;
 use crate::{Agent, GatewayOptions, LocalSite, NetCfg, NetNs, Scope, VNet, ping, try_run, wait_until};
 use anyhow::{Context as _, Result};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Pre-shared key of every connection that [`Lab::establish`] makes.
@@ -218,7 +219,9 @@ impl Drop for Lab {
             return;
         }
         for path in [self.directory(), self.scope.pin_root()] {
-            remove_tree(&path);
+            if let Err(error) = remove_tree(&path) {
+                eprintln!("warning: {error:#}");
+            }
         }
     }
 }
@@ -230,6 +233,11 @@ impl Site {
     pub const WAN: &'static str = "wan0";
     /// The host's port.
     pub const HOST_PORT: &'static str = "eth0";
+
+    /// Number of the site, counted from 1.
+    pub fn number(&self) -> u8 {
+        self.number
+    }
 
     /// Name of the VNet, for instance `VNet1`.
     pub fn vnet(&self) -> String {
@@ -298,13 +306,5 @@ impl Site {
     fn wan(&self, last: u8) -> Ipv4Addr {
         let [a, b, c] = WAN_NETWORKS[usize::from(self.number) - 1];
         Ipv4Addr::new(a, b, c, last)
-    }
-}
-
-fn remove_tree(path: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        eprintln!("warning: {} is left behind: {error}", path.display());
     }
 }

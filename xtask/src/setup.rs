@@ -1,0 +1,122 @@
+//! Installing what building and testing need.
+
+use crate::environment::has_program;
+use crate::progress::Step;
+use crate::{cargo, environment};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::path::Path;
+use std::process::Command;
+use testbed::{Probe, run, try_run};
+
+/// Version of `bpf-linker` that fits the pinned `aya`.
+const BPF_LINKER: &str = "0.10.3";
+
+/// Programs that the laboratory and the tests call, each with the Debian package that has it.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("iperf3", "iperf3"),
+    ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
+    ("ping", "iputils-ping"),
+    ("traceroute", "traceroute"),
+    ("nft", "nftables"),
+    ("nsenter", "util-linux"),
+];
+
+/// Installs what is missing and fails if this machine cannot run a gateway; the error says what it lacks.
+pub(crate) fn require() -> Result<()> {
+    install()?;
+    let missing = Probe::cached().missing();
+    ensure!(missing.is_empty(), "this machine cannot run a gateway:\n  {}", missing.join("\n  "));
+    Ok(())
+}
+
+/// Installs what is missing. Does not ask whether this machine can run a gateway: it may still build one.
+pub(crate) fn install() -> Result<()> {
+    packages()?;
+    nightly()?;
+    bpf_linker()
+}
+
+fn packages() -> Result<()> {
+    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !has_program(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let programs = missing.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", ");
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    ensure!(
+        has_program("apt-get"),
+        "these programs are missing: {programs}; install them with this system's package manager"
+    );
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "these programs are missing: {programs}; as root, run: apt-get install {}",
+        packages.join(" ")
+    );
+    let step = Step::begin(&format!("Installing Debian packages: {}", packages.join(" ")));
+    apt_get(&["update"])?;
+    let options = ["install", "--yes", "--no-install-recommends"];
+    apt_get(&[&options[..], &packages].concat())?;
+    step.end("installed");
+    Ok(())
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.arg("--quiet").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    run(&mut command).map(|_| ())
+}
+
+fn nightly() -> Result<()> {
+    ensure!(has_program("rustup"), "rustup is missing: install it from https://rustup.rs");
+    let sysroot = || try_run("rustc +nightly --print sysroot");
+    let Ok(sysroot) = sysroot() else {
+        let step = Step::begin("Installing the nightly compiler, which builds the XDP programs");
+        rustup("toolchain install nightly --profile minimal --component rust-src --component clippy")?;
+        step.end("installed");
+        return Ok(());
+    };
+    let sysroot = Path::new(sysroot.trim());
+    let components =
+        [("rust-src", "lib/rustlib/src/rust/library/core/Cargo.toml"), ("clippy", "bin/cargo-clippy")];
+    for (component, file) in components {
+        if !sysroot.join(file).exists() {
+            let step = Step::begin(&format!("Installing the nightly compiler's component {component}"));
+            rustup(&format!("component add {component} --toolchain nightly"))?;
+            step.end("installed");
+        }
+    }
+    Ok(())
+}
+
+fn rustup(arguments: &str) -> Result<()> {
+    let mut command = Command::new("rustup");
+    command.args(arguments.split_whitespace());
+    cargo::run(&mut command, &format!("`rustup {arguments}`"))
+}
+
+fn bpf_linker() -> Result<()> {
+    if bpf_linker_version().is_some_and(|version| version == BPF_LINKER) {
+        return Ok(());
+    }
+    let step = Step::begin(&format!("Installing bpf-linker {BPF_LINKER} (takes minutes)"));
+    let mut install = cargo::cargo(["install", "bpf-linker", "--version", BPF_LINKER, "--locked"]);
+    // Not under the workspace's own settings, and into a directory that outlives nothing.
+    install
+        .current_dir(environment::workspace().parent().unwrap_or(Path::new("/")))
+        .env_remove("CARGO_TARGET_DIR");
+    cargo::run(&mut install, "installing bpf-linker")?;
+    match bpf_linker_version() {
+        Some(version) if version == BPF_LINKER => step.end("installed"),
+        Some(version) => bail!("another bpf-linker, version {version}, comes first on PATH; remove it"),
+        None => bail!("bpf-linker is installed but not found: add cargo's `bin` directory to PATH"),
+    }
+    Ok(())
+}
+
+fn bpf_linker_version() -> Option<String> {
+    let text = try_run("bpf-linker --version").context("bpf-linker").ok()?;
+    text.split_whitespace().nth(1).map(str::to_owned)
+}

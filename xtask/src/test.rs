@@ -1,0 +1,46 @@
+//! Running the tests and counting them.
+
+mod suite;
+mod tally;
+
+use crate::{build, setup};
+use anyhow::Result;
+use clap::Args;
+use std::process::ExitCode;
+use suite::Suite;
+use tally::Tally;
+use testbed::{Probe, sweep_stale};
+
+/// Arguments of `cargo xtask test`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Suites to run; all of them when none is named.
+    suites: Vec<Suite>,
+    /// Run only tests whose name contains this.
+    #[arg(long)]
+    filter: Option<String>,
+}
+
+/// Runs the suites; prints `N passed, N failed, N skipped` as the last line and fails when a test or a build failed.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    setup::install()?;
+    for sentence in Probe::cached().missing() {
+        println!("tests will be skipped: {sentence}");
+    }
+    let suites = if arguments.suites.is_empty() { Suite::ALL.to_vec() } else { arguments.suites.clone() };
+    let mut tally = Tally::default();
+    if suites.iter().any(|suite| suite.needs_vgw())
+        && let Err(error) = build::vgw()
+    {
+        println!("{error:#}");
+        tally.failed += 1;
+    }
+    for suite in suites {
+        for run in suite.runs() {
+            tally += run.execute(arguments.filter.as_deref())?;
+        }
+    }
+    sweep_stale()?;
+    println!("\n{tally}");
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
