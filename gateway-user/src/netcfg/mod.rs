@@ -2,7 +2,7 @@
 //!
 //! A file is XML with the root `NetworkConfiguration` in one of [`NAMESPACES`]. [`parse`] reads it, checks every rule
 //! and either returns the configuration or a [`Report`] with *all* errors, each with its line, the field, the value and
-//! the rule. [`write`] gives the canonical text of a configuration; comments of the file it came from are lost.
+//! the rule. [`write()`] gives the canonical text of a configuration; comments of the file it came from are lost.
 //! A file describes the whole configuration: applying it replaces everything.
 //!
 //! ```text
@@ -56,7 +56,7 @@ use value::quoted;
 pub use error::{ErrorKind, NetcfgError, Report};
 pub use write::write;
 
-/// The namespaces of the schema; [`write`] uses the first.
+/// The namespaces of the schema; [`write()`] uses the first.
 pub const NAMESPACES: [&str; 2] = [
     "http://schemas.microsoft.com/ServiceHosting/2011/07/NetworkConfiguration",
     "https://schemas.microsoft.com/ServiceHosting/2011/07/NetworkConfiguration",
@@ -105,7 +105,7 @@ pub fn parse(file: &str, bytes: &[u8], limits: &Limits) -> Result<NetworkConfigu
     }
 }
 
-/// Checks a configuration that did not come from a file. Lines in the report are those of [`write`]'s text.
+/// Checks a configuration that did not come from a file. Lines in the report are those of [`write()`]'s text.
 pub fn validate(configuration: &NetworkConfiguration, limits: &Limits) -> Result<(), Report> {
     parse("configuration", write(configuration).as_bytes(), limits).map(|_| ())
 }

@@ -3,6 +3,7 @@
 use quick_xml::NsReader;
 use quick_xml::XmlVersion;
 use quick_xml::escape::{EscapeError, resolve_predefined_entity};
+use quick_xml::events::attributes::AttrError;
 use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 use quick_xml::name::ResolveResult;
 
@@ -169,11 +170,10 @@ impl<'s> Builder<'s> {
         let name = if in_namespace { start.local_name().into_inner() } else { start.name().into_inner() };
         let mut attributes = Vec::new();
         for attribute in start.attributes() {
-            let attribute = attribute.map_err(|e| self.syntax(at, &e))?;
+            let attribute = attribute.map_err(|e| self.bad_attribute(at, &e))?;
             let key = attribute.key.into_inner();
-            // Borrowed from the same tag, so the distance is where the attribute stands in it.
-            let offset = key.as_ptr().addr().saturating_sub(start.as_ptr().addr());
-            let at = at + offset;
+            // Borrowed from the same tag, so the distance is where the attribute stands in it, after the `<`.
+            let at = at + 1 + key.as_ptr().addr().saturating_sub(start.as_ptr().addr());
             if attribute.value.contains('<') {
                 return Err(self.syntax(at, &format!("attribute {key:?} has an unescaped \"<\"")));
             }
@@ -215,23 +215,25 @@ impl<'s> Builder<'s> {
     }
 
     fn text(&mut self, at: usize, literal: &str) -> Result<(), NetcfgError> {
+        // Offsets count in the source, as line ends in `literal` are normalised.
+        let source = &self.source[at..];
         if literal.contains("]]>") {
-            return Err(self.syntax(at, &"\"]]>\" in text"));
+            return Err(self.syntax(at + source.find("]]>").unwrap_or(0), &"\"]]>\" in text"));
         }
         let first = self.open.last().is_none_or(|element| element.text.value.is_empty());
-        let text = if first { literal.trim_start_matches(WHITE_SPACE) } else { literal };
+        if !first {
+            return self.append(at, literal).map(|_| ());
+        }
+        let text = literal.trim_start_matches(WHITE_SPACE);
         if text.is_empty() {
             return Ok(());
         }
-        // The event's raw text has one character per white space character of `literal`, or "\r\n" for its "\n".
-        let skipped = self.source[at..].len() - self.source[at..].trim_start_matches(WHITE_SPACE).len();
-        let line = self.line(if first { at + skipped } else { at });
-        self.append(at, line, text).map(|_| ())
+        let skipped = source.len() - source.trim_start_matches(WHITE_SPACE).len();
+        self.append(at + skipped, text).map(|_| ())
     }
 
     fn kept_text(&mut self, at: usize, text: &str) -> Result<(), NetcfgError> {
-        let line = self.line(at);
-        let element = self.append(at, line, text)?;
+        let element = self.append(at, text)?;
         element.kept = element.value.len();
         Ok(())
     }
@@ -266,12 +268,10 @@ impl<'s> Builder<'s> {
         }
     }
 
-    fn append(&mut self, at: usize, line: usize, text: &str) -> Result<&mut Text, NetcfgError> {
-        if self.open.is_empty() {
-            return Err(self.syntax(at, &"text outside the root element"));
-        }
-        let element = self.open.last_mut().map(|element| &mut element.text);
-        let element = element.expect("an element is open: checked above");
+    fn append(&mut self, at: usize, text: &str) -> Result<&mut Text, NetcfgError> {
+        let line = self.line(at);
+        let outside = self.syntax(at, &"text outside the root element");
+        let element = &mut self.open.last_mut().ok_or(outside)?.text;
         if element.line == 0 {
             element.line = line;
         }
@@ -284,6 +284,20 @@ impl<'s> Builder<'s> {
             None => Ok(()),
             Some(c) => Err(self.syntax(at, &format!("reference to character U+{:04X}", u32::from(c)))),
         }
+    }
+
+    /// `at` is where the tag starts; positions in the error count from after its `<`.
+    fn bad_attribute(&self, at: usize, e: &AttrError) -> NetcfgError {
+        let (offset, message) = match *e {
+            AttrError::ExpectedEq(offset) | AttrError::ExpectedValue(offset) => {
+                (offset, "an attribute has no value")
+            }
+            AttrError::UnquotedValue(offset) | AttrError::ExpectedQuote(offset, _) => {
+                (offset, "an attribute value is not in quotes")
+            }
+            AttrError::Duplicated(offset, _) => (offset, "an attribute appears twice"),
+        };
+        self.syntax(at + 1 + offset, &message)
     }
 
     fn unresolved(&self, at: usize, e: &quick_xml::Error) -> NetcfgError {
