@@ -313,6 +313,21 @@ fn a_network_connected_to_itself() {
 }
 
 #[test]
+fn a_range_that_cannot_be_read_causes_no_other_errors() {
+    // Two sites without a readable range do not have the same address space, nor another one than their network.
+    let sites = changed(VNET2_SITE, "10.2.0.0/16", "ten")
+        .replace("192.168.0.0/24", "a")
+        .replace("192.168.1.0/24", "b");
+    // Subnets are not outside a network whose range is unknown.
+    let network = changed(VNET1, "<AddressPrefix>10.1.0.0/16", "<AddressPrefix>ten");
+    for (text, lines) in [(sites, &[19, 25, 26][..]), (network, &[35])] {
+        let found: Vec<_> = report(text).errors.into_iter().map(|error| (error.line, error.kind)).collect();
+        let expected: Vec<_> = lines.iter().map(|line| (*line, ErrorKind::InvalidPrefix)).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
 fn all_errors_are_reported_at_once_in_line_order() {
     let text = GOOD
         .replace("name=\"dns2\"", "name=\"dns2\" port=\"53\"")

@@ -171,27 +171,32 @@ fn prefixes() {
         (
             "0.0.0.0/8",
             ErrorKind::UnusableRange,
-            format!("0.0.0.0/8 is in the \"this network\" range 0.0.0.0/8, {no_network}"),
+            format!("0.0.0.0/8 overlaps the \"this network\" range 0.0.0.0/8, {no_network}"),
         ),
         (
             "127.1.0.0/16",
             ErrorKind::UnusableRange,
-            format!("127.1.0.0/16 is in the loopback range 127.0.0.0/8, {no_network}"),
+            format!("127.1.0.0/16 overlaps the loopback range 127.0.0.0/8, {no_network}"),
         ),
         (
             "169.254.0.0/16",
             ErrorKind::UnusableRange,
-            format!("169.254.0.0/16 is in the link-local range 169.254.0.0/16, {no_network}"),
+            format!("169.254.0.0/16 overlaps the link-local range 169.254.0.0/16, {no_network}"),
+        ),
+        (
+            "169.0.0.0/8",
+            ErrorKind::UnusableRange,
+            format!("169.0.0.0/8 overlaps the link-local range 169.254.0.0/16, {no_network}"),
         ),
         (
             "239.1.2.0/24",
             ErrorKind::UnusableRange,
-            format!("239.1.2.0/24 is in the multicast range 224.0.0.0/4, {no_network}"),
+            format!("239.1.2.0/24 overlaps the multicast range 224.0.0.0/4, {no_network}"),
         ),
         (
             "255.255.255.0/24",
             ErrorKind::UnusableRange,
-            format!("255.255.255.0/24 is in the reserved range 240.0.0.0/4, {no_network}"),
+            format!("255.255.255.0/24 overlaps the reserved range 240.0.0.0/4, {no_network}"),
         ),
     ] {
         assert_change(BRANCH, "192.168.0.0/24", prefix, kind, &format!("bad.xml:25: {path}: {problem}"));

@@ -24,7 +24,7 @@ fn not_well_formed() {
         ("<a>\n<b>\n", "bad.xml:2: not well-formed XML: element \"b\" is not closed"),
         ("<a/>\n<b/>", "bad.xml:2: not well-formed XML: a second root element"),
         ("<a/>\ntext", "bad.xml:2: not well-formed XML: text outside the root element"),
-        ("<a\n x='1'\n x='2'/>", "bad.xml:3: not well-formed XML: an attribute appears twice"),
+        ("<a\n x='1'\nx='2'/>", "bad.xml:3: not well-formed XML: an attribute appears twice"),
         ("<a\n\nx=1 />", "bad.xml:3: not well-formed XML: an attribute value is not in quotes"),
         ("<a\nx />", "bad.xml:2: not well-formed XML: an attribute has no value"),
         ("<a\nx= />", "bad.xml:2: not well-formed XML: an attribute has no value"),

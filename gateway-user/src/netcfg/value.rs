@@ -169,7 +169,7 @@ fn unusable(network: Ipv4Net) -> Option<Broken> {
         (range.contains(&network) || network.contains(&range)).then(|| {
             (
                 ErrorKind::UnusableRange,
-                format!("{network} is in the {what} range {range}, which no network can have"),
+                format!("{network} overlaps the {what} range {range}, which no network can have"),
             )
         })
     })
