@@ -10,9 +10,7 @@ use aya::maps::{Array, HashMap as BpfHashMap, MapData};
 use aya::programs::XdpMode;
 use aya::programs::links::FdLink;
 use gateway_common::limits::MAX_FRAME;
-use gateway_common::wire::{
-    ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, UDP_LEN,
-};
+use gateway_common::wire::{ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, UDP_LEN};
 use gateway_common::{Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Tunnel};
 use ipnet::Ipv4Net;
 
@@ -89,7 +87,9 @@ impl Datapath {
         }
         let source = vnet_address(&netlink, &ports, &config.local_prefixes).await?;
         if source.is_none() {
-            tracing::warn!("no LAN interface has an address inside the VNet: the gateway itself cannot use its tunnels");
+            tracing::warn!(
+                "no LAN interface has an address inside the VNet: the gateway itself cannot use its tunnels"
+            );
         }
         let object = Object::load(Limits { tunnels: config.max_tunnels })?;
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
@@ -257,7 +257,8 @@ impl Datapath {
             vgw0_mac: self.vgw0.stack.mac,
             vgw_peer_mac: self.vgw0.xdp.mac,
         };
-        let mut configs: Array<_, Plain<GatewayConfig>> = duplicate(&self.object.ebpf, "CONFIG")?.try_into()?;
+        let mut configs: Array<_, Plain<GatewayConfig>> =
+            duplicate(&self.object.ebpf, "CONFIG")?.try_into()?;
         configs.set(0, Plain(config), 0)?;
         if let Some(rate) = self.config.bandwidth {
             ensure!(rate > 0, "the bandwidth must be more than 0 bit/s");
@@ -298,11 +299,16 @@ impl Datapath {
                 let Ok(link) = xdp.attach_to_if_index(interface.index, XdpMode::Skb) else {
                     bail!("cannot attach XDP to {}: {}", interface.name, chain(&native));
                 };
-                tracing::warn!("the driver of {} refuses native XDP ({}): generic mode", interface.name, chain(&native));
+                tracing::warn!(
+                    "the driver of {} refuses native XDP ({}): generic mode",
+                    interface.name,
+                    chain(&native)
+                );
                 (link, XdpMode::Skb)
             }
         };
-        let link: FdLink = xdp.take_link(link)?.try_into().context("this kernel has no BPF links for XDP (5.9 has)")?;
+        let link: FdLink =
+            xdp.take_link(link)?.try_into().context("this kernel has no BPF links for XDP (5.9 has)")?;
         let path = self.pins.directory().join(format!("link-{}", interface.index));
         link.pin(&path).with_context(|| format!("cannot pin the attachment to {}", interface.name))?;
         Ok(mode)

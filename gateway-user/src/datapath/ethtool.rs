@@ -52,7 +52,8 @@ pub(super) fn switch_off(interface: &str, offload: Offload) -> Result<()> {
     // SAFETY: the request and the value that it points to outlive the call; the kernel reads and writes within them.
     let result = unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if result < 0 {
-        return Err(io::Error::last_os_error()).with_context(|| format!("cannot switch off {offload:?} of {interface}"));
+        return Err(io::Error::last_os_error())
+            .with_context(|| format!("cannot switch off {offload:?} of {interface}"));
     }
     Ok(())
 }

@@ -23,4 +23,4 @@ pub use events::{DatapathEvent, DatapathEvents};
 pub use key_schedule::{KeyLengthError, expand_key, ghash_tables};
 pub use object::{Limits, Object, Plain};
 pub use sa_table::{Direction, SaConfig, SaTable};
-pub use stats::{BudgetStats, DatapathStats, TunnelStats};
+pub use stats::{BudgetStats, Counters, DatapathStats, TunnelStats};

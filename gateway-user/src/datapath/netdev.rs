@@ -47,11 +47,18 @@ impl Netlink {
         let message = match links.try_next().await {
             Ok(Some(message)) => message,
             Ok(None) => return Ok(None),
-            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => return Ok(None),
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENODEV => {
+                return Ok(None);
+            }
             Err(error) => return Err(error).with_context(|| format!("cannot look up interface {name}")),
         };
-        let mut interface =
-            Interface { name: name.to_owned(), index: message.header.index, mac: [0; 6], mtu: 0, alias: None };
+        let mut interface = Interface {
+            name: name.to_owned(),
+            index: message.header.index,
+            mac: [0; 6],
+            mtu: 0,
+            alias: None,
+        };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::Address(mac) => {
@@ -95,10 +102,20 @@ impl Netlink {
     /// Makes a veth pair: both ends up, without ARP, with `mtu` and `alias`.
     pub(super) async fn add_veth(&self, name: &str, peer: &str, mtu: u32, alias: &str) -> Result<()> {
         let message = LinkVeth::new(name, peer).build();
-        self.handle.link().add(message).execute().await.with_context(|| format!("cannot make veth pair {name}"))?;
+        self.handle
+            .link()
+            .add(message)
+            .execute()
+            .await
+            .with_context(|| format!("cannot make veth pair {name}"))?;
         for end in [name, peer] {
             let message = LinkUnspec::new_with_name(end).mtu(mtu).alias(alias).arp(false).up().build();
-            self.handle.link().set(message).execute().await.with_context(|| format!("cannot set up {end}"))?;
+            self.handle
+                .link()
+                .set(message)
+                .execute()
+                .await
+                .with_context(|| format!("cannot set up {end}"))?;
         }
         Ok(())
     }
@@ -122,7 +139,9 @@ impl Netlink {
             builder = builder.pref_source(source);
         }
         let mut message = builder.build();
-        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Lock(LOCK_MTU), RouteMetric::Mtu(mtu)]));
+        message
+            .attributes
+            .push(RouteAttribute::Metrics(vec![RouteMetric::Lock(LOCK_MTU), RouteMetric::Mtu(mtu)]));
         let replaced = self.handle.route().add(message).replace().execute().await;
         replaced.with_context(|| format!("cannot route {prefix} to {}", interface.name))
     }
@@ -131,7 +150,9 @@ impl Netlink {
     pub(super) async fn remove_route(&self, prefix: Ipv4Net, interface: &Interface) -> Result<()> {
         match self.handle.route().del(route(prefix, interface).build()).execute().await {
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
-            removed => removed.with_context(|| format!("cannot remove the route of {prefix} to {}", interface.name)),
+            removed => {
+                removed.with_context(|| format!("cannot remove the route of {prefix} to {}", interface.name))
+            }
         }
     }
 }

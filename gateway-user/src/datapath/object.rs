@@ -74,9 +74,13 @@ impl Object {
             .map_max_entries("GHASH", sas)
             .map_max_entries("SPIS", sas)
             .load(EBPF_OBJECT)
-            .context("the kernel refused the datapath's maps (CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed)")?;
+            .context(
+                "the kernel refused the datapath's maps (CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed)",
+            )?;
         for name in CHAIN.iter().map(|(_, name)| *name).chain(["gateway", "pass"]) {
-            program(&mut ebpf, name)?.load().with_context(|| format!("the kernel refused XDP program {name}"))?;
+            program(&mut ebpf, name)?
+                .load()
+                .with_context(|| format!("the kernel refused XDP program {name}"))?;
         }
         let mut slots = ProgramArray::try_from(duplicate(&ebpf, "PROGRAMS")?)?;
         for (slot, name) in CHAIN {

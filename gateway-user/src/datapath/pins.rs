@@ -24,12 +24,18 @@ impl Pins {
             mount_bpffs()?;
         }
         fs::create_dir_all(root).with_context(|| format!("cannot make folder {}", root.display()))?;
-        if statfs(root).with_context(|| format!("cannot examine {}", root.display()))?.filesystem_type() != BPF_FS_MAGIC {
-            bail!("{} is not in a BPF file system; mount one with `mount -t bpf bpf {BPFFS}`", root.display());
+        if statfs(root).with_context(|| format!("cannot examine {}", root.display()))?.filesystem_type()
+            != BPF_FS_MAGIC
+        {
+            bail!(
+                "{} is not in a BPF file system; mount one with `mount -t bpf bpf {BPFFS}`",
+                root.display()
+            );
         }
         let pins = Self { directory: root.join(vnet) };
         pins.remove()?;
-        fs::create_dir(&pins.directory).with_context(|| format!("cannot make folder {}", pins.directory.display()))?;
+        fs::create_dir(&pins.directory)
+            .with_context(|| format!("cannot make folder {}", pins.directory.display()))?;
         Ok(pins)
     }
 
@@ -43,7 +49,9 @@ impl Pins {
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error).with_context(|| format!("cannot list {}", self.directory.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot list {}", self.directory.display()));
+            }
         };
         for entry in entries {
             let path = entry?.path();

@@ -47,7 +47,11 @@ pub struct SaConfig {
 
 impl std::fmt::Debug for SaConfig {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "SaConfig {{ spi: {:#010x}, aead: {:?}, remote: {} }}", self.spi, self.aead, self.remote)
+        write!(
+            formatter,
+            "SaConfig {{ spi: {:#010x}, aead: {:?}, remote: {} }}",
+            self.spi, self.aead, self.remote
+        )
     }
 }
 
@@ -91,7 +95,11 @@ impl SaTable {
     /// The key has the wrong length, the SPI is installed already, or no slot is free.
     pub fn install(&mut self, direction: Direction, tunnel: u32, config: &SaConfig) -> Result<u32> {
         let key = (direction, tunnel, config.spi);
-        ensure!(!self.installed.contains_key(&key), "{direction:?} SPI {:#010x} is installed already", config.spi);
+        ensure!(
+            !self.installed.contains_key(&key),
+            "{direction:?} SPI {:#010x} is installed already",
+            config.spi
+        );
         let round_keys = expand_key(config.aead, &config.key)?;
         let tables = ghash_tables(config.aead, &config.key)?;
         let entry = SecretEntry::new(direction, tunnel, config, &round_keys);
@@ -150,7 +158,12 @@ impl SaTable {
 struct SecretEntry(Box<Sa>);
 
 impl SecretEntry {
-    fn new(direction: Direction, tunnel: u32, config: &SaConfig, round_keys: &[u32; AES_ROUND_KEY_WORDS]) -> Self {
+    fn new(
+        direction: Direction,
+        tunnel: u32,
+        config: &SaConfig,
+        round_keys: &[u32; AES_ROUND_KEY_WORDS],
+    ) -> Self {
         let mut sa = Box::new(Sa::zeroed());
         sa.key = *round_keys;
         sa.spi = config.spi.to_be_bytes();

@@ -25,8 +25,12 @@ impl TunnelInterface {
         if let Some(existing) = netlink.find(NAME).await? {
             match &existing.alias {
                 Some(owner) if *owner == alias => netlink.delete(&existing).await?,
-                Some(owner) => bail!("interface {NAME} exists in this network namespace and belongs to {owner:?}"),
-                None => bail!("interface {NAME} exists in this network namespace and was not made by a gateway"),
+                Some(owner) => {
+                    bail!("interface {NAME} exists in this network namespace and belongs to {owner:?}")
+                }
+                None => {
+                    bail!("interface {NAME} exists in this network namespace and was not made by a gateway")
+                }
             }
         }
         netlink.add_veth(NAME, PEER, mtu, &alias).await?;

@@ -1,0 +1,47 @@
+//! The results as a table and as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::packet_cost::PacketCost;
+
+/// Everything that one run measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) packets_per_figure: usize,
+    pub(crate) costs: Vec<PacketCost>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { processor, processors, kernel } = &self.machine;
+        writeln!(
+            formatter,
+            "{processor}, {processors} processors, Linux {kernel}; ns per packet, median of {}\n",
+            self.packets_per_figure
+        )?;
+        writeln!(
+            formatter,
+            "| algorithm | inner bytes | encapsulate | decapsulate | ring seals | encapsulate / ring |"
+        )?;
+        writeln!(formatter, "|---|---:|---:|---:|---:|---:|")?;
+        for cost in &self.costs {
+            let tenths = cost.encapsulate_ns * 10 / cost.ring_seal_ns.max(1);
+            writeln!(
+                formatter,
+                "| {} | {} | {} | {} | {} | {}.{} |",
+                cost.aead,
+                cost.bytes,
+                cost.encapsulate_ns,
+                cost.decapsulate_ns,
+                cost.ring_seal_ns,
+                tenths / 10,
+                tenths % 10
+            )?;
+        }
+        Ok(())
+    }
+}

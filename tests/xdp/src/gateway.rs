@@ -1,0 +1,238 @@
+//! The XDP programs under `BPF_PROG_TEST_RUN`: frames in, verdicts and frames out, in a network namespace of the calling
+//! thread's own. Nothing is attached.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
+use aya::programs::{TestRun as _, TestRunOptions};
+use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Tunnel};
+use gateway_user::datapath::{Counters, Direction, Limits, Object, Plain, SaConfig, SaTable};
+use nix::sched::{CloneFlags, unshare};
+use zeroize::Zeroizing;
+
+/// Outer address of the gateway under test.
+pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Outer address of its peer, reached through [`ROUTER_MAC`].
+pub const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// Outer address whose next hop has no neighbour entry.
+pub const UNRESOLVED_REMOTE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
+/// A host of the local VNet 10.1.0.0/16 with a neighbour entry.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
+/// A host of the VNet 10.2.0.0/16 behind tunnel 1.
+pub const PEER_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 20);
+/// A host of the VNet 10.3.0.0/16 behind tunnel 2.
+pub const OTHER_HOST: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 30);
+/// MAC address of the router towards the peers.
+pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
+/// MAC address of [`HOST`].
+pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
+/// MAC address of `vgw0`.
+pub const VGW0_MAC: [u8; 6] = [2, 0, 0, 0, 1, 0];
+/// Tunnel MTU of the gateway under test.
+pub const TUNNEL_MTU: u32 = 1438;
+
+/// Interface index that test-run reports: the loopback interface of a new namespace.
+const INGRESS: u32 = 1;
+const VGW0_IFINDEX: u32 = 1000;
+const VGW_PEER_IFINDEX: u32 = 1001;
+
+/// Verdicts of XDP programs (`enum xdp_action`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// `XDP_DROP`.
+    Drop,
+    /// `XDP_PASS`.
+    Pass,
+    /// `XDP_REDIRECT`.
+    Redirect,
+    /// Any other, by number.
+    Other(u32),
+}
+
+/// What became of a frame.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The frame as the programs left it.
+    pub frame: Vec<u8>,
+}
+
+/// A loaded datapath with tunnels 1 (to 10.2.0.0/16) and 2 (to 10.3.0.0/16), without SAs.
+pub struct GatewayUnderTest {
+    /// Programs and maps.
+    pub object: Object,
+    /// SAs.
+    pub sas: SaTable,
+    /// Counters.
+    pub counters: Counters,
+    tunnels: Array<MapData, Plain<Tunnel>>,
+    ports: BpfHashMap<MapData, u32, Plain<Port>>,
+    budgets: Array<MapData, Plain<Budget>>,
+    entries: Array<MapData, Plain<Sa>>,
+}
+
+impl GatewayUnderTest {
+    /// Moves the calling thread into a new network namespace with a WAN and a LAN interface, and loads the programs.
+    ///
+    /// # Errors
+    /// Privileges or `ip(8)` are missing, or the kernel refuses a program.
+    pub fn new() -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace (root is needed)")?;
+        for command in [
+            "link set lo up",
+            "link add wan type veth peer name wan-peer",
+            "link add lan type veth peer name lan-peer",
+            "link set wan up",
+            "link set wan-peer up",
+            "link set lan up",
+            "link set lan-peer up",
+            "addr add 192.0.2.1/24 dev wan",
+            "addr add 10.1.0.1/16 dev lan",
+            "neigh add 192.0.2.254 lladdr 02:00:00:00:00:fe dev wan nud permanent",
+            "neigh add 10.1.0.10 lladdr 02:00:00:00:00:10 dev lan nud permanent",
+            "route add 198.51.100.0/24 via 192.0.2.254",
+            "route add unreachable 203.0.113.0/24",
+        ] {
+            let output = Command::new("ip").args(command.split(' ')).output().context("cannot run ip")?;
+            ensure!(output.status.success(), "ip {command}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot switch on forwarding")?;
+
+        let mut object = Object::load(Limits { tunnels: 2 })?;
+        let sas = SaTable::new(&object.ebpf)?;
+        let counters = Counters::new(&object.ebpf)?;
+        let mut take = |name: &str| -> Result<Map> {
+            let map = object.ebpf.take_map(name);
+            map.with_context(|| format!("no map {name}"))
+        };
+        let mut configs: Array<_, Plain<GatewayConfig>> = take("CONFIG")?.try_into()?;
+        let config = GatewayConfig {
+            vgw0_ifindex: VGW0_IFINDEX,
+            vgw_peer_ifindex: VGW_PEER_IFINDEX,
+            wan_addr: LOCAL.octets(),
+            vgw0_mac: VGW0_MAC,
+            vgw_peer_mac: [2, 0, 0, 0, 1, 1],
+        };
+        configs.set(0, Plain(config), 0)?;
+        let mut routes: LpmTrie<_, [u8; 4], Plain<Route>> = take("ROUTES4")?.try_into()?;
+        for (prefix, kind, tunnel) in [
+            ([10, 1, 0, 0], RouteKind::LOCAL, 0),
+            ([10, 2, 0, 0], RouteKind::REMOTE, 1),
+            ([10, 3, 0, 0], RouteKind::REMOTE, 2),
+        ] {
+            routes.insert(&Key::new(16, prefix), Plain(Route { kind, tunnel }), 0)?;
+        }
+        let tunnels = take("TUNNELS")?.try_into()?;
+        let ports = take("PORTS")?.try_into()?;
+        let budgets = take("BUDGET")?.try_into()?;
+        let entries = take("SAS")?.try_into()?;
+        let mut gateway = Self { object, sas, counters, tunnels, ports, budgets, entries };
+        gateway.set_roles(PortRole::LAN | PortRole::WAN)?;
+        for tunnel in [1, 2] {
+            gateway.tunnels.set(tunnel, Plain(Tunnel { outbound_sa: 0, mtu: TUNNEL_MTU }), 0)?;
+        }
+        Ok(gateway)
+    }
+
+    /// Gives the ingress interface the roles `roles`, a bit set of [`PortRole`].
+    ///
+    /// # Errors
+    /// The kernel refuses the update.
+    pub fn set_roles(&mut self, roles: u32) -> Result<()> {
+        Ok(self.ports.insert(INGRESS, Plain(Port { roles }), 0)?)
+    }
+
+    /// Sets the shared budget.
+    ///
+    /// # Errors
+    /// The kernel refuses the update.
+    pub fn set_budget(&mut self, budget: Budget) -> Result<()> {
+        Ok(self.budgets.set(0, Plain(budget), 0)?)
+    }
+
+    /// Installs an SA that sends for `tunnel`, and uses it. Returns its slot.
+    ///
+    /// # Errors
+    /// See [`SaTable::install`].
+    pub fn send_with(&mut self, tunnel: u32, sa: &SaConfig) -> Result<u32> {
+        let index = self.sas.install(Direction::Outbound, tunnel, sa)?;
+        self.tunnels.set(tunnel, Plain(Tunnel { outbound_sa: index, mtu: TUNNEL_MTU }), 0)?;
+        Ok(index)
+    }
+
+    /// Installs an SA that receives for `tunnel`. Returns its slot.
+    ///
+    /// # Errors
+    /// See [`SaTable::install`].
+    pub fn receive_with(&mut self, tunnel: u32, sa: &SaConfig) -> Result<u32> {
+        self.sas.install(Direction::Inbound, tunnel, sa)
+    }
+
+    /// Changes the entry of an SA as the datapath sees it.
+    ///
+    /// # Errors
+    /// The kernel refuses the update.
+    pub fn edit_sa(&mut self, index: u32, edit: impl FnOnce(&mut Sa)) -> Result<()> {
+        let Plain(mut sa) = self.entries.get(&index, 0)?;
+        edit(&mut sa);
+        Ok(self.entries.set(index, Plain(sa), 0)?)
+    }
+
+    /// Runs the attached program on a frame that arrived at the ingress interface.
+    ///
+    /// # Errors
+    /// The kernel refuses the run.
+    pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
+        let mut out = vec![0; 4096];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+        let result = self.object.program("gateway")?.test_run(options)?;
+        out.truncate(result.data_size_out as usize);
+        let verdict = match result.return_value {
+            1 => Verdict::Drop,
+            2 => Verdict::Pass,
+            4 => Verdict::Redirect,
+            other => Verdict::Other(other),
+        };
+        Ok(Outcome { verdict, frame: out })
+    }
+
+    /// Mean time of `repeat` runs of `program` on a frame, as the kernel measures it.
+    ///
+    /// # Errors
+    /// The kernel refuses the run.
+    pub fn time(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
+        Ok(self.object.program(program)?.test_run(options)?.duration)
+    }
+
+    /// Drops of one reason for a tunnel.
+    ///
+    /// # Errors
+    /// The kernel refuses the look-up.
+    pub fn dropped(&self, tunnel: u32, reason: gateway_common::DropReason) -> Result<u64> {
+        Ok(self.counters.drops(tunnel)?.get(reason.name()).copied().unwrap_or(0))
+    }
+}
+
+/// An SA with a key that depends on `spi`, between [`LOCAL`] and [`REMOTE`].
+pub fn sa(spi: u32, aead: Aead) -> SaConfig {
+    let key: Vec<u8> = (0..aead.key_len()).map(|position| (spi as usize * 7 + position * 11) as u8).collect();
+    SaConfig {
+        spi,
+        aead,
+        key: Zeroizing::new(key),
+        salt: [spi as u8, 2, 3, 4],
+        esn: true,
+        local: SocketAddrV4::new(LOCAL, 4500),
+        remote: SocketAddrV4::new(REMOTE, 4500),
+        udp_encapsulation: false,
+        soft_bytes: 0,
+        hard_bytes: 0,
+    }
+}

@@ -1,0 +1,13 @@
+//! The XDP programs without a network: frames go in by `BPF_PROG_TEST_RUN`, verdicts and frames come out.
+//!
+//! [`GatewayUnderTest`] holds the loaded programs; [`frames`] and [`esp`] build and read packets by hand, so that nothing is
+//! checked against the gateway's own code. Apart from the laboratory, because it needs the compiled programs.
+
+pub mod esp;
+pub mod frames;
+mod gateway;
+
+pub use gateway::{
+    GatewayUnderTest, HOST, HOST_MAC, LOCAL, OTHER_HOST, Outcome, PEER_HOST, REMOTE, ROUTER_MAC, TUNNEL_MTU,
+    UNRESOLVED_REMOTE, VGW0_MAC, Verdict, sa,
+};
