@@ -2,7 +2,9 @@
 
 use gateway_common::{Aead, DropReason, PortRole};
 use gateway_user::datapath::SaConfig;
-use xdp_harness::{GatewayUnderTest, HOST, HOST_MAC, LOCAL, OTHER_HOST, PEER_HOST, REMOTE, VGW0_MAC, Verdict, sa};
+use xdp_harness::{
+    GatewayUnderTest, HOST, HOST_MAC, LOCAL, OTHER_HOST, PEER_HOST, REMOTE, VGW0_MAC, Verdict, sa,
+};
 
 use xdp_harness::esp;
 use xdp_harness::frames::{Ip, ethernet, pattern, udp};
@@ -47,7 +49,12 @@ fn every_algorithm_and_encapsulation_at_every_length() {
                 let sent = inner().packet(&pattern(len - 20));
                 let esp = esp::seal(&sa, count as u64 + 1, &sent, 0, esp::IPV4);
                 let outcome = gateway.run(&arriving(&sa, &esp, 0)).unwrap();
-                assert_eq!(outcome.verdict, Verdict::Redirect, "{aead:?} length {len}: {:?}", gateway.counters.drops(1));
+                assert_eq!(
+                    outcome.verdict,
+                    Verdict::Redirect,
+                    "{aead:?} length {len}: {:?}",
+                    gateway.counters.drops(1)
+                );
                 assert_eq!(outcome.frame[..6], HOST_MAC);
                 let expected = Ip { ttl: 63, ..inner() }.packet(&pattern(len - 20));
                 assert!(outcome.frame[14..] == expected, "{aead:?} length {len}: inner packet changed");
@@ -88,7 +95,11 @@ fn truncated_packets_are_malformed_or_refused() {
         let esp = esp::seal(&sa, 5, &inner().packet(&pattern(40)), 0, esp::IPV4);
         for len in 8..esp.len() {
             // 8 bytes of header, 8 of IV, 16 of ICV, and at least 4 of ciphertext, in steps of 4.
-            let reason = if len < 36 || len % 4 != 0 { DropReason::Malformed } else { DropReason::AuthenticationFailed };
+            let reason = if len < 36 || len % 4 != 0 {
+                DropReason::Malformed
+            } else {
+                DropReason::AuthenticationFailed
+            };
             expect_drop(&mut gateway, &arriving(&sa, &esp[..len], 0), 1, reason);
         }
         let mut lying = arriving(&sa, &esp, 0);
@@ -109,7 +120,9 @@ fn replays_are_refused_and_reordering_is_not() {
         let mut sa = sa(0x3200 + u32::from(esn), Aead::ChaCha20Poly1305);
         sa.esn = esn;
         gateway.receive_with(1, &sa).unwrap();
-        let packet = |sequence| arriving(&sa, &esp::seal(&sa, sequence, &inner().packet(&pattern(40)), 0, esp::IPV4), 0);
+        let packet = |sequence| {
+            arriving(&sa, &esp::seal(&sa, sequence, &inner().packet(&pattern(40)), 0, esp::IPV4), 0)
+        };
         for sequence in [3, 1, 2, 10, 4000, 11, 5, 4096, 4097] {
             let outcome = gateway.run(&packet(sequence)).unwrap();
             assert_eq!(outcome.verdict, Verdict::Redirect, "sequence {sequence}");
@@ -118,7 +131,11 @@ fn replays_are_refused_and_reordering_is_not() {
             expect_drop(&mut gateway, &packet(sequence), 1, DropReason::Replayed);
         }
         assert_eq!(gateway.run(&packet(10_000)).unwrap().verdict, Verdict::Redirect);
-        assert_eq!(gateway.run(&packet(10_000 - 4095)).unwrap().verdict, Verdict::Redirect, "left edge of the window");
+        assert_eq!(
+            gateway.run(&packet(10_000 - 4095)).unwrap().verdict,
+            Verdict::Redirect,
+            "left edge of the window"
+        );
         expect_drop(&mut gateway, &packet(10_000 - 4096), 1, DropReason::Replayed);
         expect_drop(&mut gateway, &packet(6), 1, DropReason::Replayed);
     }
@@ -131,9 +148,14 @@ fn extended_sequence_numbers_are_inferred_across_the_border() {
     let index = gateway.receive_with(1, &sa).unwrap();
     let border = 1_u64 << 32;
     gateway.edit_sa(index, |entry| entry.sequence = border - 100).unwrap();
-    let packet = |sequence| arriving(&sa, &esp::seal(&sa, sequence, &inner().packet(&pattern(40)), 0, esp::IPV4), 0);
+    let packet =
+        |sequence| arriving(&sa, &esp::seal(&sa, sequence, &inner().packet(&pattern(40)), 0, esp::IPV4), 0);
     for sequence in [border - 50, border - 1, border + 5, border - 2, border, border + 2000, border - 60] {
-        assert_eq!(gateway.run(&packet(sequence)).unwrap().verdict, Verdict::Redirect, "sequence {sequence:#x}");
+        assert_eq!(
+            gateway.run(&packet(sequence)).unwrap().verdict,
+            Verdict::Redirect,
+            "sequence {sequence:#x}"
+        );
     }
     for sequence in [border - 50, border, border + 5] {
         expect_drop(&mut gateway, &packet(sequence), 1, DropReason::Replayed);
@@ -221,7 +243,11 @@ fn congestion_marks_of_the_outer_header_arrive() {
             let expected = Ip { tos: 0xb8 | ecn, ttl: 63, ..inner() }.packet(&pattern(40));
             let outcome = gateway.run(&frame).unwrap();
             assert_eq!(outcome.verdict, Verdict::Redirect);
-            assert!(outcome.frame[14..] == expected, "inner {inner_tos:#x}, outer {outer_ecn}: {:02x?}", &outcome.frame[14..34]);
+            assert!(
+                outcome.frame[14..] == expected,
+                "inner {inner_tos:#x}, outer {outer_ecn}: {:02x?}",
+                &outcome.frame[14..34]
+            );
         }
     }
 }
@@ -239,7 +265,8 @@ fn what_needs_the_kernel_reaches_it_through_vgw0() {
     ];
     for (count, (what, ip)) in packets.into_iter().enumerate() {
         let sent = ip.packet(&pattern(40));
-        let outcome = gateway.run(&arriving(&sa, &esp::seal(&sa, count as u64 + 1, &sent, 0, esp::IPV4), 0)).unwrap();
+        let outcome =
+            gateway.run(&arriving(&sa, &esp::seal(&sa, count as u64 + 1, &sent, 0, esp::IPV4), 0)).unwrap();
         assert_eq!(outcome.verdict, Verdict::Redirect, "{what}");
         assert_eq!(outcome.frame[..6], VGW0_MAC, "{what}");
         assert_eq!(outcome.frame[14..], sent, "{what}: the kernel decrements the TTL");

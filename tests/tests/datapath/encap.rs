@@ -3,8 +3,8 @@
 use gateway_common::{Aead, Budget, DropReason, PortRole};
 use gateway_user::datapath::SaConfig;
 use xdp_harness::{
-    GatewayUnderTest, HOST, LOCAL, OTHER_HOST, PEER_HOST, REMOTE, ROUTER_MAC, TUNNEL_MTU, UNRESOLVED_REMOTE, VGW0_MAC, Verdict,
-    sa,
+    GatewayUnderTest, HOST, LOCAL, OTHER_HOST, PEER_HOST, REMOTE, ROUTER_MAC, TUNNEL_MTU, UNRESOLVED_REMOTE,
+    VGW0_MAC, Verdict, sa,
 };
 
 use xdp_harness::esp;
@@ -132,8 +132,14 @@ fn what_needs_the_kernel_is_left_to_it_unchanged() {
         ("too big", ethernet(&plain.packet(&pattern(TUNNEL_MTU as usize - 19)))),
         ("TTL 1", ethernet(&Ip { ttl: 1, ..plain.clone() }.packet(&pattern(64)))),
         ("options", ethernet(&Ip { options: vec![1; 4], ..plain.clone() }.packet(&pattern(64)))),
-        ("no tunnel", ethernet(&Ip { destination: [8, 8, 8, 8].into(), ..plain.clone() }.packet(&pattern(64)))),
-        ("inside the VNet", ethernet(&Ip { destination: [10, 1, 2, 3].into(), ..plain.clone() }.packet(&pattern(64)))),
+        (
+            "no tunnel",
+            ethernet(&Ip { destination: [8, 8, 8, 8].into(), ..plain.clone() }.packet(&pattern(64))),
+        ),
+        (
+            "inside the VNet",
+            ethernet(&Ip { destination: [10, 1, 2, 3].into(), ..plain.clone() }.packet(&pattern(64))),
+        ),
         ("ARP", [&[0xff; 12][..], &[0x08, 0x06], &[0; 46]].concat()),
         ("runt", vec![0; 20]),
     ];
@@ -167,7 +173,12 @@ fn refused_packets_are_counted_by_reason() {
         let before = gateway.dropped(tunnel, reason).unwrap();
         let outcome = gateway.run(&ethernet(packet)).unwrap();
         assert_eq!(outcome.verdict, Verdict::Drop, "{reason:?}");
-        assert_eq!(gateway.dropped(tunnel, reason).unwrap(), before + 1, "{reason:?}: {:?}", gateway.counters.drops(tunnel));
+        assert_eq!(
+            gateway.dropped(tunnel, reason).unwrap(),
+            before + 1,
+            "{reason:?}: {:?}",
+            gateway.counters.drops(tunnel)
+        );
     };
     let plain = Ip::new(HOST, PEER_HOST);
     expect(&mut gateway, &plain.packet(&pattern(50)), 1, DropReason::NoOutboundSa);
@@ -217,7 +228,10 @@ fn both_tunnels_and_directions_share_one_budget() {
         verdicts.push(outcome.verdict);
     }
     assert_eq!(verdicts, [Verdict::Redirect; 3]);
-    assert_eq!(gateway.run(&ethernet(&Ip::new(HOST, OTHER_HOST).packet(&pattern(980)))).unwrap().verdict, Verdict::Drop);
+    assert_eq!(
+        gateway.run(&ethernet(&Ip::new(HOST, OTHER_HOST).packet(&pattern(980)))).unwrap().verdict,
+        Verdict::Drop
+    );
     let inner = Ip::new(PEER_HOST, HOST).packet(&pattern(980));
     let mut outer = Ip::new(REMOTE, LOCAL);
     outer.protocol = 50;

@@ -1,0 +1,190 @@
+//! ChaCha20 (RFC 8439 sections 2.1 to 2.4), two blocks at a time.
+//!
+//! No instruction depends on key or data in its timing. BPF has no rotate instruction: a word `x < 2^32` is rotated
+//! left by `n` by multiplying it with `2^32 + 1`, which puts two copies side by side, and shifting right by `32 - n`.
+//! The garbage above bit 31 vanishes with the next 32-bit operation. Two blocks are interleaved because the dependency
+//! chain of one leaves most of the processor idle.
+
+use core::arch::asm;
+
+use super::frame::opaque;
+use super::pass::KeyStream;
+
+/// "expand 32-byte k" (RFC 8439 section 2.3), two words each.
+const CONSTANTS: [u64; 2] = [0x3320_646e_6170_7865, 0x6b20_6574_7962_2d32];
+/// Pairs of words in one block.
+const PAIRS: usize = 8;
+/// The pair whose first word is the block counter.
+const COUNTER: usize = 6;
+/// Multiplier of the rotation.
+const TWO_COPIES: u64 = 0x1_0000_0001;
+
+/// A key stream from block 0 on. Words are kept in pairs, the first in the lower half: the stack takes no other
+/// alignment.
+pub(super) struct ChaCha20 {
+    initial: [u64; PAIRS],
+    buffer: [[u64; PAIRS]; 2],
+}
+
+impl ChaCha20 {
+    /// Starts the key stream of `key` (eight little-endian words) and `nonce`.
+    #[inline(always)]
+    pub(super) fn new(key: &[u32], nonce: [u32; 3]) -> Self {
+        let pair = |index: usize| u64::from(key[2 * index]) | u64::from(key[2 * index + 1]) << 32;
+        let initial = [
+            CONSTANTS[0],
+            CONSTANTS[1],
+            pair(0),
+            pair(1),
+            pair(2),
+            pair(3),
+            u64::from(nonce[0]) << 32,
+            u64::from(nonce[1]) | u64::from(nonce[2]) << 32,
+        ];
+        Self { initial, buffer: [[0; PAIRS]; 2] }
+    }
+}
+
+impl KeyStream for ChaCha20 {
+    const CHUNK: usize = 128;
+    /// Block 0 is for the Poly1305 key.
+    const RESERVED: usize = 64;
+
+    fn refill(&mut self) {
+        next_blocks(self);
+    }
+
+    #[inline(always)]
+    fn buffer(&self) -> *const u64 {
+        self.buffer.as_ptr().cast()
+    }
+}
+
+/// Two independent quarter rounds (RFC 8439 section 2.1) on the words at the given byte offsets from r9; r8 holds
+/// [`TWO_COPIES`].
+macro_rules! quarter_rounds {
+    ($a:literal $b:literal $c:literal $d:literal, $e:literal $f:literal $g:literal $h:literal) => {
+        concat!(
+            "w0 = *(u32 *)(r9 + ",
+            $a,
+            ")\n",
+            "w4 = *(u32 *)(r9 + ",
+            $e,
+            ")\n",
+            "w1 = *(u32 *)(r9 + ",
+            $b,
+            ")\n",
+            "w5 = *(u32 *)(r9 + ",
+            $f,
+            ")\n",
+            "w3 = *(u32 *)(r9 + ",
+            $d,
+            ")\n",
+            "w7 = *(u32 *)(r9 + ",
+            $h,
+            ")\n",
+            "w2 = *(u32 *)(r9 + ",
+            $c,
+            ")\n",
+            "w6 = *(u32 *)(r9 + ",
+            $g,
+            ")\n",
+            "w0 += w1\n",
+            "w4 += w5\n",
+            "w3 ^= w0\n",
+            "w7 ^= w4\n",
+            "r3 *= r8\n",
+            "r7 *= r8\n",
+            "r3 >>= 16\n",
+            "r7 >>= 16\n",
+            "w2 += w3\n",
+            "w6 += w7\n",
+            "w1 ^= w2\n",
+            "w5 ^= w6\n",
+            "r1 *= r8\n",
+            "r5 *= r8\n",
+            "r1 >>= 20\n",
+            "r5 >>= 20\n",
+            "w0 += w1\n",
+            "w4 += w5\n",
+            "w3 ^= w0\n",
+            "w7 ^= w4\n",
+            "*(u32 *)(r9 + ",
+            $a,
+            ") = w0\n",
+            "*(u32 *)(r9 + ",
+            $e,
+            ") = w4\n",
+            "r3 *= r8\n",
+            "r7 *= r8\n",
+            "r3 >>= 24\n",
+            "r7 >>= 24\n",
+            "w2 += w3\n",
+            "w6 += w7\n",
+            "w1 ^= w2\n",
+            "w5 ^= w6\n",
+            "*(u32 *)(r9 + ",
+            $d,
+            ") = w3\n",
+            "*(u32 *)(r9 + ",
+            $h,
+            ") = w7\n",
+            "r1 *= r8\n",
+            "r5 *= r8\n",
+            "r1 >>= 25\n",
+            "r5 >>= 25\n",
+            "*(u32 *)(r9 + ",
+            $c,
+            ") = w2\n",
+            "*(u32 *)(r9 + ",
+            $g,
+            ") = w6\n",
+            "*(u32 *)(r9 + ",
+            $b,
+            ") = w1\n",
+            "*(u32 *)(r9 + ",
+            $f,
+            ") = w5\n",
+        )
+    };
+}
+
+/// Overwrites the buffer with the next two blocks.
+#[inline(never)]
+fn next_blocks(stream: &mut ChaCha20) {
+    for (index, block) in stream.buffer.iter_mut().enumerate() {
+        *block = stream.initial;
+        block[COUNTER] += index as u64;
+    }
+    let mut double_rounds = 10;
+    while double_rounds != 0 {
+        // Opaque, or LLVM would unroll the loop beyond the instruction cache.
+        double_rounds = opaque(double_rounds - 1);
+        // SAFETY: works on the buffer only.
+        unsafe {
+            asm!(
+                quarter_rounds!(0 16 32 48, 4 20 36 52),
+                quarter_rounds!(64 80 96 112, 68 84 100 116),
+                quarter_rounds!(8 24 40 56, 12 28 44 60),
+                quarter_rounds!(72 88 104 120, 76 92 108 124),
+                quarter_rounds!(0 20 40 60, 4 24 44 48),
+                quarter_rounds!(64 84 104 124, 68 88 108 112),
+                quarter_rounds!(8 28 32 52, 12 16 36 56),
+                quarter_rounds!(72 92 96 116, 76 80 100 120),
+                in("r8") TWO_COPIES,
+                in("r9") &raw mut stream.buffer,
+                out("r0") _, out("r1") _, out("r2") _, out("r3") _,
+                out("r4") _, out("r5") _, out("r6") _, out("r7") _,
+                options(nostack),
+            );
+        }
+    }
+    for block in &mut stream.buffer {
+        for (word, initial) in block.iter_mut().zip(&stream.initial) {
+            let low = (*word as u32).wrapping_add(*initial as u32);
+            let high = ((*word >> 32) as u32).wrapping_add((*initial >> 32) as u32);
+            *word = u64::from(low) | u64::from(high) << 32;
+        }
+        stream.initial[COUNTER] += 1;
+    }
+}

@@ -1,0 +1,48 @@
+//! Access to frame bytes in the forms that the verifier accepts.
+
+use core::arch::asm;
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{bpf_xdp_load_bytes, bpf_xdp_store_bytes};
+
+/// Offsets are masked with this wherever the verifier cannot know their range; covers `limits::MAX_FRAME`.
+pub(super) const OFFSET_MASK: u32 = 0x7ff;
+
+/// Hides a value from LLVM, which would otherwise drop bounds that only the verifier needs.
+#[inline(always)]
+pub(super) fn opaque(mut value: u32) -> u32 {
+    // SAFETY: no instruction.
+    unsafe { asm!("", inout("w0") value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Pointer to the `size` bytes at `offset` from the start of the frame, if they lie within the frame.
+#[inline(always)]
+pub(super) fn window(ctx: *mut xdp_md, offset: u32, size: usize) -> Option<*mut u8> {
+    // SAFETY: `ctx` is the context of the running program.
+    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let start = data + (opaque(offset) & OFFSET_MASK) as usize;
+    if start + size > end { None } else { Some(start as *mut u8) }
+}
+
+/// Copies `length` bytes at `offset` of the frame into `buffer`. False if they do not lie within the frame, or if
+/// `buffer` is shorter or `length` zero.
+#[inline(always)]
+pub(super) fn load(ctx: *mut xdp_md, offset: u32, buffer: &mut [u64], length: u32) -> bool {
+    let length = opaque(length);
+    length != 0
+        && length as usize <= size_of_val(buffer)
+        // SAFETY: the buffer is long enough.
+        && unsafe { bpf_xdp_load_bytes(ctx, offset, buffer.as_mut_ptr().cast(), length) } == 0
+}
+
+/// Copies `length` bytes of `buffer` to `offset` of the frame. False if they do not lie within the frame, or if
+/// `buffer` is shorter or `length` zero.
+#[inline(always)]
+pub(super) fn store(ctx: *mut xdp_md, offset: u32, buffer: &mut [u64], length: u32) -> bool {
+    let length = opaque(length);
+    length != 0
+        && length as usize <= size_of_val(buffer)
+        // SAFETY: the buffer is long enough.
+        && unsafe { bpf_xdp_store_bytes(ctx, offset, buffer.as_mut_ptr().cast(), length) } == 0
+}

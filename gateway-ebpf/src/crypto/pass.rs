@@ -1,0 +1,168 @@
+//! The two passes over a payload, encryption and authentication, whatever the algorithm.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::bpf_loop;
+
+use super::frame;
+
+/// A key stream that is XORed to the payload (RFC 8439 section 2.4, NIST SP 800-38D section 6.5).
+pub(super) trait KeyStream {
+    /// Bytes that one refill makes: a multiple of 16, at most [`CHUNK_MAX`].
+    const CHUNK: usize;
+    /// Bytes at the start of the first buffer that belong to the authenticator and not to the payload; a multiple of 8.
+    const RESERVED: usize;
+
+    /// Overwrites the buffer with the next `CHUNK` bytes of key stream.
+    fn refill(&mut self);
+
+    /// The buffer: `CHUNK` bytes.
+    fn buffer(&self) -> *const u64;
+}
+
+/// Largest [`KeyStream::CHUNK`].
+const CHUNK_MAX: usize = 128;
+
+/// A universal hash over blocks of 16 bytes (RFC 8439 section 2.5, NIST SP 800-38D section 6.4).
+pub(super) trait Hash {
+    /// Absorbs [`HASH_CHUNK`] bytes.
+    ///
+    /// # Safety
+    /// `blocks` must be valid for reading [`HASH_CHUNK`] bytes.
+    unsafe fn absorb_chunk(&mut self, blocks: *const u8);
+
+    /// Absorbs one block.
+    fn absorb(&mut self, block: &[u64; 2]);
+}
+
+/// Bytes hashed per iteration.
+const HASH_CHUNK: usize = 64;
+
+/// What an iteration works on. Lives on the stack of the program, where the callback reaches it.
+struct Progress<T> {
+    ctx: *mut xdp_md,
+    state: *mut T,
+    offset: u32,
+}
+
+/// Encrypts or decrypts `length` bytes at `offset` in place, with a `stream` refilled once. False if they do not lie
+/// within the frame.
+#[inline(always)]
+pub(super) fn encrypt<K: KeyStream>(ctx: *mut xdp_md, offset: u32, length: u32, stream: &mut K) -> bool {
+    let first = (K::CHUNK - K::RESERVED) as u32;
+    // SAFETY: the buffer is longer than what is reserved.
+    let first_key = unsafe { stream.buffer().add(K::RESERVED / 8) };
+    if length < first {
+        return length == 0 || xor_partial(ctx, offset, first_key, length);
+    }
+    let Some(window) = frame::window(ctx, offset, K::CHUNK - K::RESERVED) else { return false };
+    // SAFETY: both have as many bytes.
+    unsafe { xor(window, first_key, K::CHUNK - K::RESERVED) };
+
+    let rest = length - first;
+    let chunks = rest / K::CHUNK as u32;
+    let mut progress = Progress { ctx, state: &raw mut *stream, offset: offset + first };
+    repeat(chunks, encrypt_chunk::<K>, &mut progress);
+    if progress.offset != offset + first + chunks * K::CHUNK as u32 {
+        return false;
+    }
+    let rest = rest % K::CHUNK as u32;
+    if rest == 0 {
+        return true;
+    }
+    stream.refill();
+    xor_partial(ctx, progress.offset, stream.buffer(), rest)
+}
+
+/// Absorbs `length` bytes at `offset`, padded with zeros to full blocks. False if they do not lie within the frame.
+#[inline(always)]
+pub(super) fn authenticate<H: Hash>(ctx: *mut xdp_md, offset: u32, length: u32, hash: &mut H) -> bool {
+    let chunks = length / HASH_CHUNK as u32;
+    let mut progress = Progress { ctx, state: &raw mut *hash, offset };
+    repeat(chunks, authenticate_chunk::<H>, &mut progress);
+    if progress.offset != offset + chunks * HASH_CHUNK as u32 {
+        return false;
+    }
+    let rest = length % HASH_CHUNK as u32;
+    if rest == 0 {
+        return true;
+    }
+    authenticate_partial(ctx, progress.offset, rest, hash)
+}
+
+extern "C" fn encrypt_chunk<K: KeyStream>(_index: u32, progress: *mut Progress<K>) -> i64 {
+    // SAFETY: `repeat` passes its live progress, which points to a live key stream.
+    let (progress, stream) = unsafe { (&mut *progress, &mut *(*progress).state) };
+    stream.refill();
+    let Some(window) = frame::window(progress.ctx, progress.offset, K::CHUNK) else { return 1 };
+    // SAFETY: both have as many bytes.
+    unsafe { xor(window, stream.buffer(), K::CHUNK) };
+    progress.offset += K::CHUNK as u32;
+    0
+}
+
+extern "C" fn authenticate_chunk<H: Hash>(_index: u32, progress: *mut Progress<H>) -> i64 {
+    // SAFETY: `repeat` passes its live progress, which points to a live hash.
+    let (progress, hash) = unsafe { (&mut *progress, &mut *(*progress).state) };
+    let Some(window) = frame::window(progress.ctx, progress.offset, HASH_CHUNK) else { return 1 };
+    // SAFETY: the window has as many bytes.
+    unsafe { hash.absorb_chunk(window) };
+    progress.offset += HASH_CHUNK as u32;
+    0
+}
+
+/// Calls `body` up to `times` times, until it returns 1.
+#[inline(always)]
+fn repeat<T>(times: u32, body: extern "C" fn(u32, *mut Progress<T>) -> i64, progress: &mut Progress<T>) {
+    // SAFETY: `body` has the signature that the helper asks for, and `progress` outlives the call.
+    unsafe { bpf_loop(times, body as *mut c_void, (&raw mut *progress).cast(), 0) };
+}
+
+/// Absorbs `length` bytes, less than [`HASH_CHUNK`], padded with zeros to full blocks.
+#[inline(never)]
+fn authenticate_partial<H: Hash>(ctx: *mut xdp_md, offset: u32, length: u32, hash: &mut H) -> bool {
+    let mut blocks = [[0_u64; 2]; HASH_CHUNK / 16];
+    if !frame::load(ctx, offset, blocks.as_flattened_mut(), length) {
+        return false;
+    }
+    for (index, block) in blocks.iter().enumerate() {
+        if length > index as u32 * 16 {
+            hash.absorb(block);
+        }
+    }
+    true
+}
+
+/// XORs `length` bytes of key stream, up to [`CHUNK_MAX`], to the frame.
+#[inline(never)]
+fn xor_partial(ctx: *mut xdp_md, offset: u32, key_stream: *const u64, length: u32) -> bool {
+    let mut buffer = [0_u64; CHUNK_MAX / 8];
+    if !frame::load(ctx, offset, &mut buffer, length) {
+        return false;
+    }
+    for (index, word) in buffer.iter_mut().enumerate() {
+        if index as u32 * 8 >= length {
+            break;
+        }
+        // SAFETY: the key stream has at least `length` bytes, in whole words.
+        *word ^= unsafe { *key_stream.add(index) };
+    }
+    frame::store(ctx, offset, &mut buffer, length)
+}
+
+/// XORs `size` bytes of key stream, a multiple of 8, to those at `window`.
+///
+/// # Safety
+/// Both must be valid for `size` bytes.
+#[inline(always)]
+unsafe fn xor(window: *mut u8, key_stream: *const u64, size: usize) {
+    let words = window.cast::<u64>();
+    for index in 0..size / 8 {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let word = words.add(index);
+            word.write_unaligned(word.read_unaligned() ^ *key_stream.add(index));
+        }
+    }
+}

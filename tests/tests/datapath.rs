@@ -1,0 +1,6 @@
+//! The XDP programs, run by the kernel they are made for.
+
+mod datapath {
+    mod aead;
+    mod prog_test_run;
+}
