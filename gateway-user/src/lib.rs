@@ -1,3 +1,8 @@
 //! The gateway's agent and its command line.
 //!
 //! One agent process runs one gateway. The command line talks to it over the HTTP API on the agent's unix socket.
+
+pub mod api;
+pub mod model;
+pub mod netcfg;
+pub mod store;

@@ -1,0 +1,439 @@
+//! The agent's state and what changes it.
+//!
+//! One task owns a [`Core`]. It has no sockets and reads no clock: datagrams, commands, datapath events and the time come
+//! in by function calls, and after each of them the datagrams of [`Core::take_transmits`] are to be sent. By then the
+//! datapath has carried out everything that those datagrams announce to a peer.
+
+mod commands;
+mod netcfg;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use gateway_common::{Aead, EventKind};
+use ike::{Endpoint, EndpointConfig, EspAead, EspSa, Event, PeerId, PeerState, SecureRng, Transmit};
+
+use super::dataplane::Dataplane;
+use super::events::{EventLog, EventNumber};
+use super::profile::{ByteLifetime, peer_config};
+use super::settings::Settings;
+use super::throttle::Throttle;
+use crate::datapath::{DatapathEvent, SaConfig, TunnelId};
+use crate::model::{
+    ConnectionState, GatewayState, NetworkConfiguration, Profile, ResolvedConnection, VirtualNetworkSite,
+};
+use crate::store::{KeyRing, Store};
+
+/// Pause before a connection that the datapath refused is tried again.
+const DATAPATH_RETRY: Duration = Duration::from_secs(30);
+
+/// Everything the agent of one gateway knows.
+pub(super) struct Core<D> {
+    settings: Settings,
+    store: Store,
+    configuration: NetworkConfiguration,
+    keys: KeyRing,
+    state: GatewayState,
+    connections: BTreeMap<String, Connection>,
+    events: EventLog,
+    endpoint: Endpoint,
+    dataplane: D,
+    outbox: Vec<Transmit>,
+    datapath_reports: Throttle<(u32, Option<u32>)>,
+}
+
+/// A connection of the gateway, under its site's name.
+#[derive(Debug)]
+struct Connection {
+    /// Number towards IKE and the datapath.
+    id: u32,
+    resolved: ResolvedConnection,
+    /// As last told by IKE.
+    state: ConnectionState,
+    /// Why, as last told by IKE.
+    reason: String,
+    /// Whether IKE knows the peer.
+    configured: bool,
+    /// Taken down by command.
+    held: bool,
+    /// What keeps IKE from being asked at all.
+    missing: Option<String>,
+    /// What the datapath refused last, and when to try again.
+    refused: Option<Refused>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    error: String,
+    retry_at: Option<Instant>,
+}
+
+impl<D: Dataplane> Core<D> {
+    /// A core whose datapath runs but knows no tunnels yet. The configuration has passed its rules and
+    /// [`own_network`] finds the gateway in it.
+    pub(super) fn new(
+        settings: Settings,
+        store: Store,
+        configuration: NetworkConfiguration,
+        keys: KeyRing,
+        events: EventLog,
+        dataplane: D,
+        rng: Box<dyn SecureRng>,
+    ) -> Self {
+        Self {
+            settings,
+            store,
+            configuration,
+            keys,
+            state: GatewayState::Provisioning,
+            connections: BTreeMap::new(),
+            events,
+            endpoint: Endpoint::new(EndpointConfig::default(), rng),
+            dataplane,
+            outbox: Vec::new(),
+            datapath_reports: Throttle::new(),
+        }
+    }
+
+    /// Makes all tunnels and starts connecting; the gateway is `Provisioned` then.
+    pub(super) async fn start(&mut self, now: Instant) -> anyhow::Result<()> {
+        let wanted = self.resolve(&self.configuration)?;
+        for resolved in wanted {
+            let site = resolved.site.clone();
+            self.add_connection(now, resolved)
+                .await
+                .with_context(|| format!("cannot make the tunnel to {site}"))?;
+        }
+        self.enter(GatewayState::Provisioned);
+        Ok(())
+    }
+
+    /// A UDP payload arrived on one of the IKE ports.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        datagram: &[u8],
+    ) {
+        self.endpoint.handle_datagram(now, local, remote, datagram);
+        self.drain(now);
+    }
+
+    /// Time passed; due at the latest when [`Core::next_timeout`] says.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        let mut due = Vec::new();
+        for connection in self.connections.values_mut() {
+            let Some(refused) = &mut connection.refused else { continue };
+            if refused.retry_at.is_some_and(|at| at <= now) {
+                refused.retry_at = None;
+                due.push(PeerId(connection.id));
+            }
+        }
+        for peer in due {
+            self.endpoint.connect(now, peer);
+        }
+        self.drain(now);
+    }
+
+    /// When [`Core::handle_timeout`] must be called next.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let retries =
+            self.connections.values().filter_map(|connection| connection.refused.as_ref()?.retry_at);
+        retries.chain(self.endpoint.poll_timeout()).min()
+    }
+
+    /// The datapath reported something.
+    pub(super) fn handle_datapath_event(&mut self, now: Instant, event: DatapathEvent) {
+        let peer = event.tunnel.map(|tunnel| PeerId(tunnel.0));
+        if let (EventKind::SoftLifetime | EventKind::HardLifetime, Some(peer)) = (event.kind, peer) {
+            self.endpoint.rekey_child(now, peer);
+            self.drain(now);
+        }
+        let text = match event.kind {
+            // Ordinary life of an SA: nothing for an operator.
+            EventKind::SoftLifetime => return,
+            EventKind::HardLifetime => "an SA passed its hard lifetime or ran out of sequence numbers",
+            EventKind::NoOutboundSa => "packets for a site without a connection are dropped",
+            EventKind::UnknownSpi => "ESP with an unknown SPI arrived",
+            EventKind::AuthenticationFailed => "ESP that fails authentication arrived",
+        };
+        // Remembered per kind and tunnel, not per source: sources can be forged without end.
+        let kind = (event.kind as u32, event.tunnel.map(|tunnel| tunnel.0));
+        let Some(suppressed) = self.datapath_reports.admit(now, kind) else { return };
+        let site = peer.and_then(|peer| self.site_of(peer));
+        let spi = event.spi.map(|spi| format!("{spi:08x}"));
+        let source = event.source.map(|source| source.to_string());
+        tracing::warn!(site, spi, source, suppressed, "{text}");
+    }
+
+    /// The datagrams to send, in this order.
+    pub(super) fn take_transmits(&mut self) -> Vec<Transmit> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Tells every peer that the gateway goes; no command changes anything any more.
+    pub(super) fn begin_stop(&mut self, now: Instant) {
+        self.enter(GatewayState::Deprovisioning);
+        for connection in self.connections.values_mut() {
+            connection.refused = None;
+            if connection.configured {
+                self.endpoint.disconnect(now, PeerId(connection.id));
+            }
+        }
+        self.drain(now);
+    }
+
+    /// Whether every peer has been told, as far as IKE knows.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.connections
+            .values()
+            .filter_map(|connection| self.endpoint.status(PeerId(connection.id)))
+            .all(|status| status.ike.is_none())
+    }
+
+    /// Ends the core; the datapath is the caller's to stop.
+    pub(super) fn into_parts(self) -> (D, EventLog) {
+        (self.dataplane, self.events)
+    }
+
+    fn resolve(&self, configuration: &NetworkConfiguration) -> anyhow::Result<Vec<ResolvedConnection>> {
+        Ok(configuration.connections(&self.settings.vnet)?)
+    }
+
+    fn profile(&self) -> Profile {
+        let network = self.configuration.virtual_network(&self.settings.vnet);
+        network
+            .and_then(|network| network.gateway.as_ref())
+            .map(|gateway| gateway.profile)
+            .unwrap_or_default()
+    }
+
+    fn enter(&mut self, state: GatewayState) {
+        self.state = state;
+        let message = format!("gateway of VNet {} is {state}", self.settings.vnet);
+        self.events.add(EventNumber::Gateway(state), None, message);
+    }
+
+    /// Adds a connection under the lowest free number.
+    async fn add_connection(&mut self, now: Instant, resolved: ResolvedConnection) -> anyhow::Result<()> {
+        let id = (1..=self.settings.max_connections)
+            .find(|id| self.connections.values().all(|connection| connection.id != *id))
+            .with_context(|| format!("all {} connections are in use", self.settings.max_connections))?;
+        self.dataplane.set_tunnel(TunnelId(id), &resolved.remote_prefixes).await?;
+        let site = resolved.site.clone();
+        let connection = Connection {
+            id,
+            resolved,
+            state: ConnectionState::NotConnected,
+            reason: String::new(),
+            configured: false,
+            held: false,
+            missing: None,
+            refused: None,
+        };
+        self.connections.insert(site.clone(), connection);
+        self.configure(now, &site);
+        Ok(())
+    }
+
+    /// Tells IKE about a connection's peer, or takes the peer away when something is missing.
+    fn configure(&mut self, now: Instant, site: &str) {
+        let profile = self.profile();
+        let Some(connection) = self.connections.get_mut(site) else { return };
+        let id = PeerId(connection.id);
+        let key = self.keys.get(site);
+        match (connection.resolved.gateway_address, key) {
+            (Some(remote @ IpAddr::V4(_)), Some(key)) => {
+                let mut config = peer_config(&self.settings, profile, remote, key);
+                config.initiate = !connection.held;
+                connection.missing = None;
+                connection.configured = true;
+                let held = connection.held;
+                self.endpoint.set_peer(now, id, config);
+                if held {
+                    self.endpoint.disconnect(now, id);
+                }
+            }
+            (address, key) => {
+                connection.missing = Some(whats_missing(&self.settings.vnet, site, address, key.is_none()));
+                if std::mem::take(&mut connection.configured) {
+                    self.endpoint.remove_peer(now, id);
+                }
+            }
+        }
+        self.drain(now);
+    }
+
+    /// Carries out all events of IKE, then collects the datagrams that may go out after them.
+    fn drain(&mut self, now: Instant) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.apply_event(now, event);
+        }
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            self.outbox.push(transmit);
+        }
+    }
+
+    fn apply_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::StateChanged { peer, state, reason } => self.note_state(peer, state, reason),
+            Event::InstallInbound { peer, sa } => {
+                let result =
+                    self.sa_config(&sa).and_then(|sa| self.dataplane.install_inbound(tunnel(peer), &sa));
+                self.note_refusal(now, peer, "install an inbound SA", result);
+            }
+            Event::InstallOutbound { peer, sa } => {
+                let result =
+                    self.sa_config(&sa).and_then(|sa| self.dataplane.install_outbound(tunnel(peer), &sa));
+                self.note_refusal(now, peer, "install an outbound SA", result);
+            }
+            Event::OutboundMoved { peer, spi, remote } => {
+                let result = ipv4(remote)
+                    .and_then(|remote| self.dataplane.move_outbound(tunnel(peer), spi, remote))
+                    .with_context(|| format!("new address {remote}"));
+                self.note_refusal(now, peer, "follow the peer", result);
+            }
+            Event::RemoveInbound { peer, spi } => {
+                let result = self.dataplane.remove_inbound(tunnel(peer), spi);
+                self.note_leftover(peer, spi, result);
+            }
+            Event::RemoveOutbound { peer, spi } => {
+                let result = self.dataplane.remove_outbound(tunnel(peer), spi);
+                self.note_leftover(peer, spi, result);
+            }
+        }
+    }
+
+    fn note_state(&mut self, peer: PeerId, state: PeerState, reason: String) {
+        let state = match state {
+            PeerState::NotConnected => ConnectionState::NotConnected,
+            PeerState::Connecting => ConnectionState::Connecting,
+            PeerState::Connected => ConnectionState::Connected,
+        };
+        let vnet = &self.settings.vnet;
+        let Some((site, connection)) = by_id(&mut self.connections, peer) else { return };
+        if connection.state == state && connection.reason == reason {
+            return;
+        }
+        // One with a retry ahead was refused just now, by the datapath of this very connection.
+        if state == ConnectionState::Connected {
+            connection.refused.take_if(|refused| refused.retry_at.is_none());
+        }
+        let message = if reason.is_empty() {
+            format!("connection {} is {state}", connection_name(vnet, site))
+        } else {
+            format!("connection {} is {state}: {reason}", connection_name(vnet, site))
+        };
+        connection.state = state;
+        connection.reason = reason;
+        self.events.add(EventNumber::Connection(state), Some(site), message);
+    }
+
+    /// A connection whose SA the datapath refused would look connected and carry nothing: it is taken down, and tried again
+    /// later.
+    fn note_refusal(&mut self, now: Instant, peer: PeerId, what: &str, result: anyhow::Result<()>) {
+        let Err(error) = result else { return };
+        let vnet = &self.settings.vnet;
+        let Some((site, connection)) = by_id(&mut self.connections, peer) else { return };
+        let error = format!("the datapath cannot {what}: {error:#}");
+        let message = format!("connection {}: {error}", connection_name(vnet, site));
+        self.events.add(EventNumber::DatapathRefused, Some(site), message);
+        let retry_at = (!connection.held).then(|| now + DATAPATH_RETRY);
+        connection.refused = Some(Refused { error, retry_at });
+        self.endpoint.disconnect(now, peer);
+    }
+
+    /// An SA that could not be removed does no harm: its keys are known to nobody else, and it goes with its tunnel.
+    fn note_leftover(&self, peer: PeerId, spi: u32, result: anyhow::Result<()>) {
+        if let Err(error) = result {
+            let site = self.site_of(peer).unwrap_or("-");
+            tracing::warn!(site, spi = format!("{spi:08x}"), "the datapath cannot remove an SA: {error:#}");
+        }
+    }
+
+    fn sa_config(&self, sa: &EspSa) -> anyhow::Result<SaConfig> {
+        let lifetime = ByteLifetime::new(self.profile());
+        Ok(SaConfig {
+            spi: sa.spi,
+            aead: match sa.aead {
+                EspAead::ChaCha20Poly1305 => Aead::ChaCha20Poly1305,
+                EspAead::Aes128Gcm16 => Aead::Aes128Gcm,
+                EspAead::Aes256Gcm16 => Aead::Aes256Gcm,
+            },
+            key: sa.key.clone(),
+            salt: sa.salt,
+            esn: sa.esn,
+            local: ipv4(sa.local)?,
+            remote: ipv4(sa.remote)?,
+            udp_encapsulation: sa.udp_encapsulation,
+            soft_bytes: lifetime.soft,
+            hard_bytes: lifetime.hard,
+        })
+    }
+
+    fn site_of(&self, peer: PeerId) -> Option<&str> {
+        let (site, _) = self.connections.iter().find(|(_, connection)| connection.id == peer.0)?;
+        Some(site)
+    }
+}
+
+/// The VNet of a gateway in `configuration`; an error for a human if it or its gateway is not there.
+pub(super) fn own_network<'a>(
+    vnet: &str,
+    configuration: &'a NetworkConfiguration,
+) -> anyhow::Result<&'a VirtualNetworkSite> {
+    let Some(network) = configuration.virtual_network(vnet) else {
+        let names: Vec<_> = configuration.virtual_networks.iter().map(|network| &*network.name).collect();
+        bail!("the network configuration has no VNet {vnet}; it has {}", list_or_none(&names));
+    };
+    if network.gateway.is_none() {
+        bail!("VNet {vnet} has no gateway in the network configuration");
+    }
+    Ok(network)
+}
+
+/// Name of the connection of `vnet` to `site` on every surface.
+fn connection_name(vnet: &str, site: &str) -> String {
+    format!("{vnet}-{site}")
+}
+
+fn by_id(connections: &mut BTreeMap<String, Connection>, peer: PeerId) -> Option<(&String, &mut Connection)> {
+    connections.iter_mut().find(|(_, connection)| connection.id == peer.0)
+}
+
+/// Peers and tunnels go under the same numbers.
+fn tunnel(peer: PeerId) -> TunnelId {
+    TunnelId(peer.0)
+}
+
+fn ipv4(address: SocketAddr) -> anyhow::Result<SocketAddrV4> {
+    match address {
+        SocketAddr::V4(address) => Ok(address),
+        SocketAddr::V6(address) => {
+            bail!("{address} is not IPv4, which is all that this datapath carries ESP in")
+        }
+    }
+}
+
+fn whats_missing(vnet: &str, site: &str, address: Option<IpAddr>, no_key: bool) -> String {
+    let address = match address {
+        None => Some(format!("gateway address of site {site} is a placeholder")),
+        Some(address @ IpAddr::V6(_)) => {
+            Some(format!("gateway address {address} of site {site} is IPv6, this gateway's is IPv4"))
+        }
+        Some(IpAddr::V4(_)) => None,
+    };
+    let key = no_key.then(|| format!("no shared key is set: run `vgw connection set-key {vnet} {site}`"));
+    address.into_iter().chain(key).collect::<Vec<_>>().join("; ")
+}
+
+fn list_or_none(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

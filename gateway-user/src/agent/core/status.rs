@@ -1,0 +1,157 @@
+//! The core's answers to questions.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use ike::PeerId;
+
+use super::super::bandwidth::Bandwidth;
+use super::super::dataplane::Dataplane;
+use super::{Connection, Core, connection_name};
+use crate::api::command::Refusal;
+use crate::api::types::{
+    BudgetStatus, ConnectionStatus, Gateway, LocalNetwork, Status, VirtualNetworkState, Vnet,
+};
+use crate::datapath::{DatapathStats, TunnelId};
+use crate::model::ConnectionState;
+
+/// The engine that seals and opens packets.
+const ENGINE: &str = "kernel";
+
+impl<D: Dataplane> Core<D> {
+    pub(super) fn status(&self, now: Instant) -> Result<Status, Refusal> {
+        let stats = self.stats()?;
+        let mut drops = BTreeMap::new();
+        for (reason, count) in
+            stats.drops.iter().chain(stats.tunnels.values().flat_map(|tunnel| &tunnel.drops))
+        {
+            *drops.entry((*reason).to_owned()).or_insert(0) += count;
+        }
+        let connections = self
+            .connections
+            .iter()
+            .map(|(site, connection)| self.status_of(now, site, connection, &stats))
+            .collect();
+        Ok(Status {
+            vnet: self.settings.vnet.clone(),
+            state: self.state,
+            engine: ENGINE.to_owned(),
+            wan_address: self.settings.wan_address,
+            budget: BudgetStatus {
+                rate_bits: stats.budget.rate_bits,
+                passed_bytes: stats.budget.passed_bytes,
+                dropped_bytes: stats.budget.dropped_bytes,
+            },
+            xdp_mode: stats.xdp_mode,
+            connections,
+            drops,
+        })
+    }
+
+    pub(super) fn connection_status(&self, now: Instant, site: &str) -> Result<ConnectionStatus, Refusal> {
+        let connection = self.connection(site)?;
+        Ok(self.status_of(now, site, connection, &self.stats()?))
+    }
+
+    pub(super) fn gateway(&self) -> Gateway {
+        let settings = &self.settings;
+        let network = self.configuration.virtual_network(&settings.vnet);
+        Gateway {
+            vnet: settings.vnet.clone(),
+            state: self.state,
+            engine: ENGINE.to_owned(),
+            wan_interface: settings.wan_interface.clone(),
+            wan_address: settings.wan_address,
+            lan_interfaces: settings.lan_interfaces.clone(),
+            address_space: network.map(|network| texts(&network.address_space)).unwrap_or_default(),
+            profile: self.profile(),
+            bandwidth_bits: settings.bandwidth.map(Bandwidth::bits_per_second),
+            connections: self.connections.len() as u32,
+            max_connections: settings.max_connections,
+        }
+    }
+
+    pub(super) fn vnets(&self) -> Vec<Vnet> {
+        let networks = self.configuration.virtual_networks.iter();
+        networks
+            .map(|network| Vnet {
+                name: network.name.clone(),
+                state: VirtualNetworkState::Created,
+                address_space: texts(&network.address_space),
+                sites: network.gateway.as_ref().map_or_else(Vec::new, |gateway| {
+                    gateway.connections.iter().map(|connection| connection.site.clone()).collect()
+                }),
+                gateway_state: (network.name == self.settings.vnet).then_some(self.state),
+            })
+            .collect()
+    }
+
+    pub(super) fn local_networks(&self) -> Vec<LocalNetwork> {
+        let sites = self.configuration.local_network_sites.iter();
+        sites
+            .map(|site| LocalNetwork {
+                name: site.name.clone(),
+                address_space: texts(&site.address_space),
+                gateway_address: site.peer_address(),
+            })
+            .collect()
+    }
+
+    pub(super) fn connection(&self, site: &str) -> Result<&Connection, Refusal> {
+        self.connections.get(site).ok_or_else(|| {
+            let sites: Vec<_> = self.connections.keys().map(String::as_str).collect();
+            let vnet = &self.settings.vnet;
+            Refusal::NotFound(format!(
+                "VNet {vnet} has no connection to {site}; its connections lead to {}",
+                super::list_or_none(&sites)
+            ))
+        })
+    }
+
+    fn stats(&self) -> Result<DatapathStats, Refusal> {
+        self.dataplane
+            .stats()
+            .map_err(|error| Refusal::Failed(format!("cannot read the datapath's counters: {error:#}")))
+    }
+
+    fn status_of(
+        &self,
+        now: Instant,
+        site: &str,
+        connection: &Connection,
+        stats: &DatapathStats,
+    ) -> ConnectionStatus {
+        let peer = self.endpoint.status(PeerId(connection.id));
+        let peer = peer.as_ref();
+        let child = peer.and_then(|peer| peer.child.as_ref());
+        let tunnel = stats.tunnels.get(&TunnelId(connection.id)).cloned().unwrap_or_default();
+        let from_ike = || peer.and_then(|peer| peer.last_error.clone());
+        let refused = || connection.refused.as_ref().map(|refused| refused.error.clone());
+        let spi = |spi: u32| format!("{spi:08x}");
+        ConnectionStatus {
+            name: connection_name(&self.settings.vnet, site),
+            site: site.to_owned(),
+            state: if connection.configured { connection.state } else { ConnectionState::NotConnected },
+            peer: peer.and_then(|peer| Some(peer.remote?.ip())).or(connection.resolved.gateway_address),
+            last_error: connection.missing.clone().or_else(refused).or_else(from_ike),
+            ike_proposal: peer.and_then(|peer| Some(peer.ike.as_ref()?.proposal.clone())),
+            esp_algorithm: child.map(|child| child.proposal.clone()),
+            inbound_spi: child.map(|child| spi(child.inbound_spi)),
+            outbound_spi: child.map(|child| spi(child.outbound_spi)),
+            bytes_in: tunnel.counters.in_bytes,
+            bytes_out: tunnel.counters.out_bytes,
+            packets_in: tunnel.counters.in_packets,
+            packets_out: tunnel.counters.out_packets,
+            established_seconds: child
+                .map(|child| now.saturating_duration_since(child.established).as_secs()),
+            rekey_in_seconds: child.map(|child| child.rekey_at.saturating_duration_since(now).as_secs()),
+            rekeys: child.map_or(0, |child| child.rekeys),
+            mtu: (tunnel.mtu != 0).then_some(tunnel.mtu),
+            drops: tunnel.drops.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+        }
+    }
+}
+
+fn texts(prefixes: &[ipnet::Ipv4Net]) -> Vec<String> {
+    prefixes.iter().map(ToString::to_string).collect()
+}

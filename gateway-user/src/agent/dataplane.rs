@@ -1,0 +1,53 @@
+//! The part of the datapath that the core uses, as a seam for tests.
+
+use std::net::SocketAddrV4;
+
+use ipnet::Ipv4Net;
+
+use crate::datapath::{Datapath, DatapathStats, SaConfig, TunnelId};
+
+/// What the core asks of a datapath; [`Datapath`] documents each function.
+pub(super) trait Dataplane {
+    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> anyhow::Result<()>;
+    async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()>;
+    fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
+    fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
+    fn move_outbound(&mut self, id: TunnelId, spi: u32, remote: SocketAddrV4) -> anyhow::Result<()>;
+    fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
+    fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
+    fn stats(&self) -> anyhow::Result<DatapathStats>;
+}
+
+impl Dataplane for Datapath {
+    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> anyhow::Result<()> {
+        Self::set_tunnel(self, id, remote_prefixes).await
+    }
+
+    async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()> {
+        Self::remove_tunnel(self, id).await
+    }
+
+    fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()> {
+        Self::install_inbound(self, id, sa)
+    }
+
+    fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()> {
+        Self::install_outbound(self, id, sa)
+    }
+
+    fn move_outbound(&mut self, id: TunnelId, spi: u32, remote: SocketAddrV4) -> anyhow::Result<()> {
+        Self::move_outbound(self, id, spi, remote)
+    }
+
+    fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()> {
+        Self::remove_inbound(self, id, spi)
+    }
+
+    fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()> {
+        Self::remove_outbound(self, id, spi)
+    }
+
+    fn stats(&self) -> anyhow::Result<DatapathStats> {
+        Self::stats(self)
+    }
+}

@@ -1,0 +1,106 @@
+//! The event log: what changed recently, bounded in memory.
+//!
+//! | number | event |
+//! |---|---|
+//! | 100 | gateway is `NotProvisioned` |
+//! | 101 | gateway is `Provisioning` |
+//! | 102 | gateway is `Provisioned` |
+//! | 103 | gateway is `Deprovisioning` |
+//! | 110 | network configuration replaced |
+//! | 200 | connection is `NotConnected` |
+//! | 201 | connection is `Connecting` |
+//! | 202 | connection is `Connected` |
+//! | 210 | shared key changed |
+//! | 220 | datapath refused a change |
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use crate::api::types::EventRecord;
+use crate::model::{ConnectionState, GatewayState};
+
+/// How many events are kept; the oldest go first.
+pub const CAPACITY: usize = 1000;
+
+/// Kinds of events; the numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventNumber {
+    /// The gateway's state changed.
+    Gateway(GatewayState),
+    /// The network configuration was replaced.
+    NetcfgApplied,
+    /// A connection's state changed.
+    Connection(ConnectionState),
+    /// A shared key was set or reset.
+    KeyChanged,
+    /// The datapath refused a change.
+    DatapathRefused,
+}
+
+impl EventNumber {
+    /// The number in the table above.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Gateway(GatewayState::NotProvisioned) => 100,
+            Self::Gateway(GatewayState::Provisioning) => 101,
+            Self::Gateway(GatewayState::Provisioned) => 102,
+            Self::Gateway(GatewayState::Deprovisioning) => 103,
+            Self::NetcfgApplied => 110,
+            Self::Connection(ConnectionState::NotConnected) => 200,
+            Self::Connection(ConnectionState::Connecting) => 201,
+            Self::Connection(ConnectionState::Connected) => 202,
+            Self::KeyChanged => 210,
+            Self::DatapathRefused => 220,
+        }
+    }
+}
+
+/// Recent events, oldest first. Every event is also logged.
+#[derive(Debug, Default)]
+pub struct EventLog {
+    records: VecDeque<EventRecord>,
+    last_sequence: u64,
+}
+
+impl EventLog {
+    /// Adds an event that happens now; `site` is the connection's, or `None` for an event of the gateway.
+    pub fn add(&mut self, number: EventNumber, site: Option<&str>, message: String) {
+        let number = number.number();
+        tracing::info!(number, site, "{message}");
+        if self.records.len() == CAPACITY {
+            self.records.pop_front();
+        }
+        self.last_sequence += 1;
+        self.records.push_back(EventRecord {
+            sequence: self.last_sequence,
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            number,
+            site: site.map(str::to_owned),
+            message,
+        });
+    }
+
+    /// The events kept, oldest first.
+    pub fn records(&self) -> impl Iterator<Item = &EventRecord> {
+        self.records.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first_and_numbers_go_on() {
+        let mut log = EventLog::default();
+        for index in 0..CAPACITY + 5 {
+            log.add(EventNumber::Gateway(GatewayState::Provisioned), None, format!("event {index}"));
+        }
+        let records: Vec<_> = log.records().collect();
+        assert_eq!(records.len(), CAPACITY);
+        assert_eq!((records[0].sequence, records[0].message.as_str()), (6, "event 5"));
+        assert_eq!(records[CAPACITY - 1].sequence, CAPACITY as u64 + 5);
+        assert_eq!(records[0].number, 102);
+        assert!(records[0].time.ends_with('Z'), "{}", records[0].time);
+    }
+}

@@ -1,0 +1,30 @@
+//! The agent: one process that runs the gateway of one VNet.
+//!
+//! ```text
+//! run      prepares everything, then runs the loop below until SIGTERM or SIGINT
+//! runtime  the loop: sockets, timers, signals, commands and datapath events, one at a time
+//! core     all state; driven by function calls, no sockets, no clock
+//! ```
+
+mod bandwidth;
+mod core;
+mod dataplane;
+pub mod events;
+mod interface;
+mod lock;
+mod prepare;
+mod profile;
+mod proposals;
+mod runtime;
+mod settings;
+mod sockets;
+#[cfg(test)]
+mod test_support;
+mod throttle;
+
+pub use bandwidth::{Bandwidth, BandwidthError};
+pub use interface::InterfaceError;
+pub use lock::LockError;
+pub use proposals::{EspToken, IkeToken, ProposalError};
+pub use runtime::run;
+pub use settings::{Options, Peering};

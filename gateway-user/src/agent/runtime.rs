@@ -1,0 +1,166 @@
+//! The agent's main loop.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use ike::Transmit;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::bandwidth::Bandwidth;
+use super::core::{Core, own_network};
+use super::events::{EventLog, EventNumber};
+use super::prepare::{Prepared, prepare};
+use super::settings::Options;
+use super::sockets::{Datagram, IkeSockets};
+use crate::api::command::{Command, Commander};
+use crate::api::server::ApiSocket;
+use crate::api::socket_path;
+use crate::datapath::{Datapath, DatapathConfig, DatapathEvent, DatapathEvents};
+use crate::model::GatewayState;
+
+/// How long peers get to confirm that the gateway goes.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Commands that may wait while one is carried out.
+const COMMAND_QUEUE: usize = 64;
+
+/// Everything that the loop waits for.
+struct Sources {
+    sockets: IkeSockets,
+    commands: mpsc::Receiver<Command>,
+    datapath_events: DatapathEvents,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// What the loop was woken by.
+enum Input<'a> {
+    Datagram(Datagram<'a>),
+    Command(Command),
+    Datapath(DatapathEvent),
+    Timeout,
+    Signal,
+}
+
+/// Runs the gateway of one VNet until SIGTERM or SIGINT.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    // Installed first: a signal during the start must not kill the agent half-way, but end it once it is up.
+    let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let Prepared { lock, settings, store, configuration, keys } = prepare(&options)?;
+    let sockets = IkeSockets::bind(settings.wan_address).await?;
+    // Clients may connect from here on; they are answered when the gateway is up.
+    let socket = ApiSocket::bind(&socket_path(&options.run_dir, &options.vnet))?;
+    let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
+    let commander = Commander { vnet: options.vnet.clone(), channel: sender };
+
+    let mut events = EventLog::default();
+    note(&mut events, &options.vnet, GatewayState::Provisioning);
+    let local_prefixes = own_network(&options.vnet, &configuration)?.address_space.clone();
+    let mut datapath = Datapath::start(DatapathConfig {
+        vnet: options.vnet.clone(),
+        wan: options.wan.clone(),
+        lan: options.lan.clone(),
+        wan_addr: settings.wan_address,
+        local_prefixes,
+        bandwidth: options.bandwidth.map(Bandwidth::bits_per_second),
+        max_tunnels: options.max_connections,
+        pin_root: options.pin_root.clone(),
+    })
+    .await
+    .context("cannot start the datapath")?;
+    let datapath_events = datapath.events()?;
+
+    let rng = rand::make_rng::<rand::rngs::StdRng>();
+    let mut core = Core::new(settings, store, configuration, keys, events, datapath, Box::new(rng));
+    let mut sources = Sources { sockets, commands, datapath_events, terminate, interrupt };
+    let started = core.start(Instant::now()).await;
+    let server = tokio::spawn(socket.serve(commander));
+    let served = match started {
+        Ok(()) => serve(&mut core, &mut sources).await,
+        Err(error) => Err(error),
+    };
+    let farewell = bid_farewell(&mut core, &mut sources).await;
+    server.abort();
+    // Cancelled as asked; waited for, because the socket's file goes with it.
+    let _ = server.await;
+    let (datapath, mut events) = core.into_parts();
+    let stopped = datapath.stop().await.context("cannot take the datapath down");
+    note(&mut events, &options.vnet, GatewayState::NotProvisioned);
+    drop(lock);
+    served.and(farewell).and(stopped)
+}
+
+fn note(events: &mut EventLog, vnet: &str, state: GatewayState) {
+    events.add(EventNumber::Gateway(state), None, format!("gateway of VNet {vnet} is {state}"));
+}
+
+/// The loop of a running gateway; ends with a signal.
+async fn serve(core: &mut Core<Datapath>, sources: &mut Sources) -> anyhow::Result<()> {
+    loop {
+        sources.send(core.take_transmits()).await;
+        match sources.next(core.next_timeout()).await? {
+            Input::Signal => return Ok(()),
+            input => handle(core, input).await,
+        }
+    }
+}
+
+/// The loop of a gateway that goes: until every peer has confirmed, or time is up.
+async fn bid_farewell(core: &mut Core<Datapath>, sources: &mut Sources) -> anyhow::Result<()> {
+    let deadline = Instant::now() + FAREWELL;
+    core.begin_stop(Instant::now());
+    loop {
+        sources.send(core.take_transmits()).await;
+        if core.is_quiet() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            tracing::warn!("not every peer confirmed the end of its connection");
+            return Ok(());
+        }
+        let timeout = core.next_timeout().map_or(deadline, |timeout| timeout.min(deadline));
+        let input = sources.next(Some(timeout)).await?;
+        handle(core, input).await;
+    }
+}
+
+async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
+    let now = Instant::now();
+    match input {
+        Input::Datagram(datagram) => {
+            core.handle_datagram(now, datagram.local, datagram.remote, datagram.payload)
+        }
+        Input::Command(command) => core.handle_command(now, command).await,
+        Input::Datapath(event) => core.handle_datapath_event(now, event),
+        Input::Timeout => core.handle_timeout(now),
+        Input::Signal => {}
+    }
+}
+
+impl Sources {
+    /// Waits for what comes first. Nothing is lost when several things come at once: every source can be asked again.
+    async fn next(&mut self, timeout: Option<Instant>) -> anyhow::Result<Input<'_>> {
+        let timer = async {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            datagram = self.sockets.receive() => Ok(Input::Datagram(datagram)),
+            Some(command) = self.commands.recv() => Ok(Input::Command(command)),
+            event = self.datapath_events.next() => event.map(Input::Datapath),
+            () = timer => Ok(Input::Timeout),
+            _ = self.terminate.recv() => Ok(Input::Signal),
+            _ = self.interrupt.recv() => Ok(Input::Signal),
+        }
+    }
+
+    async fn send(&mut self, transmits: Vec<Transmit>) {
+        for transmit in transmits {
+            self.sockets.send(&transmit).await;
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What an agent is told when it starts.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ike::{EspProposal, IkeProposal};
+
+use super::Bandwidth;
+
+/// How to run one gateway: the options of `vgw agent`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the VNet.
+    pub vnet: String,
+    /// Network configuration to use and to store; `None` uses the stored one.
+    pub netcfg: Option<PathBuf>,
+    /// Interface towards the peers.
+    pub wan: String,
+    /// Interfaces towards the VNet.
+    pub lan: Vec<String>,
+    /// Shared budget; `None` for no limit.
+    pub bandwidth: Option<Bandwidth>,
+    /// Directory of sockets and locks.
+    pub run_dir: PathBuf,
+    /// Directory of what outlives a restart.
+    pub state_dir: PathBuf,
+    /// Directory on a BPF file system.
+    pub pin_root: PathBuf,
+    /// Most connections.
+    pub max_connections: u32,
+    /// How to talk to peers.
+    pub peering: Peering,
+}
+
+/// How to talk to peers, beyond what the gateway's profile says.
+#[derive(Clone, Debug)]
+pub struct Peering {
+    /// Age at which a Child SA is rekeyed; `None` for the profile's.
+    pub child_lifetime: Option<Duration>,
+    /// Idle time after which a peer's liveness is checked.
+    pub dpd_interval: Duration,
+    /// IKE proposals, best first; empty for the profile's.
+    pub ike_proposals: Vec<IkeProposal>,
+    /// ESP proposals, best first; empty for the profile's.
+    pub esp_proposals: Vec<EspProposal>,
+    /// ESP in UDP even where no NAT was found.
+    pub force_udp_encapsulation: bool,
+}
+
+/// What the core knows of its surroundings.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) vnet: String,
+    pub(super) wan_interface: String,
+    pub(super) wan_address: Ipv4Addr,
+    pub(super) lan_interfaces: Vec<String>,
+    pub(super) bandwidth: Option<Bandwidth>,
+    pub(super) max_connections: u32,
+    pub(super) peering: Peering,
+}

@@ -1,0 +1,188 @@
+//! The client side: one request, one connection.
+
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use zeroize::Zeroizing;
+
+use super::types::ErrorBody;
+
+/// A client of the agent behind one socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why a request had no success.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing listens at the socket.
+    #[error("no agent answers at {socket}", socket = .0.display())]
+    NoAgent(PathBuf),
+    /// The socket exists but cannot be used.
+    #[error("cannot talk to the agent at {socket}: {reason}", socket = .0.display(), reason = .1)]
+    Transport(PathBuf, String),
+    /// The agent refused.
+    #[error("{}", with_details(.0))]
+    Refused(ErrorBody),
+}
+
+/// A request's body.
+#[derive(Debug)]
+enum Body {
+    Empty,
+    Json(Zeroizing<Vec<u8>>),
+    Xml(String),
+}
+
+impl Client {
+    /// A client for the agent at `socket`; nothing is connected yet.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// The socket it talks to.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// `GET` with a JSON answer.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.json(&self.send(Method::GET, path, Body::Empty).await?)
+    }
+
+    /// `GET` with a text answer.
+    pub async fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        let bytes = self.send(Method::GET, path, Body::Empty).await?;
+        String::from_utf8(bytes.into()).map_err(|_| self.transport(&"the answer is not UTF-8"))
+    }
+
+    /// `POST` without a body and with a JSON answer.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.json(&self.send(Method::POST, path, Body::Empty).await?)
+    }
+
+    /// `POST` without a body or an answer.
+    pub async fn post_only(&self, path: &str) -> Result<(), ClientError> {
+        self.send(Method::POST, path, Body::Empty).await.map(drop)
+    }
+
+    /// `PUT` of a JSON body, without an answer.
+    pub async fn put_only(&self, path: &str, body: &impl Serialize) -> Result<(), ClientError> {
+        self.send(Method::PUT, path, Body::Json(to_json(body))).await.map(drop)
+    }
+
+    /// `PUT` of a JSON body with a JSON answer.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.json(&self.send(Method::PUT, path, Body::Json(to_json(body))).await?)
+    }
+
+    /// `PUT` of an XML body with a JSON answer.
+    pub async fn put_xml<T: DeserializeOwned>(&self, path: &str, xml: String) -> Result<T, ClientError> {
+        self.json(&self.send(Method::PUT, path, Body::Xml(xml)).await?)
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Body) -> Result<Bytes, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+                ClientError::NoAgent(self.socket.clone())
+            }
+            _ => self.transport(&error),
+        })?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.transport(&error))?;
+        // Ends by itself when the request is answered; its error reaches the request as well.
+        let connection = tokio::spawn(connection);
+        let builder = Request::builder().method(method).uri(path).header("host", "agent");
+        let request = match body {
+            Body::Empty => builder.body(Full::default()),
+            Body::Json(json) => {
+                builder.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from_owner(json)))
+            }
+            Body::Xml(xml) => {
+                builder.header(CONTENT_TYPE, "application/xml").body(Full::new(Bytes::from(xml)))
+            }
+        };
+        let request = request.map_err(|error| self.transport(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.transport(&error))?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.map_err(|error| self.transport(&error))?.to_bytes();
+        connection.abort();
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        Err(self.refusal(status, &bytes))
+    }
+
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        match serde_json::from_slice(body) {
+            Ok(refusal) => ClientError::Refused(refusal),
+            Err(_) => self.transport(&format!("status {status} without a reason")),
+        }
+    }
+
+    fn json<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            self.transport(&format!(
+                "the answer is not understood (is the agent of another version?): {error}"
+            ))
+        })
+    }
+
+    fn transport(&self, reason: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Transport(self.socket.clone(), reason.to_string())
+    }
+}
+
+/// Escapes a name for use as one segment of a path (RFC 3986 section 2.3: everything but unreserved characters).
+pub fn segment(name: &str) -> String {
+    use std::fmt::Write;
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            write!(escaped, "%{byte:02X}").expect("writing to a string");
+        }
+    }
+    escaped
+}
+
+fn to_json(body: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    // Large enough for every body that holds a key, so that no copy is left behind by growing.
+    let mut json = Zeroizing::new(Vec::with_capacity(512));
+    serde_json::to_writer(&mut *json, body).expect("bodies always serialize into memory");
+    json
+}
+
+fn with_details(body: &ErrorBody) -> String {
+    let mut text = body.error.clone();
+    for detail in &body.details {
+        text.push_str("\n  ");
+        text.push_str(detail);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_one_segment() {
+        assert_eq!(segment("VNet1"), "VNet1");
+        assert_eq!(segment("my site/a?b%\u{e9}"), "my%20site%2Fa%3Fb%25%C3%A9");
+    }
+}

@@ -1,0 +1,225 @@
+//! The server side: routes, and how refusals become HTTP statuses.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use axum::body::Bytes;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde::de::DeserializeOwned;
+use tokio::net::UnixListener;
+use zeroize::Zeroize;
+
+use super::command::{Command, Commander, Refusal};
+use super::types::{
+    ApplyReport, ConnectionStatus, ErrorBody, EventRecord, Gateway, KeyDocument, LocalNetwork, Status, Vnet,
+};
+use crate::model::SharedKey;
+use crate::store::{KeyText, make_private_dir};
+
+/// Longest path of a unix socket (`sun_path` less its final zero).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// A bound API socket; its file goes when this is dropped.
+#[derive(Debug)]
+pub struct ApiSocket {
+    listener: Option<UnixListener>,
+    path: PathBuf,
+}
+
+impl ApiSocket {
+    /// Binds the socket with mode 0600 in a directory of mode 0700. A socket file left by an earlier agent is replaced;
+    /// the caller holds the lock that shows there is no other. Clients may connect from now on; they are answered once
+    /// [`ApiSocket::serve`] runs.
+    pub fn bind(path: &Path) -> anyhow::Result<Self> {
+        let length = path.as_os_str().len();
+        if length > SOCKET_PATH_MAX {
+            anyhow::bail!(
+                "the path {} is too long for a unix socket ({length} bytes, at most {SOCKET_PATH_MAX}): choose a shorter --run-dir",
+                path.display()
+            );
+        }
+        make_private_dir(path.parent().context("a socket path without a directory")?)?;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+            }
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).with_context(|| format!("cannot bind {}", path.display()))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("cannot restrict {}", path.display()))?;
+        Ok(Self { listener: Some(listener), path: path.to_owned() })
+    }
+
+    /// Answers requests until dropped.
+    pub async fn serve(mut self, commander: Commander) -> std::io::Result<()> {
+        let listener = self.listener.take().expect("taken only here, and serve consumes the socket");
+        axum::serve(listener, router(commander)).await
+    }
+}
+
+impl Drop for ApiSocket {
+    fn drop(&mut self) {
+        // At worst a stale file stays, which the next agent replaces.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn router(commander: Commander) -> Router {
+    let connection = "/v1/vnets/{vnet}/connections/{site}";
+    Router::new()
+        .route("/v1/vnets", get(vnets))
+        .route("/v1/vnets/{vnet}/status", get(status))
+        .route("/v1/vnets/{vnet}/gateway", get(gateway))
+        .route("/v1/vnets/{vnet}/events", get(events))
+        .route("/v1/vnets/{vnet}/connections", get(connections))
+        .route(connection, get(show_connection))
+        .route(&format!("{connection}/connect"), post(connect))
+        .route(&format!("{connection}/disconnect"), post(disconnect))
+        .route(&format!("{connection}/key"), get(get_key).put(set_key))
+        .route(&format!("{connection}/key/reset"), post(reset_key))
+        .route("/v1/netcfg", get(export_netcfg).put(apply_netcfg))
+        .route("/v1/local-networks", get(local_networks))
+        .route("/v1/local-networks/{name}", put(set_local_network))
+        .fallback(async || Refusal::NotFound("no such path; the API begins at /v1".to_owned()))
+        .with_state(commander)
+}
+
+type Answer<T> = Result<Json<T>, Refusal>;
+type Done = Result<StatusCode, Refusal>;
+
+async fn vnets(State(agent): State<Commander>) -> Answer<Vec<Vnet>> {
+    agent.ask(Command::Vnets).await.map(Json)
+}
+
+async fn status(State(agent): State<Commander>, UrlPath(vnet): UrlPath<String>) -> Answer<Status> {
+    check_vnet(&agent, &vnet)?;
+    agent.ask(Command::Status).await.map(Json)
+}
+
+async fn gateway(State(agent): State<Commander>, UrlPath(vnet): UrlPath<String>) -> Answer<Gateway> {
+    check_vnet(&agent, &vnet)?;
+    agent.ask(Command::Gateway).await.map(Json)
+}
+
+async fn events(State(agent): State<Commander>, UrlPath(vnet): UrlPath<String>) -> Answer<Vec<EventRecord>> {
+    check_vnet(&agent, &vnet)?;
+    agent.ask(Command::Events).await.map(Json)
+}
+
+async fn connections(
+    State(agent): State<Commander>,
+    UrlPath(vnet): UrlPath<String>,
+) -> Answer<Vec<ConnectionStatus>> {
+    check_vnet(&agent, &vnet)?;
+    Ok(Json(agent.ask(Command::Status).await?.connections))
+}
+
+async fn show_connection(State(agent): State<Commander>, path: ConnectionPath) -> Answer<ConnectionStatus> {
+    let site = site_of(&agent, path)?;
+    agent.ask(|reply| Command::Connection(site, reply)).await.map(Json)
+}
+
+async fn connect(State(agent): State<Commander>, path: ConnectionPath) -> Done {
+    let site = site_of(&agent, path)?;
+    agent.ask(|reply| Command::Connect(site, reply)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn disconnect(State(agent): State<Commander>, path: ConnectionPath) -> Done {
+    let site = site_of(&agent, path)?;
+    agent.ask(|reply| Command::Disconnect(site, reply)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn get_key(State(agent): State<Commander>, path: ConnectionPath) -> Answer<KeyDocument> {
+    let site = site_of(&agent, path)?;
+    agent.ask(|reply| Command::GetKey(site, reply)).await.map(key_document)
+}
+
+async fn set_key(State(agent): State<Commander>, path: ConnectionPath, body: Bytes) -> Done {
+    let site = site_of(&agent, path)?;
+    let document: Result<KeyDocument, Refusal> = parse(&body);
+    if let Ok(mut secret) = body.try_into_mut() {
+        secret.zeroize();
+    }
+    // The parser's own message could quote the key.
+    let KeyDocument { key } = document.map_err(|_| Refusal::Invalid {
+        message: "expected {\"key\": \"…\"} with 1 to 128 printable ASCII characters".to_owned(),
+        details: Vec::new(),
+    })?;
+    agent.ask(|reply| Command::SetKey(site, key.0, reply)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn reset_key(State(agent): State<Commander>, path: ConnectionPath) -> Answer<KeyDocument> {
+    let site = site_of(&agent, path)?;
+    agent.ask(|reply| Command::ResetKey(site, reply)).await.map(key_document)
+}
+
+async fn export_netcfg(State(agent): State<Commander>) -> Result<Response, Refusal> {
+    let xml = agent.ask(Command::ExportNetcfg).await?;
+    Ok(([(header::CONTENT_TYPE, "application/xml")], xml).into_response())
+}
+
+async fn apply_netcfg(State(agent): State<Commander>, body: Bytes) -> Answer<ApplyReport> {
+    let xml = String::from_utf8(body.into()).map_err(|error| Refusal::Invalid {
+        message: format!("the network configuration is not UTF-8: {error}"),
+        details: Vec::new(),
+    })?;
+    agent.ask(|reply| Command::ApplyNetcfg(xml, reply)).await.map(Json)
+}
+
+async fn local_networks(State(agent): State<Commander>) -> Answer<Vec<LocalNetwork>> {
+    agent.ask(Command::LocalNetworks).await.map(Json)
+}
+
+async fn set_local_network(
+    State(agent): State<Commander>,
+    UrlPath(name): UrlPath<String>,
+    body: Bytes,
+) -> Answer<ApplyReport> {
+    let change = parse(&body)?;
+    agent.ask(|reply| Command::SetLocalNetwork(name, change, reply)).await.map(Json)
+}
+
+fn key_document(key: SharedKey) -> Json<KeyDocument> {
+    Json(KeyDocument { key: KeyText(key) })
+}
+
+type ConnectionPath = UrlPath<(String, String)>;
+
+fn site_of(agent: &Commander, UrlPath((vnet, site)): ConnectionPath) -> Result<String, Refusal> {
+    check_vnet(agent, &vnet)?;
+    Ok(site)
+}
+
+fn check_vnet(agent: &Commander, vnet: &str) -> Result<(), Refusal> {
+    if vnet == agent.vnet {
+        return Ok(());
+    }
+    Err(Refusal::NotFound(format!("this agent runs the gateway of VNet {}, not of {vnet}", agent.vnet)))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::Invalid {
+        message: format!("the request's body is wrong: {error}"),
+        details: Vec::new(),
+    })
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let error = self.to_string();
+        let details = if let Self::Invalid { details, .. } = self { details } else { Vec::new() };
+        (status, Json(ErrorBody { error, details })).into_response()
+    }
+}

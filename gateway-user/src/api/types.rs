@@ -1,0 +1,191 @@
+//! What goes over the API: JSON bodies, shared by server and clients.
+//!
+//! Field names are part of the interface; a field is added, never renamed.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::model::{ConnectionState, GatewayState, Profile, VirtualNetworkState};
+use crate::store::KeyText;
+
+/// State and counters of a gateway and of all its connections. `GET /v1/vnets/{vnet}/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the VNet.
+    pub vnet: String,
+    /// State of the gateway.
+    pub state: GatewayState,
+    /// Engine that seals and opens packets: `kernel`.
+    pub engine: String,
+    /// How the programs are attached: `native` or `generic`.
+    pub xdp_mode: String,
+    /// Outer address of the gateway.
+    pub wan_address: Ipv4Addr,
+    /// The shared bandwidth budget.
+    pub budget: BudgetStatus,
+    /// The connections in order of their sites' names.
+    pub connections: Vec<ConnectionStatus>,
+    /// Packets dropped by reason: those of all connections and those that belong to none.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// Use of the shared bandwidth budget, in bytes of inner IP packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    /// Rate in bit/s; null when there is no limit.
+    pub rate_bits: Option<u64>,
+    /// Bytes that conformed.
+    pub passed_bytes: u64,
+    /// Bytes that were dropped.
+    pub dropped_bytes: u64,
+}
+
+/// State and counters of a connection. `GET /v1/vnets/{vnet}/connections/{site}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// Name of the connection: the VNet's and the site's, joined by `-`.
+    pub name: String,
+    /// Name of the local network site at the far end.
+    pub site: String,
+    /// State of the connection.
+    pub state: ConnectionState,
+    /// Outer address of the peer gateway; null while it is a placeholder.
+    pub peer: Option<IpAddr>,
+    /// What went wrong last, or what is missing; null while all is well.
+    pub last_error: Option<String>,
+    /// Algorithms of the IKE SA, such as `aes256gcm16-prfsha384-x25519`; null without one.
+    pub ike_proposal: Option<String>,
+    /// Algorithm of the Child SA, such as `chacha20poly1305-esn`; null without one.
+    pub esp_algorithm: Option<String>,
+    /// SPI of the SA that receives, eight hexadecimal digits; null without one.
+    pub inbound_spi: Option<String>,
+    /// SPI of the SA that sends, eight hexadecimal digits; null without one.
+    pub outbound_spi: Option<String>,
+    /// Bytes of inner IP packets received.
+    pub bytes_in: u64,
+    /// Bytes of inner IP packets sent.
+    pub bytes_out: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Age of the Child SA in seconds; null without one.
+    pub established_seconds: Option<u64>,
+    /// Seconds until the Child SA is rekeyed because of its age; null without one.
+    pub rekey_in_seconds: Option<u64>,
+    /// How often the Child SA was rekeyed.
+    pub rekeys: u64,
+    /// Largest inner IP packet in bytes; null while the tunnel has none.
+    pub mtu: Option<u32>,
+    /// Packets dropped by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// What a gateway is made of. `GET /v1/vnets/{vnet}/gateway`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Name of the VNet.
+    pub vnet: String,
+    /// State of the gateway.
+    pub state: GatewayState,
+    /// Engine that seals and opens packets.
+    pub engine: String,
+    /// Interface towards the peers.
+    pub wan_interface: String,
+    /// Outer address of the gateway.
+    pub wan_address: Ipv4Addr,
+    /// Interfaces towards the VNet.
+    pub lan_interfaces: Vec<String>,
+    /// Address space of the VNet, prefixes in CIDR form.
+    pub address_space: Vec<String>,
+    /// Profile of its proposals and lifetimes.
+    pub profile: Profile,
+    /// Shared bandwidth budget in bit/s; null when there is no limit.
+    pub bandwidth_bits: Option<u64>,
+    /// Connections configured.
+    pub connections: u32,
+    /// Most connections that this gateway takes.
+    pub max_connections: u32,
+}
+
+/// A VNet of the stored network configuration. `GET /v1/vnets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vnet {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: VirtualNetworkState,
+    /// Its address space, prefixes in CIDR form.
+    pub address_space: Vec<String>,
+    /// Sites that its gateway connects to; empty without a gateway.
+    pub sites: Vec<String>,
+    /// State of its gateway if this agent runs it, else null.
+    pub gateway_state: Option<GatewayState>,
+}
+
+/// A local network site of the stored network configuration. `GET /v1/local-networks`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalNetwork {
+    /// Its name.
+    pub name: String,
+    /// Its address space, prefixes in CIDR form.
+    pub address_space: Vec<String>,
+    /// Outer address of its gateway; null while it is a placeholder.
+    pub gateway_address: Option<IpAddr>,
+}
+
+/// Body of `PUT /v1/local-networks/{name}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalNetworkChange {
+    /// New outer address of its gateway.
+    pub gateway_address: IpAddr,
+}
+
+/// Body of `GET` and `PUT /v1/vnets/{vnet}/connections/{site}/key`, and answer of `POST …/key/reset`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyDocument {
+    /// The shared key.
+    pub key: KeyText,
+}
+
+/// What the replacement of the network configuration did to the connections of the gateway. `PUT /v1/netcfg`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyReport {
+    /// Sites newly connected to.
+    pub added: Vec<String>,
+    /// Sites whose prefixes or gateway address changed.
+    pub changed: Vec<String>,
+    /// Sites no longer connected to.
+    pub removed: Vec<String>,
+    /// Sites whose connections were not touched.
+    pub unchanged: Vec<String>,
+}
+
+/// A state change or a change of the configuration. `GET /v1/vnets/{vnet}/events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Counts up by one for every event since the agent's start.
+    pub sequence: u64,
+    /// When it happened: RFC 3339, UTC, milliseconds.
+    pub time: String,
+    /// Number of the kind of event; see the table in `agent::events`.
+    pub number: u16,
+    /// The site concerned; null for an event of the gateway.
+    pub site: Option<String>,
+    /// What happened, for a human.
+    pub message: String,
+}
+
+/// Body of every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong, one sentence.
+    pub error: String,
+    /// Every single complaint, when there is more than one thing to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}

@@ -1,0 +1,313 @@
+//! The command line's grammar.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::agent::{Bandwidth, EspToken, IkeToken};
+use crate::api::DEFAULT_RUN_DIR;
+
+/// VPN gateway: site-to-site tunnels between virtual networks.
+#[derive(Debug, Parser)]
+#[command(name = "vgw", version, propagate_version = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// Directory of the agents' sockets and locks.
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_RUN_DIR)]
+    pub(super) run_dir: PathBuf,
+    /// Socket of the agent to talk to, instead of the one found in the run directory.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the gateway of one VNet until SIGTERM or SIGINT.
+    Agent(Box<AgentArgs>),
+    /// Show state and counters of a gateway and its connections.
+    Status(Read),
+    /// Show recent state changes.
+    Events(Read),
+    /// Commands on the gateway.
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
+    /// Commands on the VNets of the network configuration.
+    #[command(subcommand)]
+    Vnet(VnetCommand),
+    /// Commands on the local network sites of the network configuration.
+    #[command(subcommand)]
+    LocalNetwork(LocalNetworkCommand),
+    /// Commands on the connections of a gateway.
+    #[command(subcommand)]
+    Connection(ConnectionCommand),
+    /// Commands on the network configuration as a whole.
+    #[command(subcommand)]
+    Netcfg(NetcfgCommand),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AgentArgs {
+    /// VNet whose gateway to run.
+    #[arg(long, value_name = "NAME")]
+    pub(super) vnet: String,
+    /// Network configuration; replaces the stored one. May be left out when an earlier run stored one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) netcfg: Option<PathBuf>,
+    /// Interface towards the peers; its first global IPv4 address is the gateway's address.
+    #[arg(long, value_name = "IF")]
+    pub(super) wan: String,
+    /// Interface towards the VNet; may be repeated.
+    #[arg(long, value_name = "IF", required = true)]
+    pub(super) lan: Vec<String>,
+    /// Budget that all tunnels share, in bit/s or with kbit, mbit, gbit. Without it there is no limit.
+    #[arg(long, value_name = "RATE")]
+    pub(super) bandwidth: Option<Bandwidth>,
+    /// Directory of keys and configuration that outlive a restart.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/vgw")]
+    pub(super) state_dir: PathBuf,
+    /// Directory on a BPF file system for the gateway's maps and programs.
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/vgw")]
+    pub(super) pin_root: PathBuf,
+    /// Most connections of the gateway.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) max_connections: u32,
+    /// Age at which a Child SA is rekeyed. By default what the gateway's profile says.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds::<10, 172_800>)]
+    pub(super) child_lifetime: Option<Duration>,
+    /// Idle time after which a peer is asked whether it lives.
+    #[arg(long, value_name = "SECONDS", default_value = "45", value_parser = seconds::<1, 3600>)]
+    pub(super) dpd: Duration,
+    /// IKE proposal such as aes256gcm16-prfsha384-x25519, in place of the profile's; may be repeated, best first.
+    #[arg(long, value_name = "PROPOSAL")]
+    pub(super) ike_proposal: Vec<IkeToken>,
+    /// ESP proposal such as chacha20poly1305, in place of the profile's; may be repeated, best first.
+    #[arg(long, value_name = "PROPOSAL")]
+    pub(super) esp_proposal: Vec<EspToken>,
+    /// Put ESP into UDP even where no NAT was found.
+    #[arg(long)]
+    pub(super) force_udp_encapsulation: bool,
+}
+
+/// Options of commands that read from one gateway.
+#[derive(Debug, Args)]
+pub(super) struct Read {
+    /// VNet of the gateway; may be left out while only one agent runs here.
+    #[arg(long, value_name = "NAME")]
+    pub(super) vnet: Option<String>,
+    #[command(flatten)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Format {
+    /// Form of the output.
+    #[arg(long, short, value_name = "FORM", default_value = "table")]
+    pub(super) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Which gateway's agent a command goes to.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// VNet of the gateway; may be left out while only one agent runs here.
+    #[arg(long, value_name = "NAME")]
+    pub(super) vnet: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GatewayCommand {
+    /// Show what the gateway is made of.
+    Show(Read),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VnetCommand {
+    /// List the VNets.
+    List(Read),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LocalNetworkCommand {
+    /// List the local network sites.
+    List(Read),
+    /// Change a local network site in the stored network configuration.
+    Set {
+        /// Name of the site.
+        name: String,
+        /// Outer address of its gateway.
+        #[arg(long, value_name = "ADDR")]
+        gateway_address: std::net::IpAddr,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Names a connection.
+#[derive(Debug, Args)]
+pub(super) struct ConnectionName {
+    /// VNet of the gateway.
+    pub(super) vnet: String,
+    /// Local network site at the far end.
+    pub(super) site: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConnectionCommand {
+    /// List the connections of a gateway.
+    List {
+        /// VNet of the gateway; may be left out while only one agent runs here.
+        vnet: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show a connection.
+    Show {
+        #[command(flatten)]
+        name: ConnectionName,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Bring a connection up and keep it up.
+    Connect(ConnectionName),
+    /// Take a connection down until it is connected again.
+    Disconnect(ConnectionName),
+    /// Set the shared key: read from standard input, from a file, or asked for without echo.
+    SetKey {
+        #[command(flatten)]
+        name: ConnectionName,
+        /// File that holds the key on its only line.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
+    /// Print the shared key.
+    GetKey(ConnectionName),
+    /// Set a random shared key and print it.
+    ResetKey(ConnectionName),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NetcfgCommand {
+    /// Check a network configuration and print everything that is wrong with it; needs no agent.
+    Check {
+        /// The file; - for standard input.
+        file: PathBuf,
+        /// Most connections of one gateway.
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        max_connections: usize,
+    },
+    /// Replace the stored network configuration; unchanged connections are not touched.
+    Apply {
+        /// The file; - for standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Print the stored network configuration.
+    Export(Target),
+}
+
+/// Parses a number of seconds between two bounds.
+fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(number) if (MIN..=MAX).contains(&number) => Ok(Duration::from_secs(number)),
+        _ => Err(format!("expected a number of seconds from {MIN} to {MAX}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    fn refusal(line: &str) -> String {
+        let error = parse(line).map(|_| ()).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+        error.to_string()
+    }
+
+    #[test]
+    fn grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn agent_with_all_options() {
+        let cli = parse(
+            "vgw agent --vnet VNet1 --netcfg a.xml --wan eth0 --lan eth1 --lan eth2 --bandwidth 100mbit --run-dir /r \
+             --state-dir /s --pin-root /p --max-connections 3 --child-lifetime 600 --dpd 9 --force-udp-encapsulation",
+        )
+        .unwrap();
+        assert_eq!(cli.global.run_dir, PathBuf::from("/r"));
+        let Command::Agent(args) = cli.command else { panic!("agent expected") };
+        assert_eq!(args.lan, ["eth1", "eth2"]);
+        assert_eq!(args.bandwidth.unwrap().bits_per_second(), 100_000_000);
+        assert_eq!((args.max_connections, args.dpd), (3, Duration::from_secs(9)));
+        assert_eq!(args.child_lifetime, Some(Duration::from_mins(10)));
+        assert!(args.force_udp_encapsulation);
+    }
+
+    #[test]
+    fn agent_defaults() {
+        let cli = parse("vgw agent --vnet VNet1 --wan eth0 --lan eth1").unwrap();
+        assert_eq!(cli.global.run_dir, PathBuf::from("/run/vgw"));
+        let Command::Agent(args) = cli.command else { panic!("agent expected") };
+        assert_eq!(args.state_dir, PathBuf::from("/var/lib/vgw"));
+        assert_eq!(args.pin_root, PathBuf::from("/sys/fs/bpf/vgw"));
+        assert_eq!((args.max_connections, args.dpd), (10, Duration::from_secs(45)));
+        assert!(args.netcfg.is_none() && args.bandwidth.is_none() && args.child_lifetime.is_none());
+    }
+
+    #[test]
+    fn usage_errors_name_what_is_wrong() {
+        let agent = "vgw agent --vnet VNet1 --wan eth0 --lan eth1";
+        assert!(refusal("vgw agent --vnet VNet1 --wan eth0").contains("--lan"));
+        assert!(refusal(&format!("{agent} --bandwidth 100mb")).contains("100mbit"));
+        assert!(refusal(&format!("{agent} --dpd 4000")).contains("from 1 to 3600"));
+        assert!(refusal(&format!("{agent} --max-connections 0")).contains("0 is not in"));
+        assert!(refusal("vgw connection set-key VNet1 VNet2 secret").contains("unexpected argument"));
+        assert!(refusal("vgw local-network set VNet2 --gateway-address here").contains("here"));
+        assert!(refusal("vgw status --output yaml").contains("yaml"));
+    }
+
+    #[test]
+    fn proposals_name_the_unknown_token_and_the_known_ones() {
+        let agent = "vgw agent --vnet VNet1 --wan eth0 --lan eth1";
+        let message = refusal(&format!("{agent} --ike-proposal aes256gcm16-prfsha384-brainpool"));
+        assert!(message.contains("\"brainpool\"") && message.contains("x25519"), "{message}");
+        let message = refusal(&format!("{agent} --esp-proposal des"));
+        assert!(message.contains("\"des\"") && message.contains("chacha20poly1305"), "{message}");
+        assert!(parse(&format!("{agent} --ike-proposal aes256gcm16-prfsha384-x25519")).is_ok());
+        assert!(
+            parse(&format!("{agent} --esp-proposal aes256gcm16 --esp-proposal chacha20poly1305")).is_ok()
+        );
+    }
+
+    #[test]
+    fn global_options_may_stand_anywhere() {
+        for line in
+            ["vgw --socket /a status", "vgw status --socket /a", "vgw connection --socket /a list VNet1"]
+        {
+            assert_eq!(parse(line).unwrap().global.socket, Some(PathBuf::from("/a")), "{line}");
+        }
+    }
+}

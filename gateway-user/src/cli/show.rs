@@ -1,0 +1,244 @@
+//! Answers of the agent for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::table::{Table, bytes, or_dash, seconds};
+use crate::agent::Bandwidth;
+use crate::api::types::{ApplyReport, ConnectionStatus, EventRecord, Gateway, LocalNetwork, Status, Vnet};
+
+/// The gateway, then a line per connection, then what does not fit into a line.
+pub(super) fn status(status: &Status) -> String {
+    let budget = &status.budget;
+    let mut text = format!(
+        "VNet {}: {}, WAN address {}, engine {}, XDP {}\n",
+        status.vnet, status.state, status.wan_address, status.engine, status.xdp_mode
+    );
+    let rate = bandwidth(budget.rate_bits);
+    let (passed, dropped) = (bytes(budget.passed_bytes), bytes(budget.dropped_bytes));
+    line(&mut text, format_args!("Budget: {rate}, passed {passed}, dropped {dropped}"));
+    line(&mut text, format_args!("Drops:  {}", drops(&status.drops)));
+    if status.connections.is_empty() {
+        text.push_str("\nNo connections.\n");
+        return text;
+    }
+    text.push('\n');
+    text.push_str(&connections(&status.connections));
+    for connection in &status.connections {
+        text.push('\n');
+        text.push_str(&details(connection));
+    }
+    text
+}
+
+/// A line per connection.
+pub(super) fn connections(connections: &[ConnectionStatus]) -> String {
+    let mut table =
+        Table::new(["CONNECTION", "STATE", "PEER", "IN", "OUT", "MTU", "UP", "REKEY IN", "REKEYS"]);
+    for connection in connections {
+        table.row([
+            connection.name.clone(),
+            connection.state.to_string(),
+            or_dash(connection.peer),
+            bytes(connection.bytes_in),
+            bytes(connection.bytes_out),
+            or_dash(connection.mtu),
+            or_dash(connection.established_seconds.map(seconds)),
+            or_dash(connection.rekey_in_seconds.map(seconds)),
+            connection.rekeys.to_string(),
+        ]);
+    }
+    table.render()
+}
+
+/// Everything about one connection.
+pub(super) fn connection(connection: &ConnectionStatus) -> String {
+    let mut text = connections(std::slice::from_ref(connection));
+    text.push('\n');
+    text.push_str(&details(connection));
+    text
+}
+
+fn details(connection: &ConnectionStatus) -> String {
+    let mut text = format!("{} (site {})\n", connection.name, connection.site);
+    line(&mut text, format_args!("  IKE      {}", or_dash(connection.ike_proposal.as_ref())));
+    line(&mut text, format_args!("  ESP      {}", or_dash(connection.esp_algorithm.as_ref())));
+    let (inbound, outbound) =
+        (or_dash(connection.inbound_spi.as_ref()), or_dash(connection.outbound_spi.as_ref()));
+    line(&mut text, format_args!("  SPIs     in {inbound}, out {outbound}"));
+    let (packets_in, packets_out) = (connection.packets_in, connection.packets_out);
+    line(&mut text, format_args!("  Packets  in {packets_in}, out {packets_out}"));
+    line(&mut text, format_args!("  Drops    {}", drops(&connection.drops)));
+    if let Some(error) = &connection.last_error {
+        line(&mut text, format_args!("  Error    {error}"));
+    }
+    text
+}
+
+pub(super) fn gateway(gateway: &Gateway) -> String {
+    let rows = [
+        ("VNet", gateway.vnet.clone()),
+        ("State", gateway.state.to_string()),
+        ("Address space", gateway.address_space.join(", ")),
+        ("WAN", format!("{} ({})", gateway.wan_interface, gateway.wan_address)),
+        ("LAN", gateway.lan_interfaces.join(", ")),
+        ("Engine", gateway.engine.clone()),
+        ("Profile", gateway.profile.to_string()),
+        ("Budget", bandwidth(gateway.bandwidth_bits)),
+        ("Connections", format!("{} of at most {}", gateway.connections, gateway.max_connections)),
+    ];
+    let mut text = String::new();
+    for (name, value) in rows {
+        line(&mut text, format_args!("{name:14} {value}"));
+    }
+    text
+}
+
+pub(super) fn vnets(vnets: &[Vnet]) -> String {
+    let mut table = Table::new(["VNET", "STATE", "GATEWAY", "ADDRESS SPACE", "CONNECTED SITES"]);
+    for vnet in vnets {
+        table.row([
+            vnet.name.clone(),
+            vnet.state.to_string(),
+            or_dash(vnet.gateway_state),
+            vnet.address_space.join(", "),
+            list(&vnet.sites),
+        ]);
+    }
+    table.render()
+}
+
+pub(super) fn local_networks(sites: &[LocalNetwork]) -> String {
+    let mut table = Table::new(["LOCAL NETWORK", "GATEWAY ADDRESS", "ADDRESS SPACE"]);
+    for site in sites {
+        let address =
+            site.gateway_address.map_or_else(|| "placeholder".to_owned(), |address| address.to_string());
+        table.row([site.name.clone(), address, site.address_space.join(", ")]);
+    }
+    table.render()
+}
+
+pub(super) fn events(events: &[EventRecord]) -> String {
+    let mut table = Table::new(["TIME", "NUMBER", "SITE", "MESSAGE"]);
+    for event in events {
+        table.row([
+            event.time.clone(),
+            event.number.to_string(),
+            or_dash(event.site.as_ref()),
+            event.message.clone(),
+        ]);
+    }
+    table.render()
+}
+
+pub(super) fn applied(report: &ApplyReport) -> String {
+    let mut text = String::new();
+    for (what, sites) in [
+        ("Added", &report.added),
+        ("Changed", &report.changed),
+        ("Removed", &report.removed),
+        ("Unchanged", &report.unchanged),
+    ] {
+        line(&mut text, format_args!("{what:9}  {}", list(sites)));
+    }
+    text
+}
+
+fn bandwidth(bits: Option<u64>) -> String {
+    bits.and_then(Bandwidth::from_bits).map_or_else(|| "no limit".to_owned(), |rate| rate.to_string())
+}
+
+fn drops(drops: &BTreeMap<String, u64>) -> String {
+    if drops.is_empty() {
+        return "none".to_owned();
+    }
+    drops.iter().map(|(reason, count)| format!("{reason} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    writeln!(text, "{arguments}").expect("writing to a string");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::{BudgetStatus, ConnectionState, GatewayState};
+
+    fn connected() -> ConnectionStatus {
+        ConnectionStatus {
+            name: "VNet1-VNet2".to_owned(),
+            site: "VNet2".to_owned(),
+            state: ConnectionState::Connected,
+            peer: Some("203.0.113.2".parse().unwrap()),
+            last_error: None,
+            ike_proposal: Some("aes256gcm16-prfsha384-x25519".to_owned()),
+            esp_algorithm: Some("chacha20poly1305-esn".to_owned()),
+            inbound_spi: Some("c0ffee01".to_owned()),
+            outbound_spi: Some("c0ffee02".to_owned()),
+            bytes_in: 1536,
+            bytes_out: 10,
+            packets_in: 3,
+            packets_out: 1,
+            established_seconds: Some(61),
+            rekey_in_seconds: Some(3000),
+            rekeys: 2,
+            mtu: Some(1438),
+            drops: BTreeMap::from([("replayed".to_owned(), 4)]),
+        }
+    }
+
+    #[test]
+    fn status_reads_well() {
+        let status = Status {
+            vnet: "VNet1".to_owned(),
+            state: GatewayState::Provisioned,
+            engine: "kernel".to_owned(),
+            xdp_mode: "native".to_owned(),
+            wan_address: "203.0.113.1".parse().unwrap(),
+            budget: BudgetStatus { rate_bits: Some(100_000_000), passed_bytes: 2048, dropped_bytes: 0 },
+            connections: vec![connected()],
+            drops: BTreeMap::new(),
+        };
+        let expected = "\
+VNet VNet1: Provisioned, WAN address 203.0.113.1, engine kernel, XDP native
+Budget: 100mbit, passed 2.0 KiB, dropped 0 B
+Drops:  none
+
+CONNECTION   STATE      PEER         IN       OUT   MTU   UP    REKEY IN  REKEYS
+VNet1-VNet2  Connected  203.0.113.2  1.5 KiB  10 B  1438  1m 1s  50m       2
+
+VNet1-VNet2 (site VNet2)
+  IKE      aes256gcm16-prfsha384-x25519
+  ESP      chacha20poly1305-esn
+  SPIs     in c0ffee01, out c0ffee02
+  Packets  in 3, out 1
+  Drops    replayed 4
+";
+        assert_eq!(super::status(&status), expected.replace("UP    REKEY", "UP     REKEY"));
+    }
+
+    #[test]
+    fn what_a_dead_connection_lacks_is_shown_as_dashes_and_its_error() {
+        let dead = ConnectionStatus {
+            state: ConnectionState::NotConnected,
+            peer: None,
+            last_error: Some("no shared key is set".to_owned()),
+            ike_proposal: None,
+            esp_algorithm: None,
+            inbound_spi: None,
+            outbound_spi: None,
+            established_seconds: None,
+            rekey_in_seconds: None,
+            mtu: None,
+            drops: BTreeMap::new(),
+            ..connected()
+        };
+        let text = connection(&dead);
+        assert!(text.contains("NotConnected  -     1.5 KiB  10 B  -    -   -         2"), "{text}");
+        assert!(text.contains("Error    no shared key is set"), "{text}");
+    }
+}

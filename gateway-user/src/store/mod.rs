@@ -1,0 +1,201 @@
+//! What outlives a restart of the agent: the shared keys and the network configuration of one gateway.
+//!
+//! Everything lies in one directory per VNet, mode 0700, in files of mode 0600. A file is replaced as a whole or not at
+//! all: see [`atomic::write`].
+
+mod atomic;
+mod key_text;
+mod keys;
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+pub use key_text::{KeyText, random_key};
+pub use keys::KeyRing;
+
+/// The stored state of one gateway.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+}
+
+/// Why stored state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused an operation on a file.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried: "read", "write", "create".
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file of shared keys can be read by others than its owner.
+    #[error(
+        "{path} holds shared keys but has mode {mode:04o}; make it private (chmod 600) and replace keys that may have been read",
+        path = path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file exists but does not hold what it should.
+    #[error("{path} is damaged: {reason}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never quotes its content.
+        reason: String,
+    },
+}
+
+impl Store {
+    /// Opens the state of gateway `vnet` below `state_dir` and makes its directory (mode 0700) if there is none.
+    pub fn open(state_dir: &Path, vnet: &str) -> Result<Self, StoreError> {
+        let directory = state_dir.join(vnet);
+        make_private_dir(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// The network configuration stored last, as XML text; `None` if none was stored.
+    pub fn load_netcfg(&self) -> Result<Option<String>, StoreError> {
+        let path = self.netcfg_path();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::Io { action: "read", path, source }),
+        }
+    }
+
+    /// Stores a network configuration in place of the one before.
+    pub fn save_netcfg(&self, xml: &str) -> Result<(), StoreError> {
+        atomic::write(&self.netcfg_path(), xml.as_bytes())
+    }
+
+    /// The stored shared keys; an empty ring if none were stored.
+    pub fn load_keys(&self) -> Result<KeyRing, StoreError> {
+        let path = self.keys_path();
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(KeyRing::default()),
+            Err(source) => return Err(StoreError::Io { action: "open", path, source }),
+        };
+        let read_error = |source| StoreError::Io { action: "read", path: path.clone(), source };
+        let metadata = file.metadata().map_err(read_error)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(StoreError::Exposed { path, mode });
+        }
+        // Reserved in one piece: a growing vector would leave copies of the keys behind.
+        let mut content = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
+        file.read_to_end(&mut content).map_err(read_error)?;
+        KeyRing::from_json(&content).map_err(|reason| StoreError::Damaged { path, reason })
+    }
+
+    /// Stores the shared keys in place of those before.
+    pub fn save_keys(&self, keys: &KeyRing) -> Result<(), StoreError> {
+        atomic::write(&self.keys_path(), &keys.to_json())
+    }
+
+    /// Where the network configuration lies.
+    pub fn netcfg_path(&self) -> PathBuf {
+        self.directory.join("netcfg.xml")
+    }
+
+    fn keys_path(&self) -> PathBuf {
+        self.directory.join("keys.json")
+    }
+}
+
+/// Makes a directory and its parents with mode 0700; one that exists gets that mode.
+pub fn make_private_dir(path: &Path) -> Result<(), StoreError> {
+    let create = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let restrict = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+    create(path).and_then(|()| restrict(path)).map_err(|source| StoreError::Io {
+        action: "create",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SharedKey;
+
+    fn mode_of(path: &Path) -> u32 {
+        std::fs::metadata(path).expect("exists").permissions().mode() & 0o7777
+    }
+
+    fn ring(site: &str, key: &str) -> KeyRing {
+        let mut ring = KeyRing::default();
+        ring.set(site, SharedKey::new(key).expect("valid"));
+        ring
+    }
+
+    #[test]
+    fn keys_survive_in_private_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), "VNet1").unwrap();
+        assert!(store.load_keys().unwrap().get("VNet2").is_none());
+        store.save_keys(&ring("VNet2", "correct horse \"battery\" \\ staple")).unwrap();
+
+        let again = Store::open(dir.path(), "VNet1").unwrap();
+        let keys = again.load_keys().unwrap();
+        assert_eq!(keys.get("VNet2").unwrap().expose(), "correct horse \"battery\" \\ staple");
+        assert_eq!(mode_of(&dir.path().join("VNet1")), 0o700);
+        assert_eq!(mode_of(&dir.path().join("VNet1/keys.json")), 0o600);
+        let names: Vec<_> = std::fs::read_dir(dir.path().join("VNet1"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["keys.json"], "no temporary file stays behind");
+    }
+
+    #[test]
+    fn netcfg_is_replaced_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), "VNet1").unwrap();
+        assert_eq!(store.load_netcfg().unwrap(), None);
+        store.save_netcfg("a long first text").unwrap();
+        store.save_netcfg("short").unwrap();
+        assert_eq!(store.load_netcfg().unwrap().as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn exposed_keys_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), "VNet1").unwrap();
+        store.save_keys(&ring("VNet2", "secret")).unwrap();
+        std::fs::set_permissions(store.keys_path(), std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = store.load_keys().unwrap_err().to_string();
+        assert!(error.contains("mode 0640") && error.contains("keys.json"), "{error}");
+    }
+
+    #[test]
+    fn damage_is_reported_without_quoting_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), "VNet1").unwrap();
+        for content in [
+            "",
+            "topsecret",
+            r#"{"version":9,"keys":{}}"#,
+            r#"{"version":1,"keys":{"VNet2":"top\u00e9secret"}}"#,
+            r#"{"version":1,"keys":{"VNet2":["topsecret"]}}"#,
+            r#"{"version":1,"keys":"topsecret"}"#,
+        ] {
+            atomic::write(&store.keys_path(), content.as_bytes()).unwrap();
+            let error = store.load_keys().unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{content}: {error:?}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}
