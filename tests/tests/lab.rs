@@ -2,5 +2,39 @@
 //!
 //! Run them with `cargo xtask test lab`; each file of `lab/` is one behaviour.
 
+#[path = "lab/bandwidth.rs"]
+mod bandwidth;
+#[path = "lab/connect.rs"]
+mod connect;
+#[path = "lab/connection_limit.rs"]
+mod connection_limit;
+#[path = "lab/encapsulation.rs"]
+mod encapsulation;
+#[path = "lab/gateway_traffic.rs"]
+mod gateway_traffic;
 #[path = "lab/harness.rs"]
 mod harness;
+#[path = "lab/neighbours.rs"]
+mod neighbours;
+#[path = "lab/overlap.rs"]
+mod overlap;
+#[path = "lab/packet_size.rs"]
+mod packet_size;
+#[path = "lab/placeholder.rs"]
+mod placeholder;
+#[path = "lab/rekey.rs"]
+mod rekey;
+#[path = "lab/restart.rs"]
+mod restart;
+#[path = "lab/second_agent.rs"]
+mod second_agent;
+#[path = "lab/status.rs"]
+mod status;
+#[path = "lab/support.rs"]
+mod support;
+#[path = "lab/traceroute.rs"]
+mod traceroute;
+#[path = "lab/traffic.rs"]
+mod traffic;
+#[path = "lab/wrong_key.rs"]
+mod wrong_key;

@@ -1,0 +1,74 @@
+//! All tunnels of a gateway share one bandwidth limit.
+
+use anyhow::Result;
+use std::time::{Duration, Instant};
+use testbed::traffic::{DatagramSink, send_datagrams};
+use testbed::{GatewayOptions, Lab, scenario};
+
+/// Limit in bit/s of inner IP packets.
+const LIMIT: f64 = 50e6;
+
+/// Relative deviation allowed.
+const TOLERANCE: f64 = 0.05;
+
+/// Time until the initial burst is used up and every cache is warm.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Time that is measured.
+const MEASURED: Duration = Duration::from_secs(5);
+
+const PAYLOAD: usize = 1000;
+
+/// Datagrams per second into each tunnel: 41 Mbit/s, together far above the limit.
+const RATE: u32 = 5000;
+
+#[test]
+fn two_tunnels_together_keep_to_the_limit() {
+    scenario("two_tunnels_together_keep_to_the_limit", 3, |lab| {
+        let limited = GatewayOptions { bandwidth: Some("50mbit".to_owned()), ..GatewayOptions::default() };
+        let free = GatewayOptions::default();
+        let agents = [lab.start_agent(1, &limited)?, lab.start_agent(2, &free)?, lab.start_agent(3, &free)?];
+        lab.set_keys(&agents, "A1b2C3D4")?;
+        lab.wait_connected(&agents)?;
+        lab.wait_reachable(1, 2)?;
+        lab.wait_reachable(1, 3)?;
+
+        let sinks = [sink(lab, 2)?, sink(lab, 3)?];
+        let rate = std::thread::scope(|scope| {
+            for sink in &sinks {
+                let near = lab.site(1);
+                let duration = WARM_UP + MEASURED + Duration::from_secs(1);
+                scope.spawn(move || {
+                    let peer = sink.address();
+                    send_datagrams(&near.host, near.host_address(), peer, PAYLOAD, RATE, duration)
+                        .expect("sending works");
+                });
+            }
+            std::thread::sleep(WARM_UP);
+            let (start, first) = (Instant::now(), received(&sinks));
+            std::thread::sleep(MEASURED);
+            (received(&sinks) - first) as f64 * 8.0 / start.elapsed().as_secs_f64()
+        });
+        let deviation = rate / LIMIT - 1.0;
+        assert!(
+            deviation.abs() <= TOLERANCE,
+            "{:.2} Mbit/s arrived, {:+.1} %",
+            rate / 1e6,
+            100.0 * deviation
+        );
+        let status = agents[0].vgw().status()?;
+        assert_eq!(status["budget"]["rate_bits"], 50_000_000, "{status}");
+        assert!(status["budget"]["dropped_bytes"].as_u64() > Some(0), "{status}");
+        assert!(status["drops"]["budget_exceeded"].as_u64() > Some(0), "{status}");
+        Ok(())
+    });
+}
+
+fn sink(lab: &Lab, site: u8) -> Result<DatagramSink> {
+    DatagramSink::start(&lab.site(site).host, lab.site(site).host_address())
+}
+
+/// Bytes that arrived at all sinks, counted as IPv4 packets.
+fn received(sinks: &[DatagramSink]) -> u64 {
+    sinks.iter().map(|sink| sink.snapshot().packet_bytes).sum()
+}

@@ -1,0 +1,56 @@
+//! An agent that ends and starts again reconnects by itself, keys and configuration included.
+
+use crate::support::{exercise, no_wrong_drops};
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use std::time::Duration;
+use testbed::{GatewayOptions, Lab, poll_until, scenario};
+
+#[test]
+fn an_orderly_restart_reconnects() {
+    scenario("an_orderly_restart_reconnects", 2, |lab| restart(lab, Signal::SIGTERM));
+}
+
+#[test]
+fn a_killed_agent_reconnects() {
+    scenario("a_killed_agent_reconnects", 2, |lab| restart(lab, Signal::SIGKILL));
+}
+
+fn restart(lab: &Lab, signal: Signal) -> Result<()> {
+    let mut agents = lab.establish(&GatewayOptions::default())?;
+    exercise(lab, 1, 2)?;
+    let old = agents[0].vgw().connection("VNet2")?["inbound_spi"].clone();
+    agents[0].restart(signal)?;
+    lab.wait_connected(&agents)?;
+    // The peer may show the old connection for a moment; both must agree on new SAs in the end.
+    poll_until(Duration::from_secs(30), "both ends agree on new SAs", || {
+        let near = agents[0].vgw().connection("VNet2")?;
+        let far = agents[1].vgw().connection("VNet1")?;
+        ensure!(near["inbound_spi"].is_string() && near["inbound_spi"] != old, "old SA: {near}");
+        ensure!(near["inbound_spi"] == far["outbound_spi"], "{near} {far}");
+        ensure!(near["outbound_spi"] == far["inbound_spi"], "{near} {far}");
+        Ok(Some(()))
+    })?;
+    exercise(lab, 1, 2)?;
+    exercise(lab, 2, 1)?;
+    no_wrong_drops(&agents[0].vgw().connection("VNet2")?)
+}
+
+#[test]
+fn an_orderly_end_leaves_nothing_in_the_kernel() {
+    scenario("an_orderly_end_leaves_nothing_in_the_kernel", 2, |lab| {
+        let mut agents = lab.establish(&GatewayOptions::default())?;
+        let pins = lab.scope().pin_root().join("VNet1");
+        let gateway = &lab.site(1).gateway;
+        assert!(
+            pins.exists() && gateway.ip("link show vgw0").is_ok(),
+            "the agent has pins and a tunnel interface"
+        );
+        agents[0].stop(Signal::SIGTERM)?;
+        assert!(!pins.exists(), "{} is left behind", pins.display());
+        let links = gateway.ip("link show")?;
+        assert!(!links.contains("vgw0") && !links.contains("xdp"), "{links}");
+        assert!(!gateway.ip("route show")?.contains("10.2."), "{}", gateway.ip("route show")?);
+        Ok(())
+    });
+}
