@@ -27,7 +27,7 @@ pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
     let esp = unsafe { &*esp };
     let key = SpiKey { spi: esp.spi, destination: ip.destination };
     // SAFETY: a plain integer is read from the map.
-    let Some(index) = (unsafe { SPIS.get(&key) }).copied() else {
+    let Some(index) = (unsafe { SPIS.get(key) }).copied() else {
         if event::raise_limited(EventKind::UnknownSpi, 0, esp.spi, ip.source) {
             debug!(
                 ctx,

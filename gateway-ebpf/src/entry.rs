@@ -35,7 +35,7 @@ fn classify(ctx: &XdpContext) -> Option<u32> {
     }
     let config = CONFIG.get(0)?;
     // SAFETY: entries are only replaced as a whole by the agent.
-    let roles = unsafe { PORTS.get(&(ctx.ingress_ifindex() as u32)) }?.roles;
+    let roles = unsafe { PORTS.get(ctx.ingress_ifindex() as u32) }?.roles;
 
     if roles & PortRole::WAN != 0 && ip.destination == config.wan_addr {
         return from_wan(ctx, ip);

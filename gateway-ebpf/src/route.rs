@@ -13,6 +13,8 @@ use crate::maps::ROUTES4;
 use crate::packet::{Ethernet, Ipv4};
 
 const AF_INET: u8 = 2;
+/// Size of the parameter block, as the helper wants it.
+const PARAMS_LEN: i32 = size_of::<FibLookup>().cast_signed() as i32;
 
 /// Where the kernel's forwarding table sends a packet.
 pub(crate) enum NextHop {
@@ -49,14 +51,10 @@ pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4) -> NextHop {
     params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(ip.destination);
     // SAFETY: the context and the parameter block are valid for the call.
     let result = unsafe {
-        bpf_fib_lookup(
-            ctx.ctx.cast(),
-            &raw mut params,
-            core::mem::size_of::<FibLookup>().cast_signed() as i32,
-            0,
-        )
+        bpf_fib_lookup(ctx.ctx.cast(), &raw mut params, PARAMS_LEN, 0)
     };
-    match result as u32 {
+    // Errors (negative) become numbers that are no result.
+    match result.cast_unsigned() as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => NextHop::Direct(params.ifindex, Ethernet::ipv4(params.dmac, params.smac)),
         BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE | BPF_FIB_LKUP_RET_PROHIBIT => {
             NextHop::Unreachable
@@ -75,5 +73,5 @@ pub(crate) fn into_stack(config: &GatewayConfig) -> (u32, Ethernet) {
 #[inline(always)]
 pub(crate) fn redirect(ifindex: u32) -> u32 {
     // SAFETY: plain helper call.
-    unsafe { bpf_redirect(ifindex, 0) as u32 }
+    unsafe { bpf_redirect(ifindex, 0).cast_unsigned() as u32 }
 }

@@ -136,8 +136,10 @@ fn replays_are_refused_and_reordering_is_not() {
             Verdict::Redirect,
             "left edge of the window"
         );
-        expect_drop(&mut gateway, &packet(10_000 - 4096), 1, DropReason::Replayed);
-        expect_drop(&mut gateway, &packet(6), 1, DropReason::Replayed);
+        // Left of the window, an extended number is taken for one of the next 2^32, which the ICV then refutes.
+        let reason = if esn { DropReason::AuthenticationFailed } else { DropReason::Replayed };
+        expect_drop(&mut gateway, &packet(10_000 - 4096), 1, reason);
+        expect_drop(&mut gateway, &packet(6), 1, reason);
     }
 }
 
