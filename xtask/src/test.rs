@@ -27,6 +27,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for sentence in Probe::cached().missing() {
         println!("tests will be skipped: {sentence}");
     }
+    // What an earlier run that was killed left behind is not this run's fault.
+    sweep_stale()?;
     let suites = if arguments.suites.is_empty() { Suite::ALL.to_vec() } else { arguments.suites.clone() };
     let mut tally = Tally::default();
     if suites.iter().any(|suite| suite.needs_vgw())
@@ -40,7 +42,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             tally += run.execute(arguments.filter.as_deref())?;
         }
     }
-    sweep_stale()?;
+    let left = sweep_stale()?;
+    if !left.is_empty() {
+        println!("left behind by a test, and removed now: {}", left.join(" "));
+        tally.failed += 1;
+    }
     println!("\n{tally}");
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
