@@ -7,7 +7,7 @@
 
 use core::arch::asm;
 
-use super::frame::opaque;
+use super::frame::{nothing, opaque};
 use super::pass::KeyStream;
 
 /// "expand 32-byte k" (RFC 8439 section 2.3), two words each.
@@ -50,8 +50,8 @@ impl KeyStream for ChaCha20 {
     /// Block 0 is for the Poly1305 key.
     const RESERVED: usize = 64;
 
-    fn refill(&mut self) {
-        next_blocks(self);
+    fn fill(&mut self, number: u32) {
+        opaque(next_blocks(self, number));
     }
 
     #[inline(always)]
@@ -149,9 +149,10 @@ macro_rules! quarter_rounds {
     };
 }
 
-/// Overwrites the buffer with the next two blocks.
+/// Overwrites the buffer with the blocks `2 * number` and the one behind it.
 #[inline(never)]
-fn next_blocks(stream: &mut ChaCha20) {
+fn next_blocks(stream: &mut ChaCha20, number: u32) -> u32 {
+    stream.initial[COUNTER] = stream.initial[COUNTER] & 0xffff_ffff_0000_0000 | u64::from(2 * number);
     for (index, block) in stream.buffer.iter_mut().enumerate() {
         *block = stream.initial;
         block[COUNTER] += index as u64;
@@ -179,12 +180,13 @@ fn next_blocks(stream: &mut ChaCha20) {
             );
         }
     }
-    for block in &mut stream.buffer {
+    for (index, block) in stream.buffer.iter_mut().enumerate() {
+        stream.initial[COUNTER] += index as u64;
         for (word, initial) in block.iter_mut().zip(&stream.initial) {
             let low = (*word as u32).wrapping_add(*initial as u32);
             let high = ((*word >> 32) as u32).wrapping_add((*initial >> 32) as u32);
             *word = u64::from(low) | u64::from(high) << 32;
         }
-        stream.initial[COUNTER] += 1;
     }
+    nothing()
 }

@@ -16,7 +16,7 @@ pub(crate) fn seal_chacha20_poly1305(ctx: XdpContext) -> u32 {
         Err(verdict) => return verdict,
     };
     let mut stream = ChaCha20::new(&task.sa.key, task.nonce());
-    stream.refill();
+    stream.fill(0);
     // SAFETY: the buffer has more than 32 bytes; block 0 is the one-time key (RFC 8439 section 2.6).
     let mut hash = unsafe { Poly1305::new(stream.buffer()) };
     if !encrypt(task.ctx.ctx, task.offset, task.length, &mut stream) {
@@ -36,7 +36,7 @@ pub(crate) fn open_chacha20_poly1305(ctx: XdpContext) -> u32 {
         Err(verdict) => return verdict,
     };
     let mut stream = ChaCha20::new(&task.sa.key, task.nonce());
-    stream.refill();
+    stream.fill(0);
     // SAFETY: the buffer has more than 32 bytes; block 0 is the one-time key (RFC 8439 section 2.6).
     let mut hash = unsafe { Poly1305::new(stream.buffer()) };
     let Some(icv) = icv(&task, &mut hash) else { return task.malformed() };
@@ -57,7 +57,5 @@ fn icv(task: &Task, hash: &mut Poly1305) -> Option<[u64; 2]> {
         return None;
     }
     hash.absorb(&[u64::from(task.job.aad_len), u64::from(task.length)]);
-    let mut tag = [0; 2];
-    hash.tag(&mut tag);
-    Some(tag)
+    Some(hash.tag())
 }

@@ -16,6 +16,13 @@ pub(super) fn opaque(mut value: u32) -> u32 {
     value
 }
 
+/// What a subprogram without a result returns, and what its caller passes to [`opaque`]. Without a result, r0 may hold a
+/// pointer to the stack at the exit, which the verifier refuses; a constant or unused result LLVM would remove.
+#[inline(always)]
+pub(super) fn nothing() -> u32 {
+    opaque(0)
+}
+
 /// Pointer to the `size` bytes at `offset` from the start of the frame, if they lie within the frame.
 #[inline(always)]
 pub(super) fn window(ctx: *mut xdp_md, offset: u32, size: usize) -> Option<*mut u8> {

@@ -4,9 +4,13 @@
 //! after its ICV was found right. Passes run under `bpf_loop`, which lets the verifier look at one chunk instead of at
 //! every iteration.
 
+mod aes;
+mod aes_gcm;
+mod aes_tables;
 mod chacha20;
 mod chacha20_poly1305;
 mod frame;
+mod ghash;
 mod pass;
 mod poly1305;
 mod task;

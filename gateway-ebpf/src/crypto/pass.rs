@@ -9,13 +9,13 @@ use super::frame;
 
 /// A key stream that is XORed to the payload (RFC 8439 section 2.4, NIST SP 800-38D section 6.5).
 pub(super) trait KeyStream {
-    /// Bytes that one refill makes: a multiple of 16, at most [`CHUNK_MAX`].
+    /// Bytes of key stream made at a time: a multiple of 16, at most [`CHUNK_MAX`].
     const CHUNK: usize;
     /// Bytes at the start of the first buffer that belong to the authenticator and not to the payload; a multiple of 8.
     const RESERVED: usize;
 
-    /// Overwrites the buffer with the next `CHUNK` bytes of key stream.
-    fn refill(&mut self);
+    /// Overwrites the buffer with the chunk of key stream that starts at byte `number * CHUNK`.
+    fn fill(&mut self, number: u32);
 
     /// The buffer: `CHUNK` bytes.
     fn buffer(&self) -> *const u64;
@@ -46,7 +46,7 @@ struct Progress<T> {
     offset: u32,
 }
 
-/// Encrypts or decrypts `length` bytes at `offset` in place, with a `stream` refilled once. False if they do not lie
+/// Encrypts or decrypts `length` bytes at `offset` in place, with a `stream` whose buffer holds chunk 0. False if they do not lie
 /// within the frame.
 #[inline(always)]
 pub(super) fn encrypt<K: KeyStream>(ctx: *mut xdp_md, offset: u32, length: u32, stream: &mut K) -> bool {
@@ -71,7 +71,7 @@ pub(super) fn encrypt<K: KeyStream>(ctx: *mut xdp_md, offset: u32, length: u32, 
     if rest == 0 {
         return true;
     }
-    stream.refill();
+    stream.fill(chunks + 1);
     xor_partial(ctx, progress.offset, stream.buffer(), rest)
 }
 
@@ -91,10 +91,10 @@ pub(super) fn authenticate<H: Hash>(ctx: *mut xdp_md, offset: u32, length: u32, 
     authenticate_partial(ctx, progress.offset, rest, hash)
 }
 
-extern "C" fn encrypt_chunk<K: KeyStream>(_index: u32, progress: *mut Progress<K>) -> i64 {
+extern "C" fn encrypt_chunk<K: KeyStream>(index: u32, progress: *mut Progress<K>) -> i64 {
     // SAFETY: `repeat` passes its live progress, which points to a live key stream.
     let (progress, stream) = unsafe { (&mut *progress, &mut *(*progress).state) };
-    stream.refill();
+    stream.fill(index + 1);
     let Some(window) = frame::window(progress.ctx, progress.offset, K::CHUNK) else { return 1 };
     // SAFETY: both have as many bytes.
     unsafe { xor(window, stream.buffer(), K::CHUNK) };

@@ -1,5 +1,6 @@
 //! Poly1305 (RFC 8439 section 2.5) in radix 2^32 with 64-bit sums.
 
+use super::frame::{nothing, opaque};
 use super::pass::Hash;
 
 /// A running Poly1305 over full blocks.
@@ -31,33 +32,12 @@ impl Poly1305 {
         Self { r, s, h: [0; 5], pad }
     }
 
-    /// Writes the tag (RFC 8439 section 2.5.1, last steps).
-    #[inline(never)]
-    pub(super) fn tag(&self, out: &mut [u64; 2]) {
-        let mut reduced = [0_u64; 5];
-        let mut carry = 0;
-        for (limb, reduced) in self.h.iter().zip(&mut reduced) {
-            carry += limb;
-            *reduced = carry & 0xffff_ffff;
-            carry >>= 32;
-        }
-        // The final subtraction of the modulus, chosen by a mask.
-        let mut candidate = [0_u64; 4];
-        let mut carry = 5;
-        for index in 0..4 {
-            carry += reduced[index];
-            candidate[index] = carry & 0xffff_ffff;
-            carry >>= 32;
-        }
-        let mask = (((reduced[4] + carry) >> 2) & 1).wrapping_neg();
-        let mut tag = [0_u64; 4];
-        let mut carry = 0;
-        for index in 0..4 {
-            carry += (reduced[index] & !mask | candidate[index] & mask) + u64::from(self.pad[index]);
-            tag[index] = carry & 0xffff_ffff;
-            carry >>= 32;
-        }
-        *out = [tag[0] | tag[1] << 32, tag[2] | tag[3] << 32];
+    /// The tag (RFC 8439 section 2.5.1, last steps).
+    #[inline(always)]
+    pub(super) fn tag(&self) -> [u64; 2] {
+        let mut tag = [0; 2];
+        opaque(finish(self, &mut tag));
+        tag
     }
 
     /// `h = (h + block + 2^128) * r`, partly reduced.
@@ -98,12 +78,43 @@ impl Hash for Poly1305 {
     }
 
     fn absorb(&mut self, block: &[u64; 2]) {
-        absorb(self, block);
+        opaque(absorb(self, block));
     }
 }
 
 #[inline(never)]
-fn absorb(hash: &mut Poly1305, block: &[u64; 2]) {
+fn absorb(hash: &mut Poly1305, block: &[u64; 2]) -> u32 {
     // SAFETY: a block has 16 bytes.
     hash.h = unsafe { hash.multiply(hash.h, block.as_ptr().cast()) };
+    nothing()
+}
+
+/// Writes the tag to `out`.
+#[inline(never)]
+fn finish(hash: &Poly1305, out: &mut [u64; 2]) -> u32 {
+    let mut reduced = [0_u64; 5];
+    let mut carry = 0;
+    for (limb, reduced) in hash.h.iter().zip(&mut reduced) {
+        carry += limb;
+        *reduced = carry & 0xffff_ffff;
+        carry >>= 32;
+    }
+    // The final subtraction of the modulus, chosen by a mask.
+    let mut candidate = [0_u64; 4];
+    let mut carry = 5;
+    for index in 0..4 {
+        carry += reduced[index];
+        candidate[index] = carry & 0xffff_ffff;
+        carry >>= 32;
+    }
+    let mask = (((reduced[4] + carry) >> 2) & 1).wrapping_neg();
+    let mut tag = [0_u64; 4];
+    let mut carry = 0;
+    for index in 0..4 {
+        carry += (reduced[index] & !mask | candidate[index] & mask) + u64::from(hash.pad[index]);
+        tag[index] = carry & 0xffff_ffff;
+        carry >>= 32;
+    }
+    *out = [tag[0] | tag[1] << 32, tag[2] | tag[3] << 32];
+    nothing()
 }
