@@ -35,6 +35,10 @@ pub mod endpoint;
 pub mod proposal;
 pub mod wire;
 
+mod proposal_choice;
+mod proposal_names;
+mod sa;
+
 pub use crypto::{DhGroup, EspAead, IkeAead, Prf, SecureRng};
 pub use endpoint::{
     Backoff, ChildStatus, Endpoint, EndpointConfig, EspSa, Event, Identity, IkeSaStatus, PeerConfig, PeerId,

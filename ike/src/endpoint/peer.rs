@@ -1,0 +1,176 @@
+//! What the endpoint keeps for one peer, and the events about it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::info;
+
+use crate::crypto::SecureRng;
+use crate::endpoint::{Backoff, EspSa, Event, PeerConfig, PeerId, PeerState};
+use crate::sa::context::random_up_to;
+
+/// Most inbound SAs the data plane holds for a peer.
+const MAX_INBOUND: usize = 4;
+
+pub(super) struct Peer {
+    id: PeerId,
+    pub(super) config: Arc<PeerConfig>,
+    /// Connect, and again whenever the connection is lost.
+    pub(super) wanted: bool,
+    /// The user has disconnected: the peer's own attempts are not answered.
+    pub(super) blocked: bool,
+    pub(super) state: PeerState,
+    pub(super) last_error: Option<String>,
+    /// The reason of the last event, so that endless retries do not repeat it.
+    last_reason: String,
+    failures: u32,
+    pub(super) retry_at: Option<Instant>,
+    /// Our SPI of the IKE SA we are initiating.
+    pub(super) attempt: Option<u64>,
+    /// Our SPI of the established IKE SA whose Child SA carries traffic.
+    pub(super) current: Option<u64>,
+    /// The installed outbound SA that carries traffic.
+    pub(super) outbound: Option<u32>,
+    inbound: Vec<Inbound>,
+}
+
+/// An installed inbound SA.
+struct Inbound {
+    spi: u32,
+    /// Set once nothing new is sent to it.
+    remove_at: Option<Instant>,
+}
+
+impl Peer {
+    pub(super) fn new(id: PeerId, config: PeerConfig) -> Self {
+        Self {
+            id,
+            config: Arc::new(config),
+            wanted: false,
+            blocked: false,
+            state: PeerState::NotConnected,
+            last_error: None,
+            last_reason: String::new(),
+            failures: 0,
+            retry_at: None,
+            attempt: None,
+            current: None,
+            outbound: None,
+            inbound: Vec::new(),
+        }
+    }
+
+    /// Moves to `state`; an event comes out when that or the reason is new.
+    pub(super) fn set_state(&mut self, events: &mut VecDeque<Event>, state: PeerState, reason: &str) {
+        if self.state != state || self.last_reason != reason {
+            info!(peer = %self.id, %state, reason, "connection");
+            self.state = state;
+            reason.clone_into(&mut self.last_reason);
+            events.push_back(Event::StateChanged { peer: self.id, state, reason: reason.to_owned() });
+        }
+    }
+
+    /// The connection is up.
+    pub(super) fn connected(&mut self, events: &mut VecDeque<Event>, reason: &str) {
+        self.failures = 0;
+        self.retry_at = None;
+        self.last_error = None;
+        self.set_state(events, PeerState::Connected, reason);
+    }
+
+    /// The connection is down or was not achieved.
+    pub(super) fn failed(
+        &mut self,
+        events: &mut VecDeque<Event>,
+        now: Instant,
+        backoff: Backoff,
+        rng: &mut dyn SecureRng,
+        reason: &str,
+    ) {
+        self.last_error = Some(reason.to_owned());
+        if let Some(spi) = self.outbound.take() {
+            events.push_back(Event::RemoveOutbound { peer: self.id, spi });
+        }
+        if self.wanted {
+            if self.attempt.is_none() && self.retry_at.is_none() {
+                let pause = backoff.initial.saturating_mul(1 << self.failures.min(16)).min(backoff.max);
+                self.failures += 1;
+                self.retry_at = Some(now + pause * 3 / 4 + random_up_to(rng, pause / 4));
+            }
+            self.set_state(events, PeerState::Connecting, reason);
+        } else {
+            self.set_state(events, PeerState::NotConnected, reason);
+        }
+    }
+
+    pub(super) fn install_inbound(&mut self, events: &mut VecDeque<Event>, sa: EspSa) {
+        if self.inbound.len() >= MAX_INBOUND {
+            // The one that would go first, or else the oldest.
+            let leaving = self
+                .inbound
+                .iter()
+                .enumerate()
+                .min_by_key(|(index, inbound)| (inbound.remove_at.is_none(), inbound.remove_at, *index));
+            if let Some(index) = leaving.map(|(index, _)| index) {
+                let spi = self.inbound.remove(index).spi;
+                events.push_back(Event::RemoveInbound { peer: self.id, spi });
+            }
+        }
+        self.inbound.push(Inbound { spi: sa.spi, remove_at: None });
+        events.push_back(Event::InstallInbound { peer: self.id, sa });
+    }
+
+    pub(super) fn install_outbound(&mut self, events: &mut VecDeque<Event>, sa: EspSa) {
+        let old = self.outbound.replace(sa.spi);
+        events.push_back(Event::InstallOutbound { peer: self.id, sa });
+        if let Some(spi) = old {
+            events.push_back(Event::RemoveOutbound { peer: self.id, spi });
+        }
+    }
+
+    /// Nothing new is sent to an inbound SA; it goes at `remove_at`.
+    pub(super) fn retire_inbound(&mut self, spi: u32, remove_at: Instant) {
+        if let Some(inbound) = self.inbound.iter_mut().find(|inbound| inbound.spi == spi) {
+            inbound.remove_at.get_or_insert(remove_at);
+        }
+    }
+
+    /// Removes every SA from the data plane at once and forgets the IKE SAs.
+    pub(super) fn clear(&mut self, events: &mut VecDeque<Event>) {
+        self.attempt = None;
+        self.current = None;
+        self.retry_at = None;
+        self.failures = 0;
+        let peer = self.id;
+        events.extend(self.outbound.take().map(|spi| Event::RemoveOutbound { peer, spi }));
+        events.extend(self.inbound.drain(..).map(|inbound| Event::RemoveInbound { peer, spi: inbound.spi }));
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let removals = self.inbound.iter().filter_map(|inbound| inbound.remove_at);
+        removals.chain(self.retry_at).min()
+    }
+
+    /// Removes inbound SAs whose time has come. Returns whether a new attempt to connect is due.
+    pub(super) fn handle_timeout(&mut self, events: &mut VecDeque<Event>, now: Instant) -> bool {
+        let peer = self.id;
+        let due = |inbound: &mut Inbound| inbound.remove_at.is_some_and(|at| at <= now);
+        let removed = self.inbound.extract_if(.., due);
+        events.extend(removed.map(|inbound| Event::RemoveInbound { peer, spi: inbound.spi }));
+        self.retry_at.take_if(|at| *at <= now).is_some()
+    }
+}
+
+/// Whether SAs made under `old` may go on under `new`: only timers and wishes differ.
+pub(super) fn same_terms(old: &PeerConfig, new: &PeerConfig) -> bool {
+    let timers_as_in_new = PeerConfig {
+        initiate: new.initiate,
+        dpd_interval: new.dpd_interval,
+        child_lifetime: new.child_lifetime,
+        rekey_jitter: new.rekey_jitter,
+        rekey_margin: new.rekey_margin,
+        ..old.clone()
+    };
+    timers_as_in_new == *new
+}

@@ -1,0 +1,143 @@
+//! Which IKE SA with a peer counts.
+//!
+//! There is one, except for moments: both ends may connect at once, and a peer that has restarted connects while its
+//! old SA still stands. Both ends come to the same choice from what both know (RFC 7296 §2.8.1, §2.4).
+
+use std::time::Instant;
+
+use tracing::{debug, info};
+
+use crate::endpoint::{Endpoint, PeerId};
+use crate::sa::IkeSa;
+
+/// An established IKE SA as far as the choice needs it.
+struct Candidate {
+    spi: u64,
+    initiator: bool,
+    confirmed: bool,
+    /// When it came into being and when it was established, in the order of the endpoint.
+    created: u64,
+    established: u64,
+    lowest_nonce: Vec<u8>,
+}
+
+impl Candidate {
+    /// Neither stood when the other began.
+    fn collides_with(&self, other: &Self) -> bool {
+        self.established > other.created && other.established > self.created
+    }
+
+    /// Of two that collided the one with the lowest nonce loses, else the earlier one.
+    fn beats(&self, other: &Self) -> bool {
+        if self.collides_with(other) {
+            self.lowest_nonce > other.lowest_nonce
+        } else {
+            self.created > other.created
+        }
+    }
+}
+
+impl Endpoint {
+    /// An IKE SA has been established.
+    pub(super) fn sa_established(&mut self, now: Instant, id: PeerId, spi: u64, initial_contact: bool) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.attempt == Some(spi) {
+            peer.attempt = None;
+        }
+        // Our own attempt is superfluous when the peer cannot have heard our authentication yet.
+        let attempt = peer
+            .attempt
+            .filter(|attempt| self.sas.get(attempt).is_some_and(IkeSa::is_unauthenticated_attempt));
+        if let Some(attempt) = attempt {
+            peer.attempt = None;
+            self.sas.remove(&attempt);
+        }
+        self.settle(now, id);
+        if initial_contact {
+            self.forget_older(now, id, spi);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Some((status, _)) =
+            peer.current.and_then(|current| self.sas.get(&current)).and_then(IkeSa::status)
+        {
+            let by = if status.initiator { "us" } else { "the peer" };
+            let reason = format!("{} established by {by}", status.proposal);
+            if peer.state != crate::endpoint::PeerState::Connected {
+                peer.connected(&mut self.events, &reason);
+            }
+        }
+    }
+
+    /// The peer says it has no other IKE SA with us: older ones are gone over there.
+    fn forget_older(&mut self, now: Instant, id: PeerId, newest: u64) {
+        let candidates = self.candidates(id);
+        let Some(created) = candidates.iter().find(|one| one.spi == newest).map(|one| one.created) else {
+            return;
+        };
+        for old in candidates.iter().filter(|one| one.established < created) {
+            info!(peer = %id, "peer has restarted, its old IKE SA is forgotten");
+            self.step(now, old.spi, |sa, ctx| sa.discard(ctx, "peer has restarted".to_owned()));
+        }
+    }
+
+    /// Chooses among the established IKE SAs with a peer and gets rid of the others.
+    pub(super) fn settle(&mut self, now: Instant, id: PeerId) {
+        let candidates = self.candidates(id);
+        let Some(winner) = candidates.iter().reduce(|best, one| if one.beats(best) { one } else { best })
+        else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let rival = candidates.iter().find(|one| peer.current == Some(one.spi) && one.spi != winner.spi);
+        // While another SA works, traffic stays there until the peer is known to hold the winner.
+        let sure = |loser: &Candidate| winner.confirmed || !winner.collides_with(loser);
+        if peer.current != Some(winner.spi) && rival.is_none_or(sure) {
+            peer.current = Some(winner.spi);
+            let in_use = peer.outbound;
+            self.step(now, winner.spi, |sa, ctx| sa.release_outbound(ctx, in_use));
+        }
+        for loser in candidates.iter().filter(|one| one.spi != winner.spi) {
+            if !sure(loser) {
+                debug!(peer = %id, "two IKE SAs at once, asking whether the peer holds the one to keep");
+                self.step(now, winner.spi, IkeSa::probe);
+            } else if loser.initiator || !winner.collides_with(loser) {
+                debug!(peer = %id, "closing a superseded IKE SA");
+                let reason = "superseded by another IKE SA".to_owned();
+                self.step(now, loser.spi, |sa, ctx| sa.close(ctx, Vec::new(), reason));
+            } else {
+                // Who asked for it deletes it; we do when that takes too long.
+                self.step(now, loser.spi, |sa, ctx| sa.abandon(ctx.now));
+            }
+        }
+    }
+
+    /// An IKE SA is of no more use, whether it was established or not.
+    pub(super) fn sa_ended(&mut self, now: Instant, id: PeerId, spi: u64, reason: &str) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.attempt.take_if(|attempt| *attempt == spi);
+        if peer.current.take_if(|current| *current == spi).is_some() {
+            self.settle(now, id);
+        }
+        let standing = self.peers.get(&id).is_some_and(|peer| peer.current.is_some());
+        if standing {
+            debug!(peer = %id, reason, "an IKE SA beside the one in use has ended");
+        } else {
+            self.peer_failed(now, id, reason);
+        }
+    }
+
+    fn candidates(&self, id: PeerId) -> Vec<Candidate> {
+        let candidate = |(spi, sa): (&u64, &IkeSa)| {
+            let established = sa.established()?;
+            Some(Candidate {
+                spi: *spi,
+                initiator: sa.is_initiator(),
+                confirmed: established.confirmed,
+                created: sa.created(),
+                established: established.order,
+                lowest_nonce: established.lowest_nonce.clone(),
+            })
+        };
+        self.sas.iter().filter(|(_, sa)| sa.peer == id).filter_map(candidate).collect()
+    }
+}

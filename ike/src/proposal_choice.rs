@@ -1,0 +1,399 @@
+//! Negotiation: our proposals on the wire, the choice among a peer's proposals, and the reason when there is none.
+
+use std::fmt;
+
+use crate::crypto::{DhGroup, EspAead, IkeAead, Prf};
+use crate::proposal::{EspProposal, IkeProposal};
+use crate::proposal_names::{kind_name, transform_name};
+use crate::wire::{Proposal, ProtocolId, Transform, TransformType};
+
+const NONE: u16 = 0;
+const ESN: u16 = 1;
+
+/// The negotiated algorithms of an IKE SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IkeSuite {
+    pub(crate) aead: IkeAead,
+    pub(crate) prf: Prf,
+    pub(crate) group: DhGroup,
+}
+
+impl fmt::Display for IkeSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.aead.name(), self.prf.name(), self.group.name())
+    }
+}
+
+/// The negotiated algorithms of a Child SA. `group` is set when its exchange has a key exchange of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EspSuite {
+    pub(crate) aead: EspAead,
+    pub(crate) group: Option<DhGroup>,
+    pub(crate) esn: bool,
+}
+
+impl fmt::Display for EspSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.aead.name())?;
+        if let Some(group) = self.group {
+            write!(f, "-{}", group.name())?;
+        }
+        f.write_str(if self.esn { "-esn" } else { "-noesn" })
+    }
+}
+
+/// A choice among a peer's proposals, with the proposal that answers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Choice<Suite> {
+    pub(crate) suite: Suite,
+    /// The chosen proposal with one transform of each kind, and the peer's SPI still in it.
+    pub(crate) proposal: Proposal,
+}
+
+/// Why no proposal was acceptable: the first transform that differs in the pair of proposals that agree furthest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mismatch {
+    agreed_kinds: usize,
+    text: String,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no common proposal: first difference: {}", self.text)
+    }
+}
+
+/// Whether a Child SA is negotiated with a key exchange of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildExchange {
+    /// In IKE_AUTH: no key exchange, whatever the proposals say (RFC 7296 §1.2).
+    Auth,
+    /// In CREATE_CHILD_SA, where this group is preferred because a public value of it is at hand.
+    Create(Option<DhGroup>),
+}
+
+/// Our IKE proposals as IKE_SA_INIT carries them.
+pub(crate) fn ike_offer(proposals: &[IkeProposal]) -> Vec<Proposal> {
+    let offer = |(number, proposal): (u8, &IkeProposal)| Proposal {
+        number,
+        protocol: ProtocolId::IKE,
+        spi: Vec::new(),
+        transforms: ike_kinds(proposal, None).into_iter().flat_map(Kind::offer).collect(),
+    };
+    (1..).zip(proposals).map(offer).collect()
+}
+
+/// Our ESP proposals, to receive with `spi`.
+pub(crate) fn esp_offer(proposals: &[EspProposal], spi: u32, exchange: ChildExchange) -> Vec<Proposal> {
+    let offer = |(number, proposal): (u8, &EspProposal)| Proposal {
+        number,
+        protocol: ProtocolId::ESP,
+        spi: spi.to_be_bytes().to_vec(),
+        transforms: esp_kinds(proposal, exchange).into_iter().flat_map(Kind::offer).collect(),
+    };
+    (1..).zip(proposals).map(offer).collect()
+}
+
+/// Chooses for an IKE SA: the first of the peer's proposals that one of ours fits, in it our preference, but
+/// `preferred` (the group of the KE payload) before other groups.
+pub(crate) fn choose_ike(
+    offered: &[Proposal],
+    ours: &[IkeProposal],
+    preferred: Option<DhGroup>,
+) -> Result<Choice<IkeSuite>, Mismatch> {
+    let ours: Vec<_> = ours.iter().map(|proposal| ike_kinds(proposal, preferred)).collect();
+    let proposal = choose(offered, ProtocolId::IKE, 0, &ours)?;
+    let suite = ike_suite(&proposal).ok_or_else(|| Mismatch::whole("incomplete proposal"))?;
+    Ok(Choice { suite, proposal })
+}
+
+/// Chooses for a Child SA, as [`choose_ike`] does.
+pub(crate) fn choose_esp(
+    offered: &[Proposal],
+    ours: &[EspProposal],
+    exchange: ChildExchange,
+) -> Result<Choice<EspSuite>, Mismatch> {
+    let ours: Vec<_> = ours.iter().map(|proposal| esp_kinds(proposal, exchange)).collect();
+    let proposal = choose(offered, ProtocolId::ESP, 4, &ours)?;
+    let suite = esp_suite(&proposal).ok_or_else(|| Mismatch::whole("incomplete proposal"))?;
+    Ok(Choice { suite, proposal })
+}
+
+/// Checks a responder's answer against what we offered: one proposal, one transform of each kind.
+pub(crate) fn check_ike_answer(answer: &[Proposal], ours: &[IkeProposal]) -> Result<IkeSuite, Mismatch> {
+    let (answer, ours) = answered(answer, ours)?;
+    Ok(choose_ike(std::slice::from_ref(answer), std::slice::from_ref(ours), None)?.suite)
+}
+
+/// Checks a responder's answer, as [`check_ike_answer`] does.
+pub(crate) fn check_esp_answer(
+    answer: &[Proposal],
+    ours: &[EspProposal],
+    exchange: ChildExchange,
+) -> Result<Choice<EspSuite>, Mismatch> {
+    let (answer, ours) = answered(answer, ours)?;
+    choose_esp(std::slice::from_ref(answer), std::slice::from_ref(ours), exchange)
+}
+
+fn answered<'a, T>(answer: &'a [Proposal], ours: &'a [T]) -> Result<(&'a Proposal, &'a T), Mismatch> {
+    let [answer] = answer else {
+        return Err(Mismatch::whole("the peer chose more than one proposal"));
+    };
+    let repeated = |transform: &Transform| {
+        answer.transforms.iter().filter(|other| other.kind == transform.kind).count() > 1
+    };
+    if answer.transforms.iter().any(repeated) {
+        return Err(Mismatch::whole("the peer chose more than one transform of a kind"));
+    }
+    let index = usize::from(answer.number).checked_sub(1);
+    let ours = index.and_then(|index| ours.get(index));
+    ours.map(|ours| (answer, ours))
+        .ok_or_else(|| Mismatch::whole("the peer chose a proposal we did not offer"))
+}
+
+/// The transforms of one kind that we offer and accept.
+struct Kind {
+    of: TransformType,
+    /// Most preferred first.
+    transforms: Vec<Transform>,
+    /// A proposal without this kind is acceptable.
+    optional: bool,
+    /// Accepted in a peer's proposals, but not offered.
+    silent: bool,
+    /// Whatever the peer offers of this kind does not matter and is not answered.
+    ignored: bool,
+}
+
+impl Kind {
+    fn new(of: TransformType, transforms: Vec<Transform>) -> Self {
+        Self { of, transforms, optional: false, silent: false, ignored: false }
+    }
+
+    /// With AEAD ciphers integrity is absent or NONE (RFC 7296 §3.3).
+    fn no_integrity() -> Self {
+        let none = Transform::new(TransformType::INTEG, NONE, None);
+        Self { optional: true, silent: true, ..Self::new(TransformType::INTEG, vec![none]) }
+    }
+
+    fn offer(self) -> Vec<Transform> {
+        if self.silent { Vec::new() } else { self.transforms }
+    }
+}
+
+fn ike_kinds(ours: &IkeProposal, preferred: Option<DhGroup>) -> Vec<Kind> {
+    let cipher = |aead: &IkeAead| Transform::new(TransformType::ENCR, aead.id(), aead.key_bits());
+    let prf = |prf: &Prf| Transform::new(TransformType::PRF, prf.id(), None);
+    vec![
+        Kind::new(TransformType::ENCR, ours.encryption.iter().map(cipher).collect()),
+        Kind::new(TransformType::PRF, ours.prf.iter().map(prf).collect()),
+        Kind::no_integrity(),
+        Kind::new(TransformType::DH, group_transforms(&ours.groups, preferred)),
+    ]
+}
+
+fn esp_kinds(ours: &EspProposal, exchange: ChildExchange) -> Vec<Kind> {
+    let cipher = |aead: &EspAead| Transform::new(TransformType::ENCR, aead.id(), aead.key_bits());
+    let groups = match exchange {
+        ChildExchange::Auth => {
+            let none = Kind::new(TransformType::DH, Vec::new());
+            Kind { optional: true, silent: true, ignored: true, ..none }
+        }
+        ChildExchange::Create(_) if ours.groups.is_empty() => {
+            let none = Transform::new(TransformType::DH, NONE, None);
+            Kind { optional: true, silent: true, ..Kind::new(TransformType::DH, vec![none]) }
+        }
+        ChildExchange::Create(preferred) => {
+            Kind::new(TransformType::DH, group_transforms(&ours.groups, preferred))
+        }
+    };
+    let esn = |esn: &bool| Transform::new(TransformType::ESN, u16::from(*esn), None);
+    let sequence_numbers = Kind::new(TransformType::ESN, ours.esn.iter().map(esn).collect());
+    vec![
+        Kind::new(TransformType::ENCR, ours.encryption.iter().map(cipher).collect()),
+        Kind::no_integrity(),
+        groups,
+        // A peer that says nothing about ESN means none.
+        Kind { optional: ours.esn.contains(&false), ..sequence_numbers },
+    ]
+}
+
+fn group_transforms(groups: &[DhGroup], preferred: Option<DhGroup>) -> Vec<Transform> {
+    let mut groups = groups.to_vec();
+    groups.sort_by_key(|group| Some(*group) != preferred);
+    groups.iter().map(|group| Transform::new(TransformType::DH, group.id(), None)).collect()
+}
+
+fn choose(
+    offered: &[Proposal],
+    protocol: ProtocolId,
+    spi_len: usize,
+    ours: &[Vec<Kind>],
+) -> Result<Proposal, Mismatch> {
+    let mut nearest = Mismatch::whole("no proposal for this protocol");
+    for proposal in offered {
+        if proposal.protocol != protocol || proposal.spi.len() != spi_len {
+            continue;
+        }
+        for kinds in ours {
+            match choose_transforms(proposal, kinds) {
+                Ok(transforms) => return Ok(Proposal { transforms, ..proposal.clone() }),
+                Err(mismatch) if mismatch.agreed_kinds >= nearest.agreed_kinds => nearest = mismatch,
+                Err(_) => {}
+            }
+        }
+    }
+    Err(nearest)
+}
+
+fn choose_transforms(offered: &Proposal, kinds: &[Kind]) -> Result<Vec<Transform>, Mismatch> {
+    let mut chosen = Vec::new();
+    for (agreed_kinds, ours) in kinds.iter().enumerate() {
+        let mut theirs = offered.transforms.iter().filter(|transform| transform.kind == ours.of).peekable();
+        if ours.ignored || (ours.optional && theirs.peek().is_none()) {
+            continue;
+        }
+        let theirs: Vec<_> = theirs.collect();
+        let Some(transform) = ours.transforms.iter().find(|transform| theirs.contains(transform)) else {
+            return Err(Mismatch::of_kind(agreed_kinds, ours, &theirs));
+        };
+        chosen.push(transform.clone());
+    }
+    let known = |transform: &Transform| kinds.iter().any(|ours| ours.of == transform.kind);
+    match offered.transforms.iter().find(|transform| !known(transform)) {
+        Some(unknown) => {
+            let text = format!("{} (offered {})", kind_name(unknown.kind), unknown.id);
+            Err(Mismatch { agreed_kinds: kinds.len(), text })
+        }
+        None => Ok(chosen),
+    }
+}
+
+impl Mismatch {
+    fn whole(text: &str) -> Self {
+        Self { agreed_kinds: 0, text: text.to_owned() }
+    }
+
+    fn of_kind(agreed_kinds: usize, ours: &Kind, theirs: &[&Transform]) -> Self {
+        let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join("/") };
+        let offered = list(theirs.iter().copied().map(transform_name).collect());
+        let accepted = list(ours.transforms.iter().map(transform_name).collect());
+        let text = format!("{} (offered {offered}, we accept {accepted})", kind_name(ours.of));
+        Self { agreed_kinds, text }
+    }
+}
+
+fn ike_suite(chosen: &Proposal) -> Option<IkeSuite> {
+    let encryption = of_kind(chosen, TransformType::ENCR)?;
+    Some(IkeSuite {
+        aead: IkeAead::from_transform(encryption.id, encryption.key_bits().ok()?)?,
+        prf: Prf::from_id(of_kind(chosen, TransformType::PRF)?.id)?,
+        group: DhGroup::from_id(of_kind(chosen, TransformType::DH)?.id)?,
+    })
+}
+
+fn esp_suite(chosen: &Proposal) -> Option<EspSuite> {
+    let encryption = of_kind(chosen, TransformType::ENCR)?;
+    Some(EspSuite {
+        aead: EspAead::from_transform(encryption.id, encryption.key_bits().ok()?)?,
+        group: of_kind(chosen, TransformType::DH).and_then(|group| DhGroup::from_id(group.id)),
+        esn: of_kind(chosen, TransformType::ESN).is_some_and(|transform| transform.id == ESN),
+    })
+}
+
+fn of_kind(chosen: &Proposal, kind: TransformType) -> Option<&Transform> {
+    chosen.transforms.iter().find(|transform| transform.kind == kind)
+}
+
+/// What we offered, for a human.
+pub(crate) fn describe<T: fmt::Display>(proposals: &[T]) -> String {
+    proposals.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn esp(spi: u32, ours: &EspProposal, exchange: ChildExchange) -> Vec<Proposal> {
+        esp_offer(std::slice::from_ref(ours), spi, exchange)
+    }
+
+    #[test]
+    fn the_default_profiles_agree_on_their_first_choices() {
+        let ours = [IkeProposal::default_profile()];
+        let choice = choose_ike(&ike_offer(&ours), &ours, None).unwrap();
+        assert_eq!(choice.suite.to_string(), "aes256gcm16-prfsha384-x25519");
+        assert_eq!(check_ike_answer(&[choice.proposal], &ours), Ok(choice.suite));
+
+        let ours = [EspProposal::default_profile()];
+        let choice = choose_esp(&esp(7, &ours[0], ChildExchange::Auth), &ours, ChildExchange::Auth).unwrap();
+        assert_eq!(choice.suite.to_string(), "chacha20poly1305-esn");
+        assert_eq!(choice.proposal.spi, [0, 0, 0, 7]);
+    }
+
+    #[test]
+    fn the_group_of_the_public_value_at_hand_comes_first() {
+        let ours = [IkeProposal::default_profile()];
+        let choice = choose_ike(&ike_offer(&ours), &ours, Some(DhGroup::Ecp256)).unwrap();
+        assert_eq!(choice.suite.group, DhGroup::Ecp256);
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let theirs = IkeProposal::single(IkeAead::Aes256Gcm16, Prf::HmacSha384, DhGroup::Ecp384);
+        let ours = IkeProposal::single(IkeAead::Aes256Gcm16, Prf::HmacSha384, DhGroup::X25519);
+        let mismatch = choose_ike(&ike_offer(&[theirs]), &[ours], None).unwrap_err();
+        assert_eq!(
+            mismatch.to_string(),
+            "no common proposal: first difference: DH group (offered ecp384, we accept x25519)"
+        );
+    }
+
+    #[test]
+    fn of_several_proposals_the_nearest_one_is_explained() {
+        let far = IkeProposal::single(IkeAead::Aes128Gcm16, Prf::HmacSha384, DhGroup::X25519);
+        let near = IkeProposal::single(IkeAead::Aes256Gcm16, Prf::HmacSha512, DhGroup::X25519);
+        let ours = IkeProposal::single(IkeAead::Aes256Gcm16, Prf::HmacSha384, DhGroup::X25519);
+        let mismatch = choose_ike(&ike_offer(&[near, far]), &[ours], None).unwrap_err();
+        assert!(mismatch.to_string().ends_with("PRF (offered prfsha512, we accept prfsha384)"), "{mismatch}");
+    }
+
+    #[test]
+    fn rekeying_needs_a_group_when_we_want_secrecy() {
+        let with = EspProposal::single(EspAead::Aes256Gcm16, Some(DhGroup::X25519), false);
+        let without = EspProposal::single(EspAead::Aes256Gcm16, None, false);
+        let create = ChildExchange::Create(None);
+        let mismatch =
+            choose_esp(&esp(7, &without, create), std::slice::from_ref(&with), create).unwrap_err();
+        assert!(mismatch.to_string().ends_with("DH group (offered none, we accept x25519)"), "{mismatch}");
+        let auth = ChildExchange::Auth;
+        assert!(choose_esp(&esp(7, &without, auth), std::slice::from_ref(&with), auth).is_ok());
+        // A peer that offers a group in IKE_AUTH is accepted, the group is not answered.
+        let choice = choose_esp(&esp(7, &with, create), std::slice::from_ref(&with), auth).unwrap();
+        assert_eq!(choice.suite.group, None);
+    }
+
+    #[test]
+    fn an_answer_must_be_one_of_our_proposals_and_single() {
+        let ours = [IkeProposal::default_profile()];
+        let whole_offer = ike_offer(&ours);
+        assert!(check_ike_answer(&whole_offer, &ours).is_err());
+        let mut answer = choose_ike(&whole_offer, &ours, None).unwrap().proposal;
+        answer.number = 2;
+        assert!(check_ike_answer(&[answer.clone()], &ours).is_err());
+        answer.number = 0;
+        assert!(check_ike_answer(&[answer], &ours).is_err());
+    }
+
+    #[test]
+    fn ciphers_with_separate_integrity_are_refused_by_name() {
+        let mut offer = ike_offer(&[IkeProposal::default_profile()]);
+        offer[0].transforms.retain(|transform| transform.kind != TransformType::ENCR);
+        offer[0].transforms.push(Transform::new(TransformType::ENCR, 12, Some(256)));
+        offer[0].transforms.push(Transform::new(TransformType::INTEG, 12, None));
+        let mismatch = choose_ike(&offer, &[IkeProposal::default_profile()], None).unwrap_err();
+        assert!(
+            mismatch.to_string().contains("encryption (offered aes256, we accept aes256gcm16"),
+            "{mismatch}"
+        );
+    }
+}

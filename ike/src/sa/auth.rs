@@ -1,0 +1,266 @@
+//! IKE_AUTH (RFC 7296 §1.2, §2.15).
+
+use tracing::info;
+
+use crate::crypto::{psk_auth, verify_psk_auth};
+use crate::proposal_choice::{ChildExchange, check_esp_answer, choose_esp, describe, esp_offer};
+use crate::sa::child::{Carrier, Child, Terms};
+use crate::sa::context::{Context, Notice};
+use crate::sa::established::Established;
+use crate::sa::identity;
+use crate::sa::init::{HalfOpen, InitMessages, Nonces};
+use crate::sa::payloads::{Payloads, any_to_any, narrow};
+use crate::sa::{IkeSa, Phase, error_payload};
+use crate::wire::{
+    AuthMethod, Authentication, ExchangeType, Identification, Notify, NotifyType, Payload, Proposal,
+};
+
+const KEYS_DIFFER: &str = "pre-shared keys differ?";
+
+/// An initiator that waits for the answer to IKE_AUTH.
+pub(crate) struct AuthSent {
+    pub(crate) nonces: Nonces,
+    pub(crate) messages: InitMessages,
+    /// Our SPI for the first Child SA.
+    pub(crate) inbound_spi: u32,
+}
+
+impl IkeSa {
+    pub(super) fn send_auth(&mut self, ctx: &mut Context<'_>, auth: AuthSent) {
+        let our_id = identity::identification(&self.config.local_id);
+        let our_auth = self.our_auth(&auth.messages, &auth.nonces, &our_id);
+        let mut payloads = vec![Payload::IdInitiator(our_id)];
+        if ctx.sole {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, [])));
+        }
+        if let Some(remote_id) = &self.config.remote_id {
+            payloads.push(Payload::IdResponder(identity::identification(remote_id)));
+        }
+        let offer = esp_offer(&self.config.esp_proposals, auth.inbound_spi, ChildExchange::Auth);
+        payloads.extend([
+            our_auth,
+            Payload::SecurityAssociation(offer),
+            Payload::SelectorsInitiator(any_to_any()),
+            Payload::SelectorsResponder(any_to_any()),
+        ]);
+        self.phase = Phase::AuthSent(Box::new(auth));
+        self.request(ctx, ExchangeType::IKE_AUTH, payloads);
+    }
+
+    /// Answers IKE_AUTH as responder.
+    pub(super) fn handle_auth_request(
+        &mut self,
+        ctx: &mut Context<'_>,
+        payloads: &[Payload],
+    ) -> Vec<Payload> {
+        let Phase::HalfOpen(half_open) = std::mem::replace(&mut self.phase, Phase::Dead) else {
+            return Vec::new();
+        };
+        let HalfOpen { nonces, messages, .. } = *half_open;
+        let found = Payloads(payloads);
+        let Some(peer_id) = found.id_initiator() else {
+            self.end(ctx, "authentication of peer failed: no identity".to_owned());
+            return vec![error_payload(NotifyType::INVALID_SYNTAX)];
+        };
+        if let Err(reason) = self.verify_peer(&messages, &nonces, peer_id, found.authentication()) {
+            self.end(ctx, reason);
+            return vec![error_payload(NotifyType::AUTHENTICATION_FAILED)];
+        }
+        let our_id = identity::identification(&self.config.local_id);
+        let our_auth = self.our_auth(&messages, &nonces, &our_id);
+        let mut response = vec![Payload::IdResponder(our_id), our_auth];
+        match self.first_child_as_responder(ctx, payloads, &nonces) {
+            Ok((child, answer)) => {
+                response.extend(answer);
+                let initial_contact = found.notification(NotifyType::INITIAL_CONTACT).is_some();
+                self.establish(ctx, child, &nonces, initial_contact);
+            }
+            Err((error, reason)) => {
+                info!(peer = %self.peer, %reason, "no Child SA");
+                response.push(error_payload(error));
+                // An IKE SA without Child SA is of no use. The initiator sees why and the peers part.
+                self.end(ctx, reason);
+            }
+        }
+        response
+    }
+
+    /// The first Child SA and the payloads that answer for it, or an error for the peer and one for us.
+    fn first_child_as_responder(
+        &mut self,
+        ctx: &mut Context<'_>,
+        payloads: &[Payload],
+        nonces: &Nonces,
+    ) -> Result<(Child, Vec<Payload>), (NotifyType, String)> {
+        let found = Payloads(payloads);
+        let proposals = found
+            .proposals()
+            .ok_or_else(|| (NotifyType::INVALID_SYNTAX, "peer asks for no Child SA".to_owned()))?;
+        let choice = choose_esp(proposals, &self.config.esp_proposals, ChildExchange::Auth)
+            .map_err(|mismatch| (NotifyType::NO_PROPOSAL_CHOSEN, format!("ESP: {mismatch}")))?;
+        let (selectors_i, selectors_r) = narrow(found.selectors_initiator())
+            .zip(narrow(found.selectors_responder()))
+            .ok_or_else(|| (NotifyType::TS_UNACCEPTABLE, "no common traffic selectors".to_owned()))?;
+        let mut answer = choice.proposal;
+        let outbound_spi = esp_spi(&answer)
+            .ok_or_else(|| (NotifyType::INVALID_SYNTAX, "peer sent an invalid SPI".to_owned()))?;
+        let inbound_spi = ctx.esp_spi();
+        answer.spi = inbound_spi.to_be_bytes().to_vec();
+        let terms = Terms {
+            suite: choice.suite,
+            shared: None,
+            nonces,
+            inbound_spi,
+            outbound_spi,
+            ours: false,
+            replaces: None,
+        };
+        let answer = vec![
+            Payload::SecurityAssociation(vec![answer]),
+            Payload::SelectorsInitiator(selectors_i),
+            Payload::SelectorsResponder(selectors_r),
+        ];
+        Ok((self.new_child(ctx, &terms), answer))
+    }
+
+    /// Completes the SA as initiator.
+    pub(super) fn handle_auth_response(&mut self, ctx: &mut Context<'_>, payloads: &[Payload]) {
+        let Phase::AuthSent(auth) = &self.phase else { return };
+        let found = Payloads(payloads);
+        let peer_id = found.id_responder();
+        if let (None, Some(error)) = (found.authentication(), found.error()) {
+            let reason = match error.kind {
+                NotifyType::AUTHENTICATION_FAILED => {
+                    format!("peer says AUTHENTICATION_FAILED: {KEYS_DIFFER}")
+                }
+                kind => format!("peer says {} to IKE_AUTH", kind.name()),
+            };
+            self.end(ctx, reason);
+            return;
+        }
+        let verified =
+            peer_id.ok_or_else(|| "authentication of peer failed: no identity".to_owned()).and_then(
+                |peer_id| self.verify_peer(&auth.messages, &auth.nonces, peer_id, found.authentication()),
+            );
+        if let Err(reason) = verified {
+            self.close(ctx, vec![error_payload(NotifyType::AUTHENTICATION_FAILED)], reason);
+            return;
+        }
+        let (nonces, inbound_spi) = (auth.nonces.clone(), auth.inbound_spi);
+        match self.first_child_as_initiator(ctx, payloads, &nonces, inbound_spi) {
+            Ok(child) => self.establish(ctx, child, &nonces, false),
+            Err(reason) => self.close(ctx, Vec::new(), reason),
+        }
+    }
+
+    fn first_child_as_initiator(
+        &mut self,
+        ctx: &mut Context<'_>,
+        payloads: &[Payload],
+        nonces: &Nonces,
+        inbound_spi: u32,
+    ) -> Result<Child, String> {
+        let found = Payloads(payloads);
+        let Some(proposals) = found.proposals() else {
+            let offered = describe(&self.config.esp_proposals);
+            return Err(match found.error().map(|error| error.kind) {
+                Some(NotifyType::NO_PROPOSAL_CHOSEN) => {
+                    format!("peer refused our ESP proposal; we offered {offered}")
+                }
+                Some(NotifyType::TS_UNACCEPTABLE) => {
+                    "peer refused our traffic selectors; we offered 0.0.0.0/0 === 0.0.0.0/0".to_owned()
+                }
+                Some(kind) => format!("peer made no Child SA: {}", kind.name()),
+                None => "peer made no Child SA".to_owned(),
+            });
+        };
+        let choice = check_esp_answer(proposals, &self.config.esp_proposals, ChildExchange::Auth)
+            .map_err(|mismatch| format!("peer chose an ESP proposal we did not offer: {mismatch}"))?;
+        narrow(found.selectors_initiator())
+            .zip(narrow(found.selectors_responder()))
+            .ok_or("peer answered with no common traffic selectors")?;
+        let outbound_spi = esp_spi(&choice.proposal).ok_or("peer sent an invalid SPI")?;
+        let terms = Terms {
+            suite: choice.suite,
+            shared: None,
+            nonces,
+            inbound_spi,
+            outbound_spi,
+            ours: true,
+            replaces: None,
+        };
+        Ok(self.new_child(ctx, &terms))
+    }
+
+    /// Makes a Child SA and reports its inbound half.
+    pub(super) fn new_child(&self, ctx: &mut Context<'_>, terms: &Terms<'_>) -> Child {
+        let carrier =
+            Carrier { config: &self.config, protection: self.protection(), path: self.path, nat: self.nat };
+        let (child, inbound) = Child::new(ctx, &carrier, terms);
+        ctx.notify(Notice::InboundReady(inbound));
+        child
+    }
+
+    fn establish(&mut self, ctx: &mut Context<'_>, child: Child, nonces: &Nonces, initial_contact: bool) {
+        info!(
+            peer = %self.peer,
+            spi_i = %format_args!("{:016x}", self.spi_i),
+            spi_r = %format_args!("{:016x}", self.spi_r),
+            initiator = self.initiator,
+            "IKE SA established"
+        );
+        let lowest_nonce = nonces.lowest().to_vec();
+        let established = Established::new(ctx, lowest_nonce, child, self.initiator);
+        self.phase = Phase::Established(Box::new(established));
+        ctx.notify(Notice::Established { initial_contact });
+    }
+
+    /// Our AUTH payload, over our own message of IKE_SA_INIT.
+    fn our_auth(&self, messages: &InitMessages, nonces: &Nonces, our_id: &Identification) -> Payload {
+        let protection = self.protection();
+        let (sk_p, message, peer_nonce) = if self.initiator {
+            (&protection.keys.sk_pi, &messages.request, &nonces.responder)
+        } else {
+            (&protection.keys.sk_pr, &messages.response, &nonces.initiator)
+        };
+        let (prf, psk) = (protection.suite.prf, self.config.psk.as_bytes());
+        let data = psk_auth(prf, psk, sk_p, message, peer_nonce, our_id.body()).to_vec();
+        Payload::Authentication(Authentication { method: AuthMethod::SHARED_KEY, data })
+    }
+
+    fn verify_peer(
+        &self,
+        messages: &InitMessages,
+        nonces: &Nonces,
+        peer_id: &Identification,
+        received: Option<&Authentication>,
+    ) -> Result<(), String> {
+        let received = received.ok_or("authentication of peer failed: it sent none (EAP?)")?;
+        if received.method != AuthMethod::SHARED_KEY {
+            let AuthMethod(method) = received.method;
+            return Err(format!("authentication of peer failed: method {method}, expected a pre-shared key"));
+        }
+        let protection = self.protection();
+        let (sk_p, message, our_nonce) = if self.initiator {
+            (&protection.keys.sk_pr, &messages.response, &nonces.initiator)
+        } else {
+            (&protection.keys.sk_pi, &messages.request, &nonces.responder)
+        };
+        let (prf, psk) = (protection.suite.prf, self.config.psk.as_bytes());
+        verify_psk_auth(prf, psk, sk_p, message, our_nonce, peer_id.body(), &received.data)
+            .map_err(|_| format!("authentication of peer failed: {KEYS_DIFFER}"))?;
+        match &self.config.remote_id {
+            Some(expected) if !identity::matches(peer_id, expected) => Err(format!(
+                "authentication of peer failed: it is {}, expected {expected}",
+                identity::describe(peer_id)
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The peer's SPI in a proposal for a Child SA; zero is none.
+pub(super) fn esp_spi(proposal: &Proposal) -> Option<u32> {
+    let spi = proposal.spi.as_slice().try_into().map(u32::from_be_bytes).ok()?;
+    (spi != 0).then_some(spi)
+}

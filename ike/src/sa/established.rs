@@ -1,0 +1,313 @@
+//! An established IKE SA: its Child SAs, what it does by itself, its timers.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info};
+
+use crate::endpoint::{ChildStatus, IkeSaStatus};
+use crate::sa::child::{Child, DeleteProgress};
+use crate::sa::context::{Context, NAT_PORT, Notice, Path};
+use crate::sa::rekey::RekeySent;
+use crate::sa::{IkeSa, Phase};
+use crate::wire::{ExchangeType, Payload};
+
+/// After a rekey by the peer, traffic moves this much later when the peer does not delete the old Child SA.
+const SWITCH_FALLBACK: Duration = Duration::from_secs(5);
+/// A Child SA or IKE SA that the peer should delete is deleted by us after this long.
+pub(crate) const ABANDON_AFTER: Duration = Duration::from_secs(15);
+
+/// The state of an IKE SA once both ends are authenticated.
+pub(crate) struct Established {
+    pub(crate) since: Instant,
+    /// When that was, in the order of [`IkeSa::created`].
+    pub(crate) order: u64,
+    /// The lower one of the nonces of IKE_SA_INIT.
+    pub(crate) lowest_nonce: Vec<u8>,
+    /// The peer has shown that it holds the SA as established too.
+    pub(crate) confirmed: bool,
+    pub(crate) last_received: Instant,
+    pub(super) children: Vec<Child>,
+    /// Our SPI of the Child SA that carries outbound traffic, or will once its outbound half is released.
+    pub(super) active: u32,
+    pub(super) rekeys: u64,
+    /// The outstanding request, `None` when the window is free.
+    pub(super) pending: Option<Pending>,
+    /// The user wants a rekey now.
+    pub(super) rekey_wanted: bool,
+    /// No rekey before this, because the peer refused one.
+    pub(super) rekey_not_before: Instant,
+    /// Check the peer's liveness now.
+    probe_wanted: bool,
+    last_keepalive: Instant,
+    /// Deleted at this time, unless the peer does it, because another IKE SA won.
+    abandon_at: Option<Instant>,
+}
+
+/// What an outstanding request of an established SA is about.
+pub(super) enum Pending {
+    Rekey(Box<RekeySent>),
+    /// Deletes of Child SAs, by our SPIs.
+    Delete(Vec<u32>),
+    Liveness,
+}
+
+impl Established {
+    pub(super) fn new(ctx: &mut Context<'_>, lowest_nonce: Vec<u8>, child: Child, initiator: bool) -> Self {
+        let now = ctx.now;
+        Self {
+            since: now,
+            order: ctx.next_order(),
+            lowest_nonce,
+            confirmed: initiator,
+            last_received: now,
+            active: child.inbound_spi,
+            children: vec![child],
+            rekeys: 0,
+            pending: None,
+            rekey_wanted: false,
+            rekey_not_before: now,
+            probe_wanted: false,
+            last_keepalive: now,
+            abandon_at: None,
+        }
+    }
+
+    pub(super) fn child(&self, inbound_spi: u32) -> Option<&Child> {
+        self.children.iter().find(|child| child.inbound_spi == inbound_spi)
+    }
+
+    pub(super) fn child_mut(&mut self, inbound_spi: u32) -> Option<&mut Child> {
+        self.children.iter_mut().find(|child| child.inbound_spi == inbound_spi)
+    }
+
+    /// The Child SA that traffic will move to once `inbound_spi` is deleted.
+    pub(super) fn successor(&self, inbound_spi: u32) -> Option<u32> {
+        let succeeds = |child: &&Child| {
+            child.origin.replaces == Some(inbound_spi)
+                && child.outbound.is_some()
+                && child.abandon_at.is_none()
+                && !child.is_deleting()
+        };
+        self.children.iter().find(succeeds).map(|child| child.inbound_spi)
+    }
+
+    /// Moves traffic to a Child SA.
+    pub(super) fn switch_to(&mut self, ctx: &mut Context<'_>, inbound_spi: u32) {
+        let Some(child) = self.child_mut(inbound_spi) else { return };
+        child.switch_at = None;
+        child.abandon_at = None;
+        let Some(outbound) = child.outbound.take() else { return };
+        ctx.notify(Notice::OutboundReady(outbound));
+        if self.active != inbound_spi {
+            self.active = inbound_spi;
+            self.rekeys += 1;
+        }
+    }
+
+    /// Forgets a Child SA.
+    pub(super) fn remove(&mut self, ctx: &mut Context<'_>, inbound_spi: u32) {
+        let before = self.children.len();
+        self.children.retain(|child| child.inbound_spi != inbound_spi);
+        if self.children.len() < before {
+            ctx.notify(Notice::InboundRetired(inbound_spi));
+        }
+    }
+
+    /// The peer's address changed.
+    pub(super) fn moved(&mut self, ctx: &mut Context<'_>, remote: SocketAddr) {
+        let active = self.active;
+        for child in &mut self.children {
+            match &mut child.outbound {
+                Some(waiting) => waiting.remote = remote,
+                None if child.inbound_spi == active => {
+                    ctx.notify(Notice::OutboundMoved { spi: child.outbound_spi, remote });
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// When a rekey of the active Child SA is due; `None` while it has to wait for something else.
+    fn rekey_due(&self) -> Option<Instant> {
+        let active = self.child(self.active)?;
+        if active.is_deleting() || self.successor(self.active).is_some() || self.children.len() > 2 {
+            return None;
+        }
+        let at = if self.rekey_wanted { self.since } else { active.rekey_at };
+        Some(at.max(self.rekey_not_before))
+    }
+}
+
+impl IkeSa {
+    /// The keep-alive timer runs: we are behind a NAT.
+    fn keeps_nat_alive(&self) -> bool {
+        self.nat.local && self.path.local.port() == NAT_PORT
+    }
+
+    pub(super) fn established_timeout(&self, keepalive: Duration) -> Option<Instant> {
+        let Phase::Established(established) = &self.phase else { return None };
+        let mut due: Vec<Instant> = established.abandon_at.into_iter().collect();
+        for child in &established.children {
+            due.extend(child.switch_at);
+            due.extend(child.abandon_at.filter(|_| !child.is_deleting()));
+        }
+        due.extend(established.child(established.active).map(|child| child.expires_at));
+        if self.keeps_nat_alive() {
+            due.push(established.last_keepalive + keepalive);
+        }
+        if self.window.is_free() {
+            due.extend(established.rekey_due());
+            due.push(established.last_received + self.config.dpd_interval);
+        }
+        due.into_iter().min()
+    }
+
+    pub(super) fn established_timers(&mut self, ctx: &mut Context<'_>) {
+        let keeps_alive = self.keeps_nat_alive();
+        let path = self.path;
+        let Phase::Established(established) = &mut self.phase else { return };
+        let due = |at: Instant| at <= ctx.now;
+        if established.abandon_at.is_some_and(due) {
+            return self.close(ctx, Vec::new(), "superseded by another IKE SA".to_owned());
+        }
+        if established.child(established.active).is_some_and(|child| due(child.expires_at)) {
+            return self.close(ctx, Vec::new(), "Child SA expired without being rekeyed".to_owned());
+        }
+        if keeps_alive && due(established.last_keepalive + ctx.config.keepalive_interval) {
+            established.last_keepalive = ctx.now;
+            ctx.transmit_keepalive(path);
+        }
+        for spi in established.children.iter().map(|child| child.inbound_spi).collect::<Vec<_>>() {
+            established.child_timers(ctx, spi);
+        }
+    }
+
+    pub(super) fn pump_established(&mut self, ctx: &mut Context<'_>) {
+        let dpd_interval = self.config.dpd_interval;
+        let Phase::Established(established) = &mut self.phase else { return };
+        let wanted = |child: &&mut Child| child.delete == DeleteProgress::Wanted;
+        let mut spis = Vec::new();
+        for child in established.children.iter_mut().filter(wanted) {
+            child.delete = DeleteProgress::Sent;
+            spis.push(child.inbound_spi);
+        }
+        if !spis.is_empty() {
+            established.pending = Some(Pending::Delete(spis.clone()));
+            self.request(ctx, ExchangeType::INFORMATIONAL, vec![Payload::Delete(delete_of(spis))]);
+        } else if established.rekey_due().is_some_and(|at| at <= ctx.now) {
+            established.rekey_wanted = false;
+            self.start_rekey(ctx);
+        } else if established.probe_wanted || established.last_received + dpd_interval <= ctx.now {
+            debug!(peer = %self.peer, "checking whether the peer lives");
+            established.probe_wanted = false;
+            established.pending = Some(Pending::Liveness);
+            self.request(ctx, ExchangeType::INFORMATIONAL, Vec::new());
+        }
+    }
+
+    /// Moves traffic to the Child SA of this IKE SA, or rekeys it when its outbound half was in use before:
+    /// `in_use` is the SPI of the outbound SA that carries traffic now.
+    pub(crate) fn release_outbound(&mut self, ctx: &mut Context<'_>, in_use: Option<u32>) {
+        let Phase::Established(established) = &mut self.phase else { return };
+        let active = established.active;
+        let Some(child) = established.child(active) else { return };
+        if child.outbound.is_some() {
+            established.switch_to(ctx, active);
+        } else if in_use != Some(child.outbound_spi)
+            && !matches!(established.pending, Some(Pending::Rekey(_)))
+        {
+            established.rekey_wanted = true;
+        }
+        self.pump(ctx);
+    }
+
+    /// The user wants a rekey.
+    pub(crate) fn want_rekey(&mut self, ctx: &mut Context<'_>) {
+        if let Phase::Established(established) = &mut self.phase {
+            let rekeying = matches!(established.pending, Some(Pending::Rekey(_)))
+                || established.successor(established.active).is_some();
+            if !rekeying {
+                established.rekey_wanted = true;
+                self.pump(ctx);
+            }
+        }
+    }
+
+    /// Asks the peer whether it holds this SA as established.
+    pub(crate) fn probe(&mut self, ctx: &mut Context<'_>) {
+        if let Phase::Established(established) = &mut self.phase
+            && established.pending.is_none()
+        {
+            established.probe_wanted = true;
+            self.pump(ctx);
+        }
+    }
+
+    /// Another IKE SA with the peer won; the peer is to delete this one.
+    pub(crate) fn abandon(&mut self, now: Instant) {
+        if let Phase::Established(established) = &mut self.phase {
+            established.abandon_at.get_or_insert(now + ABANDON_AFTER);
+        }
+    }
+
+    pub(crate) fn path(&self) -> Path {
+        self.path
+    }
+
+    /// The IKE SA and its Child SA for a human.
+    pub(crate) fn status(&self) -> Option<(IkeSaStatus, Option<ChildStatus>)> {
+        let established = self.established()?;
+        let ike = IkeSaStatus {
+            spi_i: self.spi_i,
+            spi_r: self.spi_r,
+            proposal: self.protection().suite.to_string(),
+            established: established.since,
+            initiator: self.initiator,
+            nat_detected: self.nat.detected(),
+            udp_encapsulation: self.nat.encapsulation,
+        };
+        let child = established.child(established.active).map(|child| ChildStatus {
+            inbound_spi: child.inbound_spi,
+            outbound_spi: child.outbound_spi,
+            proposal: child.suite.to_string(),
+            established: child.created,
+            rekey_at: child.rekey_at,
+            rekeys: established.rekeys,
+        });
+        Some((ike, child))
+    }
+}
+
+impl Established {
+    fn child_timers(&mut self, ctx: &mut Context<'_>, spi: u32) {
+        let now = ctx.now;
+        let rekeying = matches!(self.pending, Some(Pending::Rekey(_)));
+        let Some(child) = self.child_mut(spi) else { return };
+        if child.switch_at.is_some_and(|at| at <= now) {
+            if rekeying {
+                // Our own rekey collides with the peer's. Which one wins is known when it is answered.
+                child.switch_at = Some(now + SWITCH_FALLBACK);
+            } else {
+                info!(spi = %format_args!("{spi:08x}"), "peer has not deleted the old Child SA, moving on");
+                let replaced = child.origin.replaces;
+                self.switch_to(ctx, spi);
+                if let Some(replaced) = replaced.and_then(|replaced| self.child_mut(replaced)) {
+                    replaced.abandon_at = Some(now + ABANDON_AFTER);
+                }
+            }
+        } else if child.abandon_at.is_some_and(|at| at <= now) && !child.is_deleting() {
+            child.delete = DeleteProgress::Wanted;
+        }
+    }
+
+    /// A Child SA made by a rekey of the peer: traffic moves there when the peer deletes the old one.
+    pub(super) fn await_switch(&mut self, now: Instant, mut child: Child) {
+        child.switch_at = Some(now + SWITCH_FALLBACK);
+        self.children.push(child);
+    }
+}
+
+fn delete_of(spis: Vec<u32>) -> crate::wire::Delete {
+    crate::wire::Delete::ChildSas { protocol: crate::wire::ProtocolId::ESP, spis }
+}

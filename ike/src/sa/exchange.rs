@@ -1,0 +1,180 @@
+//! Requests and responses of one IKE SA: window of one, message IDs, retransmission (RFC 7296 §2.1 to §2.3).
+
+use std::time::{Duration, Instant};
+
+use crate::endpoint::RetransmitPolicy;
+
+/// Both directions of a request/response channel.
+pub(crate) struct Window {
+    next_id: u32,
+    outstanding: Option<Outstanding>,
+    expected_id: u32,
+    answered: Option<Answered>,
+}
+
+struct Outstanding {
+    octets: Vec<u8>,
+    transmissions: u32,
+    interval: Duration,
+    due: Instant,
+}
+
+/// The last request we answered, to recognise it when it comes again, and the answer.
+struct Answered {
+    request: Vec<u8>,
+    response: Vec<u8>,
+}
+
+/// What to do with a request by its message ID.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Incoming<'a> {
+    /// The next one: process it.
+    New,
+    /// The one answered last: send the very same response again.
+    Duplicate(&'a [u8]),
+    /// Out of the window.
+    Stray,
+}
+
+/// What the retransmission timer asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Retry<'a> {
+    Wait,
+    Send(&'a [u8]),
+    GiveUp,
+}
+
+impl Window {
+    /// The window of an original initiator before IKE_SA_INIT.
+    pub(crate) fn initiator() -> Self {
+        Self { next_id: 0, outstanding: None, expected_id: 0, answered: None }
+    }
+
+    /// The window of an original responder that has answered IKE_SA_INIT.
+    pub(crate) fn responder(request: Vec<u8>, response: Vec<u8>) -> Self {
+        let answered = Some(Answered { request, response });
+        Self { next_id: 0, outstanding: None, expected_id: 1, answered }
+    }
+
+    /// Whether a request may be sent.
+    pub(crate) fn is_free(&self) -> bool {
+        self.outstanding.is_none()
+    }
+
+    /// The message ID of the outstanding request, or else of the next one.
+    pub(crate) fn request_id(&self) -> u32 {
+        self.next_id
+    }
+
+    /// Notes a request that is sent now under [`Self::request_id`]. An outstanding one is replaced, as when IKE_SA_INIT
+    /// is repeated with a cookie.
+    pub(crate) fn sent(&mut self, now: Instant, policy: &RetransmitPolicy, octets: Vec<u8>) {
+        let interval = policy.initial;
+        self.outstanding = Some(Outstanding { octets, transmissions: 1, interval, due: now + interval });
+    }
+
+    /// Whether a response with this message ID answers the outstanding request.
+    pub(crate) fn awaits(&self, id: u32) -> bool {
+        self.outstanding.is_some() && id == self.next_id
+    }
+
+    /// The outstanding request has been answered.
+    pub(crate) fn complete(&mut self) {
+        if self.outstanding.take().is_some() {
+            self.next_id += 1;
+        }
+    }
+
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.outstanding.as_ref().map(|outstanding| outstanding.due)
+    }
+
+    /// The retransmission timer.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, policy: &RetransmitPolicy) -> Retry<'_> {
+        let Some(outstanding) = self.outstanding.as_mut().filter(|outstanding| outstanding.due <= now) else {
+            return Retry::Wait;
+        };
+        if outstanding.transmissions >= policy.tries {
+            return Retry::GiveUp;
+        }
+        outstanding.transmissions += 1;
+        outstanding.interval = (outstanding.interval * 2).min(policy.max);
+        outstanding.due = now + outstanding.interval;
+        Retry::Send(&outstanding.octets)
+    }
+
+    /// Classifies a request. Only identical octets count as a duplicate, so that a stranger who guesses a message ID
+    /// cannot make us send.
+    pub(crate) fn incoming(&self, id: u32, datagram: &[u8]) -> Incoming<'_> {
+        if id == self.expected_id {
+            return Incoming::New;
+        }
+        match &self.answered {
+            Some(answered) if id.checked_add(1) == Some(self.expected_id) && answered.request == datagram => {
+                Incoming::Duplicate(&answered.response)
+            }
+            _ => Incoming::Stray,
+        }
+    }
+
+    /// Notes the response to the request with the expected message ID.
+    pub(crate) fn answer(&mut self, request: Vec<u8>, response: Vec<u8>) {
+        self.answered = Some(Answered { request, response });
+        self.expected_id += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: RetransmitPolicy =
+        RetransmitPolicy { initial: Duration::from_secs(1), max: Duration::from_secs(3), tries: 4 };
+
+    #[test]
+    fn intervals_double_up_to_the_longest_and_then_it_is_given_up() {
+        let start = Instant::now();
+        let mut window = Window::initiator();
+        window.sent(start, &POLICY, vec![7]);
+        assert_eq!(window.handle_timeout(start, &POLICY), Retry::Wait);
+        let mut sent_at = Vec::new();
+        loop {
+            let due = window.due().unwrap();
+            match window.handle_timeout(due, &POLICY) {
+                Retry::Send(octets) => assert_eq!(octets, [7]),
+                Retry::GiveUp => {
+                    assert_eq!(due - start, Duration::from_secs(9));
+                    break;
+                }
+                Retry::Wait => panic!("it was due"),
+            }
+            sent_at.push((due - start).as_secs());
+        }
+        assert_eq!(sent_at, [1, 3, 6]);
+    }
+
+    #[test]
+    fn only_the_identical_last_request_is_a_duplicate() {
+        let mut window = Window::responder(vec![1], vec![2]);
+        assert_eq!(window.incoming(0, &[1]), Incoming::Duplicate(&[2]));
+        assert_eq!(window.incoming(0, &[9]), Incoming::Stray);
+        assert_eq!(window.incoming(1, &[3]), Incoming::New);
+        window.answer(vec![3], vec![4]);
+        assert_eq!(window.incoming(1, &[3]), Incoming::Duplicate(&[4]));
+        assert_eq!(window.incoming(0, &[1]), Incoming::Stray);
+        assert_eq!(window.incoming(3, &[1]), Incoming::Stray);
+        assert_eq!(window.incoming(u32::MAX, &[1]), Incoming::Stray);
+    }
+
+    #[test]
+    fn a_response_counts_once() {
+        let mut window = Window::initiator();
+        assert!(!window.awaits(0));
+        window.sent(Instant::now(), &POLICY, vec![7]);
+        assert!(window.awaits(0) && !window.awaits(1));
+        window.complete();
+        assert!(!window.awaits(0) && window.is_free());
+        window.complete();
+        assert_eq!(window.request_id(), 1);
+    }
+}

@@ -1,0 +1,85 @@
+//! INFORMATIONAL exchanges (RFC 7296 §1.4): deletes, liveness, late errors.
+
+use tracing::info;
+
+use crate::sa::child::DeleteProgress;
+use crate::sa::context::Context;
+use crate::sa::established::Pending;
+use crate::sa::payloads::Payloads;
+use crate::sa::{IkeSa, Phase};
+use crate::wire::{Delete, NotifyType, Payload, ProtocolId};
+
+impl IkeSa {
+    pub(super) fn handle_informational_request(
+        &mut self,
+        ctx: &mut Context<'_>,
+        payloads: &[Payload],
+    ) -> Vec<Payload> {
+        let found = Payloads(payloads);
+        if found.notification(NotifyType::AUTHENTICATION_FAILED).is_some() {
+            self.end(ctx, "peer says AUTHENTICATION_FAILED: pre-shared keys differ?".to_owned());
+            return Vec::new();
+        }
+        if found.deletes().any(|delete| *delete == Delete::IkeSa) {
+            info!(peer = %self.peer, "peer deleted the IKE SA");
+            self.end(ctx, "peer deleted the IKE SA".to_owned());
+            return Vec::new();
+        }
+        let mut deleted = Vec::new();
+        for delete in found.deletes() {
+            if let Delete::ChildSas { protocol: ProtocolId::ESP, spis } = delete {
+                deleted.extend(spis.iter().filter_map(|spi| self.child_deleted_by_peer(ctx, *spi)));
+            }
+        }
+        if deleted.is_empty() {
+            return Vec::new();
+        }
+        self.close_if_childless(ctx);
+        vec![Payload::Delete(Delete::ChildSas { protocol: ProtocolId::ESP, spis: deleted })]
+    }
+
+    /// The peer deletes the Child SA with this SPI of its own. Returns our SPI to delete in turn, unless we are just
+    /// deleting it ourselves (RFC 7296 §1.4.1).
+    fn child_deleted_by_peer(&mut self, ctx: &mut Context<'_>, outbound_spi: u32) -> Option<u32> {
+        let Phase::Established(established) = &mut self.phase else { return None };
+        let child = established.children.iter().find(|child| child.outbound_spi == outbound_spi)?;
+        if child.delete == DeleteProgress::Sent {
+            return None;
+        }
+        let spi = child.inbound_spi;
+        if spi == established.active {
+            let waiting = |child: &&crate::sa::child::Child| {
+                child.inbound_spi != spi && child.outbound.is_some() && !child.is_deleting()
+            };
+            let any = || established.children.iter().find(waiting).map(|child| child.inbound_spi);
+            if let Some(successor) = established.successor(spi).or_else(any) {
+                established.switch_to(ctx, successor);
+            }
+        }
+        established.remove(ctx, spi);
+        Some(spi)
+    }
+
+    /// An IKE SA without a Child SA that could carry traffic is given up, unless our own rekey may still bring one.
+    pub(super) fn close_if_childless(&mut self, ctx: &mut Context<'_>) {
+        let Phase::Established(established) = &self.phase else { return };
+        let rekeying = matches!(established.pending, Some(Pending::Rekey(_)));
+        if established.child(established.active).is_none() && !rekeying {
+            self.close(ctx, Vec::new(), "peer deleted the Child SA".to_owned());
+        }
+    }
+
+    /// The outstanding request of an established SA has been answered.
+    pub(super) fn handle_established_response(&mut self, ctx: &mut Context<'_>, payloads: &[Payload]) {
+        let Phase::Established(established) = &mut self.phase else { return };
+        match established.pending.take() {
+            Some(Pending::Rekey(sent)) => self.handle_rekey_response(ctx, &sent, payloads),
+            Some(Pending::Delete(spis)) => {
+                for spi in spis {
+                    established.remove(ctx, spi);
+                }
+            }
+            Some(Pending::Liveness) | None => {}
+        }
+    }
+}

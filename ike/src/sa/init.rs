@@ -1,0 +1,323 @@
+//! IKE_SA_INIT (RFC 7296 §1.2).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::{debug, info};
+
+use crate::crypto::{DhGroup, DhKeyPair, KeyExchange};
+use crate::endpoint::{PeerConfig, PeerId};
+use crate::proposal_choice::{check_ike_answer, choose_ike, describe, ike_offer};
+use crate::sa::auth::AuthSent;
+use crate::sa::context::{Context, Notice, Path};
+use crate::sa::exchange::Window;
+use crate::sa::nat::{Nat, nat_payloads};
+use crate::sa::payloads::Payloads;
+use crate::sa::protection::Protection;
+use crate::sa::{IkeSa, Phase};
+use crate::wire::{ExchangeType, Header, KeyExchangeData, Message, Notify, NotifyType, ParseError, Payload};
+
+/// More rounds of cookies and other groups than any honest responder asks for.
+const MAX_RESTARTS: u8 = 8;
+/// Longest cookie (RFC 7296 §2.6).
+const MAX_COOKIE_LEN: usize = 64;
+
+/// An initiator that waits for the answer to IKE_SA_INIT.
+pub(crate) struct InitSent {
+    nonce: Vec<u8>,
+    key_pair: DhKeyPair,
+    cookie: Option<Vec<u8>>,
+    /// The request as it was sent last: what AUTH covers.
+    request: Vec<u8>,
+    restarts: u8,
+}
+
+/// A responder that waits for IKE_AUTH.
+pub(crate) struct HalfOpen {
+    pub(crate) nonces: Nonces,
+    pub(crate) messages: InitMessages,
+    pub(crate) deadline: Instant,
+}
+
+/// The nonces of one exchange.
+#[derive(Clone)]
+pub(crate) struct Nonces {
+    pub(crate) initiator: Vec<u8>,
+    pub(crate) responder: Vec<u8>,
+}
+
+impl Nonces {
+    /// What decides collisions (RFC 7296 §2.8.1).
+    pub(crate) fn lowest(&self) -> &[u8] {
+        self.initiator.as_slice().min(&self.responder)
+    }
+}
+
+/// Both messages of IKE_SA_INIT, which AUTH covers.
+pub(crate) struct InitMessages {
+    pub(crate) request: Vec<u8>,
+    pub(crate) response: Vec<u8>,
+}
+
+/// What a responder does about an IKE_SA_INIT request.
+pub(crate) enum InitAnswer {
+    /// Nothing: it is malformed beyond an answer.
+    Ignore,
+    /// An error answer, which leaves no state.
+    Refuse(Vec<u8>),
+    /// An SA that waits for IKE_AUTH; the answer is queued.
+    Accept(Box<IkeSa>),
+}
+
+impl IkeSa {
+    /// Starts an SA and sends IKE_SA_INIT.
+    pub(crate) fn initiate(
+        ctx: &mut Context<'_>,
+        peer: PeerId,
+        config: Arc<PeerConfig>,
+        path: Path,
+    ) -> Result<Self, String> {
+        let group = config.ike_proposals.first().and_then(|proposal| proposal.groups.first());
+        let group = *group.ok_or("no IKE proposal is configured")?;
+        let init = InitSent {
+            nonce: ctx.nonce(),
+            key_pair: DhKeyPair::generate(group, ctx.rng),
+            cookie: None,
+            request: Vec::new(),
+            restarts: 0,
+        };
+        let mut sa = Self {
+            peer,
+            config,
+            initiator: true,
+            spi_i: ctx.ike_spi(),
+            spi_r: 0,
+            path,
+            first_remote: path.remote,
+            nat: Nat::default(),
+            window: Window::initiator(),
+            protection: None,
+            phase: Phase::InitSent(Box::new(init)),
+            created: ctx.next_order(),
+        };
+        sa.send_init(ctx);
+        Ok(sa)
+    }
+
+    fn send_init(&mut self, ctx: &mut Context<'_>) {
+        let Phase::InitSent(init) = &mut self.phase else { return };
+        let mut payloads = Vec::new();
+        if let Some(cookie) = &init.cookie {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::COOKIE, cookie.as_slice())));
+        }
+        payloads.push(Payload::SecurityAssociation(ike_offer(&self.config.ike_proposals)));
+        payloads.push(key_exchange_payload(&init.key_pair));
+        payloads.push(Payload::Nonce(init.nonce.clone()));
+        payloads.extend(nat_payloads(ctx, self.spi_i, 0, self.path, self.config.force_udp_encapsulation));
+        let header = Header {
+            spi_i: self.spi_i,
+            spi_r: 0,
+            exchange: ExchangeType::IKE_SA_INIT,
+            from_initiator: true,
+            response: false,
+            message_id: 0,
+        };
+        init.request = Message { header, payloads }.encode();
+        ctx.transmit(self.path, &init.request);
+        self.window.sent(ctx.now, &ctx.config.retransmit, init.request.clone());
+    }
+
+    /// Processes a response while waiting for the one to IKE_SA_INIT. Nothing of it is authenticated, so what does not
+    /// fit is ignored, as the true response may follow.
+    pub(super) fn handle_init_response(&mut self, ctx: &mut Context<'_>, from: Path, datagram: &[u8]) {
+        let Ok(Message { header, payloads }) = Message::parse(datagram) else { return };
+        if header.exchange != ExchangeType::IKE_SA_INIT || from != self.path {
+            return;
+        }
+        let found = Payloads(&payloads);
+        if let Some(cookie) = found.notification(NotifyType::COOKIE) {
+            self.restart_with_cookie(ctx, &cookie.data);
+        } else if let Some(wanted) = found.notification(NotifyType::INVALID_KE_PAYLOAD) {
+            self.restart_with_group(ctx, &wanted.data);
+        } else if let Some(error) = found.error() {
+            let reason = match error.kind {
+                NotifyType::NO_PROPOSAL_CHOSEN => {
+                    format!("peer refused our proposal; we offered {}", describe(&self.config.ike_proposals))
+                }
+                kind => format!("peer says {}", kind.name()),
+            };
+            self.end(ctx, reason);
+        } else {
+            self.complete_init(ctx, &header, &payloads, datagram);
+        }
+    }
+
+    fn restart_with_cookie(&mut self, ctx: &mut Context<'_>, cookie: &[u8]) {
+        let Phase::InitSent(init) = &mut self.phase else { return };
+        // The same cookie again answers a request that was sent twice.
+        let repeated = init.cookie.as_deref() == Some(cookie);
+        if repeated || cookie.is_empty() || cookie.len() > MAX_COOKIE_LEN || init.restarts >= MAX_RESTARTS {
+            return;
+        }
+        init.restarts += 1;
+        init.cookie = Some(cookie.to_vec());
+        self.send_init(ctx);
+    }
+
+    fn restart_with_group(&mut self, ctx: &mut Context<'_>, data: &[u8]) {
+        let Phase::InitSent(init) = &mut self.phase else { return };
+        let Some(wanted) = group_of_notification(data) else { return };
+        let offered = self.config.ike_proposals.iter().any(|proposal| proposal.groups.contains(&wanted));
+        if !offered || wanted == init.key_pair.group() || init.restarts >= MAX_RESTARTS {
+            return;
+        }
+        debug!(peer = %self.peer, group = wanted.name(), "peer wants another group");
+        init.restarts += 1;
+        init.key_pair = DhKeyPair::generate(wanted, ctx.rng);
+        self.send_init(ctx);
+    }
+
+    fn complete_init(
+        &mut self,
+        ctx: &mut Context<'_>,
+        header: &Header,
+        payloads: &[Payload],
+        datagram: &[u8],
+    ) {
+        let found = Payloads(payloads);
+        let (Some(proposals), Some(exchange), Some(nonce)) =
+            (found.proposals(), found.key_exchange(), found.nonce())
+        else {
+            return;
+        };
+        let Phase::InitSent(init) = &mut self.phase else { return };
+        if header.spi_r == 0 {
+            return;
+        }
+        let suite = match check_ike_answer(proposals, &self.config.ike_proposals) {
+            Ok(suite) if suite.group == init.key_pair.group() && suite.group.id() == exchange.group => suite,
+            Ok(_) => return self.end(ctx, "peer chose another group than its public value has".to_owned()),
+            Err(mismatch) => return self.end(ctx, format!("peer chose what we did not offer: {mismatch}")),
+        };
+        let nonces = Nonces { initiator: std::mem::take(&mut init.nonce), responder: nonce.to_vec() };
+        let messages =
+            InitMessages { request: std::mem::take(&mut init.request), response: datagram.to_vec() };
+        let protection = init.key_pair.agree(&exchange.data).and_then(|shared| {
+            let inputs = KeyExchange {
+                shared: &shared,
+                nonce_i: &nonces.initiator,
+                nonce_r: &nonces.responder,
+                spi_i: self.spi_i,
+                spi_r: header.spi_r,
+            };
+            Protection::new(suite, true, &inputs)
+        });
+        let protection = match protection {
+            Ok(protection) => protection,
+            Err(error) => return self.end(ctx, format!("key exchange failed: {error}")),
+        };
+        self.spi_r = header.spi_r;
+        self.nat = Nat::detect(header, payloads, self.path, self.config.force_udp_encapsulation);
+        self.nat.move_path(&mut self.path);
+        self.protection = Some(protection);
+        self.window.complete();
+        let inbound_spi = ctx.esp_spi();
+        self.send_auth(ctx, AuthSent { nonces, messages, inbound_spi });
+    }
+}
+
+/// Answers an IKE_SA_INIT request of a known peer.
+pub(crate) fn answer_init(
+    ctx: &mut Context<'_>,
+    peer: PeerId,
+    config: Arc<PeerConfig>,
+    path: Path,
+    datagram: &[u8],
+) -> InitAnswer {
+    let Ok((header, _)) = Header::parse(datagram) else { return InitAnswer::Ignore };
+    let payloads = match Message::parse(datagram) {
+        Ok(message) => message.payloads,
+        Err(ParseError::UnsupportedCritical(kind)) => {
+            let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
+            return InitAnswer::Refuse(refusal(&header, notify));
+        }
+        Err(_) => return InitAnswer::Ignore,
+    };
+    let found = Payloads(&payloads);
+    let (Some(proposals), Some(exchange), Some(nonce)) =
+        (found.proposals(), found.key_exchange(), found.nonce())
+    else {
+        return InitAnswer::Ignore;
+    };
+    let choice = match choose_ike(proposals, &config.ike_proposals, DhGroup::from_id(exchange.group)) {
+        Ok(choice) => choice,
+        Err(mismatch) => {
+            info!(%peer, %mismatch, "IKE proposal refused");
+            ctx.notify(Notice::Problem(mismatch.to_string()));
+            return InitAnswer::Refuse(refusal(&header, Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, [])));
+        }
+    };
+    let group = choice.suite.group;
+    if group.id() != exchange.group {
+        debug!(%peer, group = group.name(), "asking for another group");
+        let notify = Notify::new(NotifyType::INVALID_KE_PAYLOAD, group.id().to_be_bytes());
+        return InitAnswer::Refuse(refusal(&header, notify));
+    }
+    let key_pair = DhKeyPair::generate(group, ctx.rng);
+    let spi_r = ctx.ike_spi();
+    let nonces = Nonces { initiator: nonce.to_vec(), responder: ctx.nonce() };
+    let protection = key_pair.agree(&exchange.data).and_then(|shared| {
+        let inputs = KeyExchange {
+            shared: &shared,
+            nonce_i: &nonces.initiator,
+            nonce_r: &nonces.responder,
+            spi_i: header.spi_i,
+            spi_r,
+        };
+        Protection::new(choice.suite, false, &inputs)
+    });
+    let Ok(protection) = protection else { return InitAnswer::Ignore };
+    let mut answer = vec![
+        Payload::SecurityAssociation(vec![choice.proposal]),
+        key_exchange_payload(&key_pair),
+        Payload::Nonce(nonces.responder.clone()),
+    ];
+    answer.extend(nat_payloads(ctx, header.spi_i, spi_r, path, config.force_udp_encapsulation));
+    let answer_header = Header { spi_r, from_initiator: false, response: true, ..header };
+    let response = Message { header: answer_header, payloads: answer }.encode();
+    ctx.transmit(path, &response);
+    let nat = Nat::detect(&header, &payloads, path, config.force_udp_encapsulation);
+    let deadline = ctx.now + ctx.config.half_open_timeout;
+    let window = Window::responder(datagram.to_vec(), response.clone());
+    let messages = InitMessages { request: datagram.to_vec(), response };
+    InitAnswer::Accept(Box::new(IkeSa {
+        peer,
+        config,
+        initiator: false,
+        spi_i: header.spi_i,
+        spi_r,
+        path,
+        first_remote: path.remote,
+        nat,
+        window,
+        protection: Some(protection),
+        phase: Phase::HalfOpen(Box::new(HalfOpen { nonces, messages, deadline })),
+        created: ctx.next_order(),
+    }))
+}
+
+/// An error answer without state: the responder's SPI stays zero (RFC 7296 §2.6).
+fn refusal(request: &Header, notify: Notify) -> Vec<u8> {
+    let header = Header { from_initiator: false, response: true, ..*request };
+    Message { header, payloads: vec![Payload::Notify(notify)] }.encode()
+}
+
+pub(super) fn key_exchange_payload(key_pair: &DhKeyPair) -> Payload {
+    let data = key_pair.public().to_vec();
+    Payload::KeyExchange(KeyExchangeData { group: key_pair.group().id(), data })
+}
+
+/// The group an INVALID_KE_PAYLOAD notification asks for.
+pub(super) fn group_of_notification(data: &[u8]) -> Option<DhGroup> {
+    DhGroup::from_id(u16::from_be_bytes(data.try_into().ok()?))
+}

@@ -1,0 +1,415 @@
+//! One IKE SA with its Child SAs, as a state machine that is stepped with messages, time and wishes.
+//!
+//! - `init`: IKE_SA_INIT in both roles;
+//! - `auth`: IKE_AUTH in both roles;
+//! - `established`: what an authenticated SA does by itself, and its timers;
+//! - `rekey`: CREATE_CHILD_SA;
+//! - `informational`: deletes, liveness, errors;
+//! - `exchange`: window and retransmission; `protection`: keys of the SK payload; `child`: Child SAs.
+
+pub(crate) mod context;
+
+mod auth;
+mod child;
+mod established;
+mod exchange;
+mod identity;
+mod informational;
+mod init;
+mod nat;
+mod payloads;
+mod protection;
+mod rekey;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use crate::endpoint::{PeerConfig, PeerId};
+use crate::wire::{ExchangeType, Header, Message, NotifyType, OpenError, ParseError, Payload, SealedMessage};
+use auth::AuthSent;
+use context::{Context, Notice, Path};
+use established::Established;
+use exchange::{Incoming, Retry, Window};
+use init::{HalfOpen, InitSent};
+pub(crate) use init::{InitAnswer, answer_init};
+use nat::Nat;
+use protection::Protection;
+
+/// How long an ended SA still answers requests that come again.
+const CLOSED_LINGER: Duration = Duration::from_secs(10);
+
+/// One IKE SA.
+pub(crate) struct IkeSa {
+    pub(crate) peer: PeerId,
+    config: Arc<PeerConfig>,
+    /// We are the original initiator.
+    initiator: bool,
+    spi_i: u64,
+    spi_r: u64,
+    path: Path,
+    /// Where IKE_SA_INIT came from; with SPIi this recognises the request when it comes again.
+    first_remote: SocketAddr,
+    nat: Nat,
+    window: Window,
+    /// Present once both public values are known.
+    protection: Option<Protection>,
+    phase: Phase,
+    /// Order among all SAs of the endpoint in which this one came into being.
+    created: u64,
+}
+
+enum Phase {
+    InitSent(Box<InitSent>),
+    HalfOpen(Box<HalfOpen>),
+    AuthSent(Box<AuthSent>),
+    Established(Box<Established>),
+    /// The SA is of no more use here. The peer is told as soon as the window is free, `told` once that has begun.
+    Closing {
+        told: bool,
+        message: Vec<Payload>,
+    },
+    /// Answers requests that come again until the given time.
+    Closed {
+        until: Instant,
+    },
+    Dead,
+}
+
+impl IkeSa {
+    /// The SPI by which messages find this SA.
+    pub(crate) fn local_spi(&self) -> u64 {
+        if self.initiator { self.spi_i } else { self.spi_r }
+    }
+
+    pub(crate) fn is_initiator(&self) -> bool {
+        self.initiator
+    }
+
+    pub(crate) fn created(&self) -> u64 {
+        self.created
+    }
+
+    /// Whether an IKE_SA_INIT request with this SPIi, from this address, made this SA.
+    pub(crate) fn was_asked_for_by(&self, spi_i: u64, remote: SocketAddr) -> bool {
+        !self.initiator && self.spi_i == spi_i && self.first_remote == remote
+    }
+
+    /// Whether the SPIs of a message are those of this SA; the responder's is not known from the start.
+    pub(crate) fn has_spis(&self, header: &Header) -> bool {
+        let responder_unknown = self.initiator && self.spi_r == 0;
+        self.spi_i == header.spi_i && (responder_unknown || self.spi_r == header.spi_r)
+    }
+
+    /// Where the SA came from, for limits per source.
+    pub(crate) fn source(&self) -> IpAddr {
+        self.first_remote.ip()
+    }
+
+    fn protection(&self) -> &Protection {
+        self.protection.as_ref().expect("an SA has keys once IKE_SA_INIT is complete")
+    }
+
+    /// Set for an SA that can carry Child SAs.
+    pub(crate) fn established(&self) -> Option<&Established> {
+        match &self.phase {
+            Phase::Established(established) => Some(established),
+            _ => None,
+        }
+    }
+
+    /// No AUTH has been sent yet, so the peer cannot hold this SA as established.
+    pub(crate) fn is_unauthenticated_attempt(&self) -> bool {
+        matches!(self.phase, Phase::InitSent(_))
+    }
+
+    /// A responder SA that a stranger can bring about.
+    pub(crate) fn is_half_open(&self) -> bool {
+        !self.initiator && matches!(self.phase, Phase::HalfOpen(_) | Phase::Closed { .. })
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self.phase, Phase::Dead)
+    }
+
+    /// Timers and secrets of the peer from now on.
+    pub(crate) fn set_config(&mut self, config: Arc<PeerConfig>) {
+        self.config = config;
+    }
+
+    /// Processes a message whose SPI is ours.
+    pub(crate) fn handle(&mut self, ctx: &mut Context<'_>, from: Path, datagram: &[u8], header: &Header) {
+        // Also keeps our own messages from being reflected at us.
+        if header.from_initiator == self.initiator {
+            return;
+        }
+        if header.response {
+            if !self.window.awaits(header.message_id) {
+                return;
+            }
+            if matches!(self.phase, Phase::InitSent(_)) {
+                self.handle_init_response(ctx, from, datagram);
+                return;
+            }
+        } else {
+            match self.window.incoming(header.message_id, datagram) {
+                Incoming::New => {}
+                Incoming::Duplicate(response) => {
+                    ctx.transmit(from, response);
+                    return;
+                }
+                Incoming::Stray => return,
+            }
+        }
+        self.handle_sealed(ctx, from, datagram);
+    }
+
+    fn handle_sealed(&mut self, ctx: &mut Context<'_>, from: Path, datagram: &[u8]) {
+        let Some(protection) = &self.protection else { return };
+        let Ok(sealed) = SealedMessage::parse(datagram) else { return };
+        let (header, opened) = (sealed.header, sealed.open(&protection.open));
+        if opened == Err(OpenError::Integrity) {
+            debug!(peer = %self.peer, "message failed its integrity check");
+            return;
+        }
+        self.authenticated(ctx, from);
+        match (opened, header.response) {
+            (Ok(payloads), true) => self.handle_response(ctx, &header, &payloads),
+            (Ok(payloads), false) => {
+                self.handle_request(ctx, from, &header, &payloads, datagram);
+            }
+            (Err(error), true) => {
+                self.window.complete();
+                self.close(ctx, vec![], format!("malformed response from the peer: {error}"));
+            }
+            (Err(error), false) => self.refuse_malformed(ctx, from, &header, error, datagram),
+        }
+        self.pump(ctx);
+    }
+
+    /// A message with the keys of this SA has arrived from `from`.
+    fn authenticated(&mut self, ctx: &mut Context<'_>, from: Path) {
+        match &mut self.phase {
+            // The initiator has moved to port 4500, or a NAT maps that port differently.
+            Phase::HalfOpen(_) => self.path = from,
+            Phase::Established(established) => {
+                established.last_received = ctx.now;
+                if !established.confirmed {
+                    established.confirmed = true;
+                    ctx.notify(Notice::Confirmed);
+                }
+                // Only the end that is not behind a NAT follows (RFC 7296 §2.23).
+                if self.nat.remote && !self.nat.local && from.remote != self.path.remote {
+                    debug!(peer = %self.peer, old = %self.path.remote, new = %from.remote, "NAT mapping changed");
+                    self.path.remote = from.remote;
+                    established.moved(ctx, from.remote);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_request(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: Path,
+        header: &Header,
+        payloads: &[Payload],
+        datagram: &[u8],
+    ) {
+        let response = match (&self.phase, header.exchange) {
+            (Phase::HalfOpen(_), ExchangeType::IKE_AUTH) => self.handle_auth_request(ctx, payloads),
+            (Phase::Established(_), ExchangeType::CREATE_CHILD_SA) => {
+                self.handle_rekey_request(ctx, payloads)
+            }
+            (Phase::Established(_) | Phase::Closing { .. }, ExchangeType::INFORMATIONAL) => {
+                self.handle_informational_request(ctx, payloads)
+            }
+            (Phase::Closing { .. }, ExchangeType::CREATE_CHILD_SA) => {
+                vec![error_payload(NotifyType::TEMPORARY_FAILURE)]
+            }
+            (Phase::Established(_), _) => vec![error_payload(NotifyType::INVALID_SYNTAX)],
+            // An initiator that found our answer wanting, or deletes what we have given up.
+            (Phase::Closed { .. }, ExchangeType::INFORMATIONAL) => Vec::new(),
+            // Too early: the peer repeats the request, and by then we are further.
+            _ => return,
+        };
+        self.respond(ctx, from, header, response, datagram);
+    }
+
+    fn handle_response(&mut self, ctx: &mut Context<'_>, header: &Header, payloads: &[Payload]) {
+        self.window.complete();
+        match &mut self.phase {
+            Phase::AuthSent(_) if header.exchange == ExchangeType::IKE_AUTH => {
+                self.handle_auth_response(ctx, payloads);
+            }
+            Phase::Established(_) => self.handle_established_response(ctx, payloads),
+            Phase::Closing { told: true, .. } => self.phase = Phase::Dead,
+            _ => {}
+        }
+    }
+
+    /// Answers a request that is from the peer but malformed (RFC 7296 §2.21.3).
+    fn refuse_malformed(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: Path,
+        header: &Header,
+        error: OpenError,
+        datagram: &[u8],
+    ) {
+        if let OpenError::Content(ParseError::UnsupportedCritical(kind)) = error {
+            let notify = crate::wire::Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
+            self.respond(ctx, from, header, vec![Payload::Notify(notify)], datagram);
+            if matches!(self.phase, Phase::HalfOpen(_)) {
+                self.end(ctx, error.to_string());
+            }
+        } else {
+            self.respond(ctx, from, header, vec![error_payload(NotifyType::INVALID_SYNTAX)], datagram);
+            self.end(ctx, format!("malformed request from the peer: {error}"));
+        }
+    }
+
+    fn respond(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: Path,
+        request: &Header,
+        payloads: Vec<Payload>,
+        datagram: &[u8],
+    ) {
+        let header = Header { from_initiator: self.initiator, response: true, ..*request };
+        let Some(protection) = &mut self.protection else { return };
+        let response = protection.seal(&Message { header, payloads });
+        ctx.transmit(from, &response);
+        self.window.answer(datagram.to_vec(), response);
+    }
+
+    /// Sends a protected request. The window must be free.
+    fn request(&mut self, ctx: &mut Context<'_>, exchange: ExchangeType, payloads: Vec<Payload>) {
+        let header = Header {
+            spi_i: self.spi_i,
+            spi_r: self.spi_r,
+            exchange,
+            from_initiator: self.initiator,
+            response: false,
+            message_id: self.window.request_id(),
+        };
+        let Some(protection) = &mut self.protection else { return };
+        let request = protection.seal(&Message { header, payloads });
+        ctx.transmit(self.path, &request);
+        self.window.sent(ctx.now, &ctx.config.retransmit, request);
+    }
+
+    /// Sends what waits for a free window.
+    fn pump(&mut self, ctx: &mut Context<'_>) {
+        if !self.window.is_free() {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Established(_) => self.pump_established(ctx),
+            Phase::Closing { told: told @ false, message } => {
+                *told = true;
+                let message = std::mem::take(message);
+                self.request(ctx, ExchangeType::INFORMATIONAL, message);
+            }
+            _ => {}
+        }
+    }
+
+    /// The SA has ended on both sides, or was never anything. It answers repeated requests for a while.
+    fn end(&mut self, ctx: &mut Context<'_>, reason: String) {
+        self.retire_children(ctx);
+        self.window.complete();
+        let given_up_before = matches!(self.phase, Phase::Closing { .. });
+        self.phase = match self.protection {
+            Some(_) => Phase::Closed { until: ctx.now + CLOSED_LINGER },
+            None => Phase::Dead,
+        };
+        if !given_up_before {
+            ctx.notify(Notice::Ended { reason });
+        }
+    }
+
+    /// Gives the SA up and tells the peer: with a delete, and `more` in front of it.
+    pub(crate) fn close(&mut self, ctx: &mut Context<'_>, more: Vec<Payload>, reason: String) {
+        match self.phase {
+            Phase::AuthSent(_) | Phase::Established(_) => {
+                self.retire_children(ctx);
+                let mut message = more;
+                message.push(Payload::Delete(crate::wire::Delete::IkeSa));
+                self.phase = Phase::Closing { told: false, message };
+                ctx.notify(Notice::Ended { reason });
+                self.pump(ctx);
+            }
+            Phase::InitSent(_) | Phase::HalfOpen(_) => self.discard(ctx, reason),
+            Phase::Closing { .. } | Phase::Closed { .. } | Phase::Dead => {}
+        }
+    }
+
+    /// Forgets the SA without a word to the peer.
+    pub(crate) fn discard(&mut self, ctx: &mut Context<'_>, reason: String) {
+        self.retire_children(ctx);
+        self.phase = Phase::Dead;
+        ctx.notify(Notice::Ended { reason });
+    }
+
+    fn retire_children(&mut self, ctx: &mut Context<'_>) {
+        if let Phase::Established(established) = &mut self.phase {
+            for child in established.children.drain(..) {
+                ctx.notify(Notice::InboundRetired(child.inbound_spi));
+            }
+        }
+    }
+
+    pub(crate) fn next_timeout(&self, keepalive: Duration) -> Option<Instant> {
+        let own = match &self.phase {
+            Phase::HalfOpen(half_open) => Some(half_open.deadline),
+            Phase::Closed { until } => Some(*until),
+            Phase::Established(_) => self.established_timeout(keepalive),
+            Phase::InitSent(_) | Phase::AuthSent(_) | Phase::Closing { .. } | Phase::Dead => None,
+        };
+        own.into_iter().chain(self.window.due()).min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
+        match self.window.handle_timeout(ctx.now, &ctx.config.retransmit) {
+            Retry::Wait => {}
+            Retry::Send(request) => {
+                let request = request.to_vec();
+                ctx.transmit(self.path, &request);
+            }
+            Retry::GiveUp => {
+                self.discard_unanswered(ctx);
+                return;
+            }
+        }
+        match &self.phase {
+            Phase::HalfOpen(half_open) if half_open.deadline <= ctx.now => self.phase = Phase::Dead,
+            Phase::Closed { until } if *until <= ctx.now => self.phase = Phase::Dead,
+            Phase::Established(_) => self.established_timers(ctx),
+            _ => {}
+        }
+        self.pump(ctx);
+    }
+
+    fn discard_unanswered(&mut self, ctx: &mut Context<'_>) {
+        let reason = match &self.phase {
+            Phase::InitSent(_) => "peer does not answer IKE_SA_INIT",
+            Phase::AuthSent(_) => "peer does not answer IKE_AUTH",
+            Phase::Established(_) => "peer does not answer any more",
+            // Nobody waits for the outcome.
+            _ => {
+                self.phase = Phase::Dead;
+                return;
+            }
+        };
+        self.discard(ctx, reason.to_owned());
+    }
+}
+
+fn error_payload(kind: NotifyType) -> Payload {
+    Payload::Notify(crate::wire::Notify::new(kind, []))
+}

@@ -1,0 +1,37 @@
+//! The keys of an IKE SA at work.
+
+use crate::crypto::{CryptoError, IV_LEN, IkeKeys, KeyExchange, SkCipher};
+use crate::proposal_choice::IkeSuite;
+use crate::wire::Message;
+
+/// Algorithms, keys and the two ciphers of an IKE SA.
+pub(crate) struct Protection {
+    pub(crate) suite: IkeSuite,
+    pub(crate) keys: IkeKeys,
+    pub(crate) open: SkCipher,
+    seal: SkCipher,
+    /// Messages sealed so far; the IV of the next one, so that none repeats (RFC 5282 §3.1).
+    sealed: u64,
+}
+
+impl Protection {
+    /// The keys of this key exchange. `initiator`: we are the original initiator.
+    pub(crate) fn new(
+        suite: IkeSuite,
+        initiator: bool,
+        exchange: &KeyExchange<'_>,
+    ) -> Result<Self, CryptoError> {
+        let keys = IkeKeys::derive(suite.prf, suite.aead, exchange);
+        let from_initiator = SkCipher::new(suite.aead, &keys.sk_ei)?;
+        let from_responder = SkCipher::new(suite.aead, &keys.sk_er)?;
+        let (seal, open) =
+            if initiator { (from_initiator, from_responder) } else { (from_responder, from_initiator) };
+        Ok(Self { suite, keys, open, seal, sealed: 0 })
+    }
+
+    pub(crate) fn seal(&mut self, message: &Message) -> Vec<u8> {
+        let iv: [u8; IV_LEN] = self.sealed.to_be_bytes();
+        self.sealed += 1;
+        message.seal(&self.seal, iv)
+    }
+}

@@ -1,0 +1,314 @@
+//! CREATE_CHILD_SA: rekeying of Child SAs in both roles and its collisions (RFC 7296 §1.3.3, §2.8, §2.25).
+//!
+//! No packet is lost: an SA is always ready to receive before the other end may send to it, and stays ready for a while
+//! after the other end has stopped. The end that asks moves its traffic when the answer arrives and then deletes the
+//! old Child SA; the other end moves when it sees that delete.
+
+use std::time::Duration;
+
+use tracing::{debug, info};
+
+use crate::crypto::{DhGroup, DhKeyPair};
+use crate::proposal_choice::{ChildExchange, check_esp_answer, choose_esp, describe, esp_offer};
+use crate::sa::auth::esp_spi;
+use crate::sa::child::{Child, DeleteProgress, Terms};
+use crate::sa::context::{Context, Notice};
+use crate::sa::established::{ABANDON_AFTER, Established, Pending};
+use crate::sa::init::{Nonces, group_of_notification, key_exchange_payload};
+use crate::sa::payloads::{Payloads, any_to_any, narrow};
+use crate::sa::{IkeSa, Phase};
+use crate::wire::{ExchangeType, Notify, NotifyType, Payload, ProtocolId};
+
+/// Child SAs of one IKE SA at once: the old one and both of a collision.
+const MAX_CHILDREN: usize = 3;
+/// Pause after TEMPORARY_FAILURE, lengthened at random by as much again.
+const RETRY_SOON: Duration = Duration::from_secs(2);
+/// Pause after a refusal that will not go away by itself.
+const RETRY_LATER: Duration = Duration::from_mins(1);
+/// More rounds of other groups than any honest responder asks for.
+const MAX_RESTARTS: u8 = 4;
+
+/// A rekey that waits for its answer.
+pub(crate) struct RekeySent {
+    /// Our SPI of the Child SA to replace.
+    replaces: u32,
+    /// Our SPI of the new one.
+    inbound_spi: u32,
+    nonce: Vec<u8>,
+    key_pair: Option<DhKeyPair>,
+    restarts: u8,
+}
+
+impl IkeSa {
+    /// Starts to rekey the active Child SA. The window must be free.
+    pub(super) fn start_rekey(&mut self, ctx: &mut Context<'_>) {
+        let Phase::Established(established) = &self.phase else { return };
+        let replaces = established.active;
+        // The group of the IKE SA is one the peer has accepted before.
+        let mut groups = self.config.esp_proposals.iter().flat_map(|proposal| &proposal.groups);
+        let known = self.protection().suite.group;
+        let group =
+            if groups.clone().any(|group| *group == known) { Some(known) } else { groups.next().copied() };
+        self.send_rekey(ctx, replaces, group, 0);
+    }
+
+    fn send_rekey(&mut self, ctx: &mut Context<'_>, replaces: u32, group: Option<DhGroup>, restarts: u8) {
+        let Phase::Established(established) = &mut self.phase else { return };
+        let Some(old) = established.child(replaces) else { return };
+        let key_pair = group.map(|group| DhKeyPair::generate(group, ctx.rng));
+        let sent = RekeySent { replaces, inbound_spi: ctx.esp_spi(), nonce: ctx.nonce(), key_pair, restarts };
+        let exchange = ChildExchange::Create(group);
+        let offer = esp_offer(&self.config.esp_proposals, sent.inbound_spi, exchange);
+        let mut payloads = vec![
+            Payload::Notify(Notify::esp(NotifyType::REKEY_SA, old.inbound_spi)),
+            Payload::SecurityAssociation(offer),
+            Payload::Nonce(sent.nonce.clone()),
+        ];
+        payloads.extend(sent.key_pair.as_ref().map(key_exchange_payload));
+        payloads.push(Payload::SelectorsInitiator(any_to_any()));
+        payloads.push(Payload::SelectorsResponder(any_to_any()));
+        debug!(peer = %self.peer, old = %format_args!("{replaces:08x}"), "rekeying Child SA");
+        established.pending = Some(Pending::Rekey(Box::new(sent)));
+        self.request(ctx, ExchangeType::CREATE_CHILD_SA, payloads);
+    }
+
+    /// Answers CREATE_CHILD_SA.
+    pub(super) fn handle_rekey_request(
+        &mut self,
+        ctx: &mut Context<'_>,
+        payloads: &[Payload],
+    ) -> Vec<Payload> {
+        match self.rekey_as_responder(ctx, payloads) {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                debug!(peer = %self.peer, error = refusal.kind.name(), "CREATE_CHILD_SA refused");
+                vec![Payload::Notify(refusal)]
+            }
+        }
+    }
+
+    fn rekey_as_responder(
+        &mut self,
+        ctx: &mut Context<'_>,
+        payloads: &[Payload],
+    ) -> Result<Vec<Payload>, Notify> {
+        let found = Payloads(payloads);
+        let refuse = |kind| Notify::new(kind, []);
+        let Phase::Established(established) = &self.phase else {
+            return Err(refuse(NotifyType::TEMPORARY_FAILURE));
+        };
+        let proposals = found.proposals().ok_or(refuse(NotifyType::INVALID_SYNTAX))?;
+        let nonce = found.nonce().ok_or(refuse(NotifyType::INVALID_SYNTAX))?;
+        // The peer names the SA by the SPI it receives with: our outbound one.
+        let rekeyed = found.notification(NotifyType::REKEY_SA).and_then(Notify::esp_spi);
+        let about_ike = proposals.iter().any(|proposal| proposal.protocol == ProtocolId::IKE);
+        let outbound_spi = rekeyed.filter(|_| !about_ike).ok_or(refuse(NotifyType::NO_ADDITIONAL_SAS))?;
+        let replaces = established.rekeyable(outbound_spi)?;
+        let offered_group = found.key_exchange().and_then(|exchange| DhGroup::from_id(exchange.group));
+        let exchange = ChildExchange::Create(offered_group);
+        let choice = choose_esp(proposals, &self.config.esp_proposals, exchange).map_err(|mismatch| {
+            info!(peer = %self.peer, %mismatch, "ESP proposal refused");
+            ctx.notify(Notice::Problem(format!("rekeying by the peer refused: {mismatch}")));
+            refuse(NotifyType::NO_PROPOSAL_CHOSEN)
+        })?;
+        let key_pair = choice.suite.group.map(|group| DhKeyPair::generate(group, ctx.rng));
+        let shared = match (&key_pair, found.key_exchange()) {
+            (None, _) => None,
+            (Some(pair), Some(exchange)) if exchange.group == pair.group().id() => {
+                let agreed = pair.agree(&exchange.data).map_err(|_| refuse(NotifyType::INVALID_SYNTAX))?;
+                Some(agreed)
+            }
+            (Some(pair), _) => {
+                let wanted = pair.group().id().to_be_bytes();
+                return Err(Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted));
+            }
+        };
+        let (selectors_i, selectors_r) = narrow(found.selectors_initiator())
+            .zip(narrow(found.selectors_responder()))
+            .ok_or(refuse(NotifyType::TS_UNACCEPTABLE))?;
+        let mut answer = choice.proposal;
+        let outbound_spi = esp_spi(&answer).ok_or(refuse(NotifyType::INVALID_SYNTAX))?;
+        let inbound_spi = ctx.esp_spi();
+        answer.spi = inbound_spi.to_be_bytes().to_vec();
+        let nonces = Nonces { initiator: nonce.to_vec(), responder: ctx.nonce() };
+        let child = self.new_child(
+            ctx,
+            &Terms {
+                suite: choice.suite,
+                shared: shared.as_ref(),
+                nonces: &nonces,
+                inbound_spi,
+                outbound_spi,
+                ours: false,
+                replaces: Some(replaces),
+            },
+        );
+        if let Phase::Established(established) = &mut self.phase {
+            established.await_switch(ctx.now, child);
+        }
+        let mut payloads = vec![Payload::SecurityAssociation(vec![answer]), Payload::Nonce(nonces.responder)];
+        payloads.extend(key_pair.as_ref().map(key_exchange_payload));
+        payloads.push(Payload::SelectorsInitiator(selectors_i));
+        payloads.push(Payload::SelectorsResponder(selectors_r));
+        Ok(payloads)
+    }
+
+    /// Takes the answer to our rekey.
+    pub(super) fn handle_rekey_response(
+        &mut self,
+        ctx: &mut Context<'_>,
+        sent: &RekeySent,
+        payloads: &[Payload],
+    ) {
+        let found = Payloads(payloads);
+        if found.proposals().is_none() {
+            let error = found.error();
+            let kind = error.map_or(NotifyType::INVALID_SYNTAX, |error| error.kind);
+            let wanted = error.and_then(|error| group_of_notification(&error.data));
+            self.rekey_refused(ctx, sent, kind, wanted);
+            return;
+        }
+        match self.complete_rekey(ctx, sent, payloads) {
+            Ok(()) => self.close_if_childless(ctx),
+            // The peer holds a Child SA that we cannot use.
+            Err(reason) => self.close(ctx, Vec::new(), format!("rekeying failed: {reason}")),
+        }
+    }
+
+    fn rekey_refused(
+        &mut self,
+        ctx: &mut Context<'_>,
+        sent: &RekeySent,
+        error: NotifyType,
+        wanted_group: Option<DhGroup>,
+    ) {
+        let Phase::Established(established) = &mut self.phase else { return };
+        // The peer has rekeyed or deleted the old one meanwhile: nothing is left to do.
+        let settled = established.active != sent.replaces || established.successor(sent.replaces).is_some();
+        if settled {
+            return self.close_if_childless(ctx);
+        }
+        if established.child(sent.replaces).is_none_or(Child::is_deleting) {
+            return self.close_if_childless(ctx);
+        }
+        match error {
+            NotifyType::INVALID_KE_PAYLOAD => {
+                let offered = |group: &DhGroup| {
+                    self.config.esp_proposals.iter().any(|ours| ours.groups.contains(group))
+                };
+                let tried = sent.key_pair.as_ref().map(DhKeyPair::group);
+                let acceptable = wanted_group.filter(offered).filter(|group| Some(*group) != tried);
+                if let Some(group) = acceptable
+                    && sent.restarts < MAX_RESTARTS
+                {
+                    return self.send_rekey(ctx, sent.replaces, Some(group), sent.restarts + 1);
+                }
+                established.rekey_not_before = ctx.now + RETRY_LATER;
+                ctx.notify(Notice::Problem(
+                    "rekeying refused: the peer wants a group we do not offer".to_owned(),
+                ));
+            }
+            NotifyType::TEMPORARY_FAILURE => {
+                established.rekey_not_before = ctx.now + RETRY_SOON + ctx.random_up_to(RETRY_SOON);
+            }
+            NotifyType::CHILD_SA_NOT_FOUND => {
+                self.close(ctx, Vec::new(), "peer does not know the Child SA any more".to_owned());
+            }
+            kind => {
+                let offered = describe(&self.config.esp_proposals);
+                established.rekey_not_before = ctx.now + RETRY_LATER;
+                let reason = format!("rekeying refused: peer says {}; we offered {offered}", kind.name());
+                info!(peer = %self.peer, %reason);
+                ctx.notify(Notice::Problem(reason));
+            }
+        }
+    }
+
+    fn complete_rekey(
+        &mut self,
+        ctx: &mut Context<'_>,
+        sent: &RekeySent,
+        payloads: &[Payload],
+    ) -> Result<(), String> {
+        let found = Payloads(payloads);
+        let proposals = found.proposals().ok_or("no proposal")?;
+        let nonce = found.nonce().ok_or("no nonce")?;
+        let tried = sent.key_pair.as_ref().map(DhKeyPair::group);
+        let exchange = ChildExchange::Create(tried);
+        let choice = check_esp_answer(proposals, &self.config.esp_proposals, exchange)
+            .map_err(|mismatch| mismatch.to_string())?;
+        let shared = match (choice.suite.group, &sent.key_pair, found.key_exchange()) {
+            (None, _, _) => None,
+            (Some(group), Some(pair), Some(public))
+                if group == pair.group() && group.id() == public.group =>
+            {
+                Some(pair.agree(&public.data).map_err(|error| error.to_string())?)
+            }
+            _ => return Err("the peer's public value does not fit the chosen group".to_owned()),
+        };
+        narrow(found.selectors_initiator())
+            .zip(narrow(found.selectors_responder()))
+            .ok_or("no common traffic selectors")?;
+        let outbound_spi = esp_spi(&choice.proposal).ok_or("invalid SPI")?;
+        let nonces = Nonces { initiator: sent.nonce.clone(), responder: nonce.to_vec() };
+        self.add_rekeyed(
+            ctx,
+            &Terms {
+                suite: choice.suite,
+                shared: shared.as_ref(),
+                nonces: &nonces,
+                inbound_spi: sent.inbound_spi,
+                outbound_spi,
+                ours: true,
+                replaces: Some(sent.replaces),
+            },
+        );
+        Ok(())
+    }
+
+    /// Puts a Child SA from our rekey into its place. When the peer has rekeyed the same one, the Child SA with the
+    /// lowest of the four nonces loses, and who asked for it deletes it (RFC 7296 §2.8.1).
+    fn add_rekeyed(&mut self, ctx: &mut Context<'_>, terms: &Terms<'_>) {
+        let mut child = self.new_child(ctx, terms);
+        let Phase::Established(established) = &mut self.phase else { return };
+        let inbound_spi = child.inbound_spi;
+        let colliding = |other: &&mut Child| {
+            !other.origin.ours && other.origin.replaces == terms.replaces && !other.is_deleting()
+        };
+        if let Some(rival) = established.children.iter_mut().find(colliding) {
+            if rival.origin.lowest_nonce > child.origin.lowest_nonce {
+                debug!(peer = %self.peer, "rekeys collided, the peer's wins");
+                child.delete = DeleteProgress::Wanted;
+                established.children.push(child);
+                return;
+            }
+            debug!(peer = %self.peer, "rekeys collided, ours wins");
+            rival.switch_at = None;
+            rival.abandon_at = Some(ctx.now + ABANDON_AFTER);
+        }
+        established.children.push(child);
+        established.switch_to(ctx, inbound_spi);
+        if let Some(old) = terms.replaces.and_then(|old| established.child_mut(old))
+            && old.delete == DeleteProgress::None
+        {
+            old.delete = DeleteProgress::Wanted;
+        }
+    }
+}
+
+impl Established {
+    /// Our SPI of the Child SA the peer wants to rekey, or why not (RFC 7296 §2.25.1).
+    fn rekeyable(&self, outbound_spi: u32) -> Result<u32, Notify> {
+        let child = self
+            .children
+            .iter()
+            .find(|child| child.outbound_spi == outbound_spi)
+            .ok_or(Notify::esp(NotifyType::CHILD_SA_NOT_FOUND, outbound_spi))?;
+        let spi = child.inbound_spi;
+        let busy = spi != self.active
+            || child.is_deleting()
+            || self.successor(spi).is_some()
+            || self.children.len() >= MAX_CHILDREN;
+        if busy { Err(Notify::new(NotifyType::TEMPORARY_FAILURE, [])) } else { Ok(spi) }
+    }
+}

@@ -1,0 +1,178 @@
+//! Numbers of the IANA registry "Internet Key Exchange Version 2 (IKEv2) Parameters".
+
+macro_rules! registry {
+    ($(#[$doc:meta])* $name:ident($repr:ty) { $($(#[$const_doc:meta])* $constant:ident = $value:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $repr);
+
+        impl $name {
+            $($(#[$const_doc])* pub const $constant: Self = Self($value);)*
+        }
+    };
+}
+
+registry! {
+    /// Exchange type (RFC 7296 §3.1).
+    ExchangeType(u8) {
+        /// The key exchange that starts an IKE SA.
+        IKE_SA_INIT = 34,
+        /// Authentication and the first Child SA.
+        IKE_AUTH = 35,
+        /// Further Child SAs and all rekeying.
+        CREATE_CHILD_SA = 36,
+        /// Deletes, errors, liveness.
+        INFORMATIONAL = 37,
+    }
+}
+
+registry! {
+    /// Payload type (RFC 7296 §3.2).
+    PayloadType(u8) {
+        /// Nothing follows.
+        NONE = 0,
+        /// Security Association.
+        SA = 33,
+        /// Key Exchange.
+        KE = 34,
+        /// Identification of the initiator.
+        ID_I = 35,
+        /// Identification of the responder.
+        ID_R = 36,
+        /// Certificate.
+        CERT = 37,
+        /// Certificate Request.
+        CERTREQ = 38,
+        /// Authentication.
+        AUTH = 39,
+        /// Nonce.
+        NONCE = 40,
+        /// Notify.
+        NOTIFY = 41,
+        /// Delete.
+        DELETE = 42,
+        /// Vendor ID.
+        VENDOR_ID = 43,
+        /// Traffic selectors of the initiator.
+        TS_I = 44,
+        /// Traffic selectors of the responder.
+        TS_R = 45,
+        /// Encrypted and Authenticated.
+        SK = 46,
+    }
+}
+
+registry! {
+    /// Protocol of an SPI or proposal (RFC 7296 §3.3.1).
+    ProtocolId(u8) {
+        /// No protocol: a Notify that concerns no particular SA.
+        NONE = 0,
+        /// IKE.
+        IKE = 1,
+        /// AH.
+        AH = 2,
+        /// ESP.
+        ESP = 3,
+    }
+}
+
+registry! {
+    /// Kind of transform (RFC 7296 §3.3.2).
+    TransformType(u8) {
+        /// Encryption algorithm.
+        ENCR = 1,
+        /// Pseudo-random function.
+        PRF = 2,
+        /// Integrity algorithm.
+        INTEG = 3,
+        /// Diffie-Hellman group, since RFC 9370 "key exchange method".
+        DH = 4,
+        /// Extended sequence numbers.
+        ESN = 5,
+    }
+}
+
+registry! {
+    /// Identification type (RFC 7296 §3.5).
+    IdType(u8) {
+        /// An IPv4 address of four octets.
+        IPV4_ADDR = 1,
+        /// A domain name.
+        FQDN = 2,
+        /// An e-mail address.
+        RFC822_ADDR = 3,
+        /// An IPv6 address of sixteen octets.
+        IPV6_ADDR = 5,
+    }
+}
+
+registry! {
+    /// Authentication method (RFC 7296 §3.8).
+    AuthMethod(u8) {
+        /// Shared Key Message Integrity Code.
+        SHARED_KEY = 2,
+    }
+}
+
+registry! {
+    /// Notify message type (RFC 7296 §3.10.1); below 16384 these are errors.
+    NotifyType(u16) {
+        /// A payload with the critical bit was not understood; the data is its type.
+        UNSUPPORTED_CRITICAL_PAYLOAD = 1,
+        /// Malformed message.
+        INVALID_SYNTAX = 7,
+        /// None of the proposed suites was acceptable.
+        NO_PROPOSAL_CHOSEN = 14,
+        /// Another group is wanted; the data is its number.
+        INVALID_KE_PAYLOAD = 17,
+        /// The peer's authentication was not accepted.
+        AUTHENTICATION_FAILED = 24,
+        /// No more Child SAs on this IKE SA.
+        NO_ADDITIONAL_SAS = 35,
+        /// Addresses, protocols or ports of the traffic selectors are not acceptable.
+        TS_UNACCEPTABLE = 38,
+        /// Cannot be done right now (RFC 7296 §2.25).
+        TEMPORARY_FAILURE = 43,
+        /// The Child SA to rekey does not exist (RFC 7296 §2.25).
+        CHILD_SA_NOT_FOUND = 44,
+        /// The only IKE SA between the two identities.
+        INITIAL_CONTACT = 16384,
+        /// Hash of the sender's address and port.
+        NAT_DETECTION_SOURCE_IP = 16388,
+        /// Hash of the recipient's address and port.
+        NAT_DETECTION_DESTINATION_IP = 16389,
+        /// The request must be repeated with this cookie.
+        COOKIE = 16390,
+        /// The CREATE_CHILD_SA request replaces the Child SA with this SPI.
+        REKEY_SA = 16393,
+    }
+}
+
+impl NotifyType {
+    /// Whether this is an error rather than a status.
+    pub const fn is_error(self) -> bool {
+        self.0 < 16384
+    }
+
+    /// The name in RFC 7296, or the number of a type unknown here.
+    pub fn name(self) -> String {
+        let name = match self {
+            Self::UNSUPPORTED_CRITICAL_PAYLOAD => "UNSUPPORTED_CRITICAL_PAYLOAD",
+            Self::INVALID_SYNTAX => "INVALID_SYNTAX",
+            Self::NO_PROPOSAL_CHOSEN => "NO_PROPOSAL_CHOSEN",
+            Self::INVALID_KE_PAYLOAD => "INVALID_KE_PAYLOAD",
+            Self::AUTHENTICATION_FAILED => "AUTHENTICATION_FAILED",
+            Self::NO_ADDITIONAL_SAS => "NO_ADDITIONAL_SAS",
+            Self::TS_UNACCEPTABLE => "TS_UNACCEPTABLE",
+            Self::TEMPORARY_FAILURE => "TEMPORARY_FAILURE",
+            Self::CHILD_SA_NOT_FOUND => "CHILD_SA_NOT_FOUND",
+            Self::INITIAL_CONTACT => "INITIAL_CONTACT",
+            Self::NAT_DETECTION_SOURCE_IP => "NAT_DETECTION_SOURCE_IP",
+            Self::NAT_DETECTION_DESTINATION_IP => "NAT_DETECTION_DESTINATION_IP",
+            Self::COOKIE => "COOKIE",
+            Self::REKEY_SA => "REKEY_SA",
+            Self(number) => return format!("notification {number}"),
+        };
+        name.to_owned()
+    }
+}
