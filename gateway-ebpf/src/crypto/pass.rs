@@ -39,12 +39,19 @@ pub(super) trait Hash {
 /// Bytes hashed per iteration.
 const HASH_CHUNK: usize = 64;
 
-/// What an iteration works on. Lives on the stack of the program, where the callback reaches it.
-struct Progress<T> {
+/// What the iterations of a pass share. Lives on the stack of the program, where the callback reaches it.
+///
+/// An iteration finds its place by its number and changes nothing here: the verifier follows a loop until nothing new
+/// comes up, which with a running offset would be to its end.
+struct Pass<T> {
     ctx: *mut xdp_md,
     state: *mut T,
     offset: u32,
+    failed: u32,
 }
+
+/// An iteration of a pass: a callback of `bpf_loop`.
+type Step<T> = extern "C" fn(u32, *mut Pass<T>) -> i64;
 
 /// Encrypts or decrypts `length` bytes at `offset` in place, with a `stream` whose buffer holds chunk 0. False if they do not lie
 /// within the frame.
@@ -62,9 +69,8 @@ pub(super) fn encrypt<K: KeyStream>(ctx: *mut xdp_md, offset: u32, length: u32, 
 
     let rest = length - first;
     let chunks = rest / K::CHUNK as u32;
-    let mut progress = Progress { ctx, state: &raw mut *stream, offset: offset + first };
-    repeat(chunks, encrypt_chunk::<K>, &mut progress);
-    if progress.offset != offset + first + chunks * K::CHUNK as u32 {
+    let offset = offset + first;
+    if !for_each_chunk(ctx, offset, chunks, stream, encrypt_chunk::<K>) {
         return false;
     }
     let rest = rest % K::CHUNK as u32;
@@ -72,51 +78,55 @@ pub(super) fn encrypt<K: KeyStream>(ctx: *mut xdp_md, offset: u32, length: u32, 
         return true;
     }
     stream.fill(chunks + 1);
-    xor_partial(ctx, progress.offset, stream.buffer(), rest)
+    xor_partial(ctx, offset + chunks * K::CHUNK as u32, stream.buffer(), rest)
 }
 
 /// Absorbs `length` bytes at `offset`, padded with zeros to full blocks. False if they do not lie within the frame.
 #[inline(always)]
 pub(super) fn authenticate<H: Hash>(ctx: *mut xdp_md, offset: u32, length: u32, hash: &mut H) -> bool {
     let chunks = length / HASH_CHUNK as u32;
-    let mut progress = Progress { ctx, state: &raw mut *hash, offset };
-    repeat(chunks, authenticate_chunk::<H>, &mut progress);
-    if progress.offset != offset + chunks * HASH_CHUNK as u32 {
+    if !for_each_chunk(ctx, offset, chunks, hash, authenticate_chunk::<H>) {
         return false;
     }
     let rest = length % HASH_CHUNK as u32;
     if rest == 0 {
         return true;
     }
-    authenticate_partial(ctx, progress.offset, rest, hash)
+    authenticate_partial(ctx, offset + chunks * HASH_CHUNK as u32, rest, hash)
 }
 
-extern "C" fn encrypt_chunk<K: KeyStream>(index: u32, progress: *mut Progress<K>) -> i64 {
-    // SAFETY: `repeat` passes its live progress, which points to a live key stream.
-    let (progress, stream) = unsafe { (&mut *progress, &mut *(*progress).state) };
+extern "C" fn encrypt_chunk<K: KeyStream>(index: u32, pass: *mut Pass<K>) -> i64 {
+    // SAFETY: `for_each_chunk` passes its live `Pass`, which points to a live key stream.
+    let (pass, stream) = unsafe { (&mut *pass, &mut *(*pass).state) };
     stream.fill(index + 1);
-    let Some(window) = frame::window(progress.ctx, progress.offset, K::CHUNK) else { return 1 };
+    let Some(window) = frame::window(pass.ctx, pass.offset + index * K::CHUNK as u32, K::CHUNK) else {
+        pass.failed = 1;
+        return 1;
+    };
     // SAFETY: both have as many bytes.
     unsafe { xor(window, stream.buffer(), K::CHUNK) };
-    progress.offset += K::CHUNK as u32;
     0
 }
 
-extern "C" fn authenticate_chunk<H: Hash>(_index: u32, progress: *mut Progress<H>) -> i64 {
-    // SAFETY: `repeat` passes its live progress, which points to a live hash.
-    let (progress, hash) = unsafe { (&mut *progress, &mut *(*progress).state) };
-    let Some(window) = frame::window(progress.ctx, progress.offset, HASH_CHUNK) else { return 1 };
+extern "C" fn authenticate_chunk<H: Hash>(index: u32, pass: *mut Pass<H>) -> i64 {
+    // SAFETY: `for_each_chunk` passes its live `Pass`, which points to a live hash.
+    let (pass, hash) = unsafe { (&mut *pass, &mut *(*pass).state) };
+    let Some(window) = frame::window(pass.ctx, pass.offset + index * HASH_CHUNK as u32, HASH_CHUNK) else {
+        pass.failed = 1;
+        return 1;
+    };
     // SAFETY: the window has as many bytes.
     unsafe { hash.absorb_chunk(window) };
-    progress.offset += HASH_CHUNK as u32;
     0
 }
 
-/// Calls `body` up to `times` times, until it returns 1.
+/// Calls `step` on the chunks from `offset` on. False if one of them does not lie within the frame.
 #[inline(always)]
-fn repeat<T>(times: u32, body: extern "C" fn(u32, *mut Progress<T>) -> i64, progress: &mut Progress<T>) {
-    // SAFETY: `body` has the signature that the helper asks for, and `progress` outlives the call.
-    unsafe { bpf_loop(times, body as *mut c_void, (&raw mut *progress).cast(), 0) };
+fn for_each_chunk<T>(ctx: *mut xdp_md, offset: u32, chunks: u32, state: &mut T, step: Step<T>) -> bool {
+    let mut pass = Pass { ctx, state: &raw mut *state, offset, failed: 0 };
+    // SAFETY: `step` has the signature that the helper asks for, and `pass` outlives the call.
+    unsafe { bpf_loop(chunks, step as *mut c_void, (&raw mut pass).cast(), 0) };
+    pass.failed == 0
 }
 
 /// Absorbs `length` bytes, less than [`HASH_CHUNK`], padded with zeros to full blocks.
@@ -126,8 +136,9 @@ fn authenticate_partial<H: Hash>(ctx: *mut xdp_md, offset: u32, length: u32, has
     if !frame::load(ctx, offset, blocks.as_flattened_mut(), length) {
         return false;
     }
+    let count = length.div_ceil(16);
     for (index, block) in blocks.iter().enumerate() {
-        if length > index as u32 * 16 {
+        if count > index as u32 {
             hash.absorb(block);
         }
     }
@@ -141,8 +152,10 @@ fn xor_partial(ctx: *mut xdp_md, offset: u32, key_stream: *const u64, length: u3
     if !frame::load(ctx, offset, &mut buffer, length) {
         return false;
     }
+    // A number of its own: branches that narrow `length` would make the verifier follow each on its own from here.
+    let words = length.div_ceil(8);
     for (index, word) in buffer.iter_mut().enumerate() {
-        if index as u32 * 8 >= length {
+        if index as u32 >= words {
             break;
         }
         // SAFETY: the key stream has at least `length` bytes, in whole words.
