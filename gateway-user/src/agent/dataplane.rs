@@ -1,7 +1,5 @@
 //! The part of the datapath that the core uses, as a seam for tests.
 
-use std::net::SocketAddrV4;
-
 use ipnet::Ipv4Net;
 
 use crate::datapath::{Datapath, DatapathStats, SaConfig, TunnelId};
@@ -12,7 +10,6 @@ pub(super) trait Dataplane {
     async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()>;
     fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
     fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
-    fn move_outbound(&mut self, id: TunnelId, spi: u32, remote: SocketAddrV4) -> anyhow::Result<()>;
     fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
     fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
     fn stats(&self) -> anyhow::Result<DatapathStats>;
@@ -33,10 +30,6 @@ impl Dataplane for Datapath {
 
     fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()> {
         Self::install_outbound(self, id, sa)
-    }
-
-    fn move_outbound(&mut self, id: TunnelId, spi: u32, remote: SocketAddrV4) -> anyhow::Result<()> {
-        Self::move_outbound(self, id, spi, remote)
     }
 
     fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()> {

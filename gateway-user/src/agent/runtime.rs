@@ -129,8 +129,8 @@ async fn bid_farewell(core: &mut Core<Datapath>, sources: &mut Sources) -> anyho
 async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
     let now = Instant::now();
     match input {
-        Input::Datagram(datagram) => {
-            core.handle_datagram(now, datagram.local, datagram.remote, datagram.payload)
+        Input::Datagram(Datagram { local, remote, payload }) => {
+            core.handle_datagram(now, local, remote, payload);
         }
         Input::Command(command) => core.handle_command(now, command).await,
         Input::Datapath(event) => core.handle_datapath_event(now, event),

@@ -5,6 +5,8 @@
 pub mod client;
 pub mod command;
 pub mod server;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 use std::path::{Path, PathBuf};

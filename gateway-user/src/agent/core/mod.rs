@@ -294,11 +294,14 @@ impl<D: Dataplane> Core<D> {
                     self.sa_config(&sa).and_then(|sa| self.dataplane.install_outbound(tunnel(peer), &sa));
                 self.note_refusal(now, peer, "install an outbound SA", result);
             }
-            Event::OutboundMoved { peer, spi, remote } => {
-                let result = ipv4(remote)
-                    .and_then(|remote| self.dataplane.move_outbound(tunnel(peer), spi, remote))
-                    .with_context(|| format!("new address {remote}"));
-                self.note_refusal(now, peer, "follow the peer", result);
+            // The address of an SA cannot change under its sequence numbers while packets flow: the Child SA is rekeyed, and
+            // its successor has the new address.
+            Event::OutboundMoved { peer, remote, .. } => {
+                tracing::info!(
+                    site = self.site_of(peer),
+                    "the peer is at {remote} now, behind a NAT: rekeying"
+                );
+                self.endpoint.rekey_child(now, peer);
             }
             Event::RemoveInbound { peer, spi } => {
                 let result = self.dataplane.remove_inbound(tunnel(peer), spi);

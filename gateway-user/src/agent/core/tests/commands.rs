@@ -1,0 +1,164 @@
+//! Keys, connect and disconnect, status.
+
+use gateway_common::TunnelCounters;
+
+use super::*;
+use crate::datapath::{BudgetStats, TunnelStats};
+
+#[tokio::test]
+async fn a_connection_waits_for_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    assert_eq!(bench.calls(), ["set_tunnel 1 [10.2.0.0/16]"]);
+    let before = bench.connection("VNet2").await;
+    assert_eq!(before.state, ConnectionState::NotConnected);
+    assert_eq!(
+        before.last_error.as_deref(),
+        Some("no shared key is set: run `vgw connection set-key VNet1 VNet2`")
+    );
+    assert!(bench.core.endpoint.status(PeerId(1)).is_none(), "IKE does not know the peer");
+
+    bench.set_key("VNet2", "correct horse").await.unwrap();
+    assert!(bench.core.endpoint.status(PeerId(1)).is_some(), "IKE knows the peer");
+    let first = &bench.core.take_transmits()[0];
+    assert_eq!(first.remote, "192.0.2.2:500".parse().unwrap());
+    let after = bench.connection("VNet2").await;
+    assert_eq!((after.state, after.last_error), (ConnectionState::Connecting, None));
+}
+
+#[tokio::test]
+async fn keys_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let xml = netcfg_xml(&["192.0.2.2"]);
+    let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
+    bench.set_key("VNet2", "correct horse").await.unwrap();
+    drop(bench);
+    let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
+    let key = bench.ask(|reply| Command::GetKey("VNet2".to_owned(), reply)).await.unwrap();
+    assert_eq!(key.expose(), "correct horse");
+    assert!(bench.core.endpoint.status(PeerId(1)).is_some());
+}
+
+#[tokio::test]
+async fn reset_key_sets_what_it_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    let site = || "VNet2".to_owned();
+    let missing = bench.ask(|reply| Command::GetKey(site(), reply)).await.unwrap_err();
+    assert!(matches!(missing, Refusal::NotFound(message) if message.contains("no shared key is set")));
+    let made = bench.ask(|reply| Command::ResetKey(site(), reply)).await.unwrap();
+    let kept = bench.ask(|reply| Command::GetKey(site(), reply)).await.unwrap();
+    assert_eq!(made.expose(), kept.expose());
+    let events = bench.events();
+    assert!(events.contains(&(210, "shared key of connection VNet1-VNet2 changed".to_owned())), "{events:?}");
+    assert!(events.iter().all(|(_, message)| !message.contains(made.expose())));
+}
+
+#[tokio::test]
+async fn unknown_sites_are_refused_with_the_known_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2", "192.0.2.3"])).await;
+    let error = bench.set_key("VNet9", "key").await.unwrap_err();
+    let expected = "VNet VNet1 has no connection to VNet9; its connections lead to VNet2, VNet3";
+    assert_eq!(error, Refusal::NotFound(expected.to_owned()));
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_stored_is_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    std::fs::create_dir(dir.path().join("VNet1/keys.new")).unwrap();
+    let error = bench.set_key("VNet2", "correct horse").await.unwrap_err();
+    assert!(matches!(&error, Refusal::Failed(message) if message.contains("keys.json")), "{error:?}");
+    assert!(!error.to_string().contains("horse"));
+    assert!(bench.core.endpoint.status(PeerId(1)).is_none());
+}
+
+#[tokio::test]
+async fn connect_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["0.0.0.0"])).await;
+    let error = bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("gateway address of site VNet2 is a placeholder"), "{message}");
+    assert!(message.contains("no shared key is set"), "{message}");
+    bench.set_key("VNet2", "correct horse").await.unwrap();
+    let status = bench.connection("VNet2").await;
+    assert_eq!(status.last_error.as_deref(), Some("gateway address of site VNet2 is a placeholder"));
+    assert_eq!((status.state, status.peer), (ConnectionState::NotConnected, None));
+}
+
+#[tokio::test]
+async fn a_disconnected_connection_stays_down_when_its_key_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    bench.set_key("VNet2", "correct horse").await.unwrap();
+    bench.ask(|reply| Command::Disconnect("VNet2".to_owned(), reply)).await.unwrap();
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected);
+    bench.core.take_transmits();
+    bench.set_key("VNet2", "another horse").await.unwrap();
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected);
+    assert!(bench.core.take_transmits().is_empty(), "nothing is tried");
+    bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap();
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::Connecting);
+    assert!(!bench.core.take_transmits().is_empty());
+}
+
+#[tokio::test]
+async fn status_has_the_promised_shape() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    bench.core.dataplane.stats = DatapathStatsOf {
+        counters: TunnelCounters { in_packets: 1, in_bytes: 2, out_packets: 3, out_bytes: 4 },
+        rate: 100_000_000,
+    }
+    .into();
+    let json = serde_json::to_value(bench.status().await).unwrap();
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "vnet": "VNet1", "state": "Provisioned", "engine": "kernel", "xdp_mode": "native", "wan_address": "192.0.2.1",
+            "budget": { "rate_bits": 100_000_000, "passed_bytes": 5, "dropped_bytes": 6 },
+            "connections": [{
+                "name": "VNet1-VNet2", "site": "VNet2", "state": "NotConnected", "peer": "192.0.2.2",
+                "last_error": "no shared key is set: run `vgw connection set-key VNet1 VNet2`",
+                "ike_proposal": null, "esp_algorithm": null, "inbound_spi": null, "outbound_spi": null,
+                "bytes_in": 2, "bytes_out": 4, "packets_in": 1, "packets_out": 3,
+                "established_seconds": null, "rekey_in_seconds": null, "rekeys": 0, "mtu": 1438,
+                "drops": { "replayed": 2 }
+            }],
+            "drops": { "replayed": 2, "unknown_spi": 9 }
+        })
+    );
+}
+
+/// The numbers of the test above.
+struct DatapathStatsOf {
+    counters: TunnelCounters,
+    rate: u64,
+}
+
+impl From<DatapathStatsOf> for crate::datapath::DatapathStats {
+    fn from(of: DatapathStatsOf) -> Self {
+        let tunnel =
+            TunnelStats { counters: of.counters, drops: BTreeMap::from([("replayed", 2)]), mtu: 1438 };
+        Self {
+            tunnels: BTreeMap::from([(TunnelId(1), tunnel)]),
+            drops: BTreeMap::from([("unknown_spi", 9)]),
+            budget: BudgetStats { rate_bits: Some(of.rate), passed_bytes: 5, dropped_bytes: 6 },
+            xdp_mode: "native".to_owned(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stopping_gateway_answers_but_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    bench.core.begin_stop(bench.now);
+    assert_eq!(bench.status().await.state, GatewayState::Deprovisioning);
+    let error = bench.set_key("VNet2", "key").await.unwrap_err();
+    assert_eq!(error, Refusal::Conflict("the gateway of VNet VNet1 is Deprovisioning".to_owned()));
+    let numbers: Vec<_> = bench.events().into_iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, [102, 103]);
+}

@@ -1,0 +1,95 @@
+//! Two cores that negotiate with each other.
+
+use std::time::Duration;
+
+use super::*;
+
+/// VNet1 and VNet2, each with the other's key.
+async fn pair(directory: &Path, keys: [&str; 2]) -> [Bench; 2] {
+    let xml = netcfg_xml(&["192.0.2.2"]);
+    let mut one = Bench::start(directory, "VNet1", &xml).await;
+    let mut two = Bench::start(directory, "VNet2", &xml).await;
+    // Without a peer that answers, VNet1 would wait for its first retransmission.
+    two.set_key("VNet1", keys[1]).await.unwrap();
+    two.core.take_transmits();
+    one.set_key("VNet2", keys[0]).await.unwrap();
+    [one, two]
+}
+
+/// Delivers datagrams until none is under way.
+fn settle(benches: &mut [Bench; 2]) {
+    loop {
+        let mut delivered = false;
+        for index in 0..2 {
+            for transmit in benches[index].core.take_transmits() {
+                delivered = true;
+                let other = &mut benches[1 - index];
+                other.core.handle_datagram(other.now, transmit.remote, transmit.local, &transmit.payload);
+            }
+        }
+        if !delivered {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_gateways_connect_rekey_and_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut benches = pair(dir.path(), ["correct horse", "correct horse"]).await;
+    settle(&mut benches);
+    let [one, two] = &mut benches;
+    let (here, there) = (one.connection("VNet2").await, two.connection("VNet1").await);
+    assert_eq!((here.state, there.state), (ConnectionState::Connected, ConnectionState::Connected));
+    assert_eq!(here.inbound_spi, there.outbound_spi);
+    assert_eq!(here.outbound_spi, there.inbound_spi);
+    assert_eq!(here.esp_algorithm.as_deref(), Some("chacha20poly1305-esn"));
+    assert!(here.ike_proposal.as_deref().is_some_and(|name| name.starts_with("aes256gcm16-prfsha384-")));
+    let (sent, received) = (&one.core.dataplane.installed, &two.core.dataplane.installed);
+    let key = |installed: &[SaConfig], spi: &Option<String>| {
+        let sa = installed.iter().find(|sa| Some(format!("{:08x}", sa.spi)) == *spi).expect("installed");
+        (sa.key.clone(), sa.salt)
+    };
+    assert_eq!(key(sent, &here.outbound_spi), key(received, &here.outbound_spi));
+
+    let tunnel = Some(TunnelId(1));
+    let soft = DatapathEvent { kind: EventKind::SoftLifetime, tunnel, spi: None, source: None };
+    one.core.handle_datapath_event(one.now, soft);
+    settle(&mut benches);
+    let [one, _] = &mut benches;
+    let rekeyed = one.connection("VNet2").await;
+    assert_eq!((rekeyed.state, rekeyed.rekeys), (ConnectionState::Connected, 1));
+    assert_ne!(rekeyed.outbound_spi, here.outbound_spi);
+
+    let [one, _] = &mut benches;
+    let spi = u32::from_str_radix(&rekeyed.outbound_spi.expect("connected"), 16).unwrap();
+    let moved = Event::OutboundMoved { peer: PeerId(1), spi, remote: "192.0.2.2:1024".parse().unwrap() };
+    one.core.apply_event(one.now, moved);
+    one.core.drain(one.now);
+    settle(&mut benches);
+    let [one, _] = &mut benches;
+    assert_eq!(one.connection("VNet2").await.rekeys, 2, "the successor has the new address");
+
+    one.core.begin_stop(one.now);
+    settle(&mut benches);
+    let [one, two] = &mut benches;
+    assert!(one.core.is_quiet());
+    assert_ne!(two.connection("VNet1").await.state, ConnectionState::Connected);
+    let installs = |call: &&String| call.starts_with("install_inbound");
+    let calls = one.calls();
+    assert_eq!(calls.iter().filter(installs).count(), 3, "{calls:?}");
+}
+
+#[tokio::test]
+async fn different_keys_do_not_connect_and_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut benches = pair(dir.path(), ["correct horse", "wrong horse"]).await;
+    settle(&mut benches);
+    let [one, _] = &mut benches;
+    one.now += Duration::from_secs(1);
+    let status = one.connection("VNet2").await;
+    assert_ne!(status.state, ConnectionState::Connected);
+    let error = status.last_error.expect("a reason");
+    assert!(error.to_lowercase().contains("authentication"), "{error}");
+    assert!(one.core.dataplane.installed.is_empty());
+}

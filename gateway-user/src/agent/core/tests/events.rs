@@ -1,0 +1,127 @@
+//! Events of IKE become calls of the datapath; events of the datapath become calls of IKE or log lines.
+
+use super::*;
+
+async fn bench_with_key() -> (tempfile::TempDir, Bench) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    bench.set_key("VNet2", "correct horse").await.unwrap();
+    bench.core.take_transmits();
+    bench.calls();
+    (dir, bench)
+}
+
+fn apply(bench: &mut Bench, event: Event) {
+    bench.core.apply_event(bench.now, event);
+}
+
+#[tokio::test]
+async fn sa_events_reach_the_datapath_as_they_are() {
+    let (_dir, mut bench) = bench_with_key().await;
+    let peer = PeerId(1);
+    apply(&mut bench, Event::InstallInbound { peer, sa: esp_sa(0xc0ff_ee01) });
+    apply(&mut bench, Event::InstallOutbound { peer, sa: esp_sa(2) });
+    apply(&mut bench, Event::RemoveOutbound { peer, spi: 2 });
+    apply(&mut bench, Event::RemoveInbound { peer, spi: 0xc0ff_ee01 });
+    assert_eq!(
+        bench.calls(),
+        [
+            "install_inbound 1 c0ffee01",
+            "install_outbound 1 00000002",
+            "remove_outbound 1 00000002",
+            "remove_inbound 1 c0ffee01",
+        ]
+    );
+    let sa = &bench.core.dataplane.installed[0];
+    assert_eq!(
+        (sa.aead, sa.key.as_slice(), sa.salt, sa.esn),
+        (Aead::ChaCha20Poly1305, &[7; 32][..], [1, 2, 3, 4], true)
+    );
+    assert_eq!((sa.local, sa.remote), ("192.0.2.1:4500".parse().unwrap(), "192.0.2.2:4500".parse().unwrap()));
+    assert!(!sa.udp_encapsulation && sa.soft_bytes < sa.hard_bytes && sa.hard_bytes == 100_000_000_000);
+}
+
+#[tokio::test]
+async fn algorithms_keep_their_names() {
+    let (_dir, mut bench) = bench_with_key().await;
+    for (theirs, ours, len) in
+        [(EspAead::Aes128Gcm16, Aead::Aes128Gcm, 16), (EspAead::Aes256Gcm16, Aead::Aes256Gcm, 32)]
+    {
+        let sa = EspSa { aead: theirs, key: vec![1; len].into(), ..esp_sa(5) };
+        apply(&mut bench, Event::InstallInbound { peer: PeerId(1), sa });
+        assert_eq!(bench.core.dataplane.installed.pop().unwrap().aead, ours);
+    }
+}
+
+#[tokio::test]
+async fn state_changes_are_events_with_numbers() {
+    let (_dir, mut bench) = bench_with_key().await;
+    let before = bench.events().len();
+    let change =
+        |state, reason: &str| Event::StateChanged { peer: PeerId(1), state, reason: reason.to_owned() };
+    apply(&mut bench, change(PeerState::Connected, "established"));
+    apply(&mut bench, change(PeerState::Connected, "established"));
+    apply(&mut bench, change(PeerState::NotConnected, "the peer deleted the SA"));
+    let events = bench.events().split_off(before);
+    assert_eq!(
+        events,
+        [
+            (202, "connection VNet1-VNet2 is Connected: established".to_owned()),
+            (200, "connection VNet1-VNet2 is NotConnected: the peer deleted the SA".to_owned()),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_the_datapath_refuses_takes_the_connection_down_and_is_tried_again() {
+    let (_dir, mut bench) = bench_with_key().await;
+    bench.core.dataplane.refuse = Some("no SA slot is free");
+    apply(&mut bench, Event::InstallInbound { peer: PeerId(1), sa: esp_sa(1) });
+    let connected =
+        Event::StateChanged { peer: PeerId(1), state: PeerState::Connected, reason: String::new() };
+    apply(&mut bench, connected);
+    bench.core.drain(bench.now);
+    let status = bench.connection("VNet2").await;
+    assert_eq!(
+        status.last_error.as_deref(),
+        Some("the datapath cannot install an inbound SA: no SA slot is free")
+    );
+    assert!(bench.events().iter().any(|(number, _)| *number == 220));
+    assert_eq!(status.state, ConnectionState::NotConnected);
+
+    let retry = bench.now + DATAPATH_RETRY;
+    assert!(bench.core.next_timeout().is_some_and(|at| at <= retry));
+    bench.core.take_transmits();
+    bench.now = retry;
+    bench.core.handle_timeout(retry);
+    assert!(!bench.core.take_transmits().is_empty(), "IKE tries again");
+}
+
+#[tokio::test]
+async fn an_ipv6_peer_is_refused_by_name() {
+    let (_dir, mut bench) = bench_with_key().await;
+    let sa = EspSa { remote: "[2001:db8::1]:4500".parse().unwrap(), ..esp_sa(1) };
+    apply(&mut bench, Event::InstallInbound { peer: PeerId(1), sa });
+    let error = bench.connection("VNet2").await.last_error.unwrap();
+    assert!(error.contains("2001:db8::1") && error.contains("IPv4"), "{error}");
+    assert!(bench.calls().iter().all(|call| !call.starts_with("install")));
+}
+
+#[tokio::test]
+async fn reports_of_the_datapath_do_no_harm() {
+    let (_dir, mut bench) = bench_with_key().await;
+    for kind in [
+        EventKind::SoftLifetime,
+        EventKind::HardLifetime,
+        EventKind::NoOutboundSa,
+        EventKind::UnknownSpi,
+        EventKind::AuthenticationFailed,
+    ] {
+        for tunnel in [None, Some(TunnelId(1)), Some(TunnelId(9))] {
+            bench
+                .core
+                .handle_datapath_event(bench.now, DatapathEvent { kind, tunnel, spi: Some(1), source: None });
+        }
+    }
+    assert!(bench.calls().is_empty());
+}

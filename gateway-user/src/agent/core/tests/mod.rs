@@ -1,0 +1,92 @@
+//! Tests of the core on a recording datapath, without sockets and without a clock.
+
+mod commands;
+mod connect;
+mod events;
+mod netcfg;
+mod recorder;
+
+use std::path::Path;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use tokio::sync::oneshot;
+
+use self::recorder::Recorder;
+use super::super::test_support::{netcfg_xml, settings};
+use super::*;
+use crate::api::command::{Command, Refusal, Reply};
+use crate::api::types::{ConnectionStatus, Status};
+use crate::model::SharedKey;
+use crate::netcfg::Limits;
+
+/// A core on a recording datapath, and the time that it is told.
+struct Bench {
+    core: Core<Recorder>,
+    now: Instant,
+}
+
+impl Bench {
+    /// The started core of `vnet`, with its state in `directory`.
+    async fn start(directory: &Path, vnet: &str, xml: &str) -> Self {
+        let store = Store::open(directory, vnet).unwrap();
+        let keys = store.load_keys().unwrap();
+        let configuration = crate::netcfg::parse("netcfg", xml.as_bytes(), &Limits::default()).unwrap();
+        let rng = rand::rngs::StdRng::seed_from_u64(vnet.bytes().map(u64::from).sum());
+        let mut core = Core::new(
+            settings(vnet),
+            store,
+            configuration,
+            keys,
+            EventLog::default(),
+            Recorder::default(),
+            Box::new(rng),
+        );
+        let now = Instant::now();
+        core.start(now).await.unwrap();
+        Self { core, now }
+    }
+
+    async fn ask<T>(&mut self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
+        let (reply, mut answer) = oneshot::channel();
+        self.core.handle_command(self.now, make(reply)).await;
+        answer.try_recv().expect("every command is answered at once")
+    }
+
+    async fn set_key(&mut self, site: &str, key: &str) -> Result<(), Refusal> {
+        let key = SharedKey::new(key).unwrap();
+        self.ask(|reply| Command::SetKey(site.to_owned(), key, reply)).await
+    }
+
+    async fn status(&mut self) -> Status {
+        self.ask(Command::Status).await.unwrap()
+    }
+
+    async fn connection(&mut self, site: &str) -> ConnectionStatus {
+        self.ask(|reply| Command::Connection(site.to_owned(), reply)).await.unwrap()
+    }
+
+    /// What the datapath was told since the last time.
+    fn calls(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.core.dataplane.calls)
+    }
+
+    /// Numbers and messages of all events so far.
+    fn events(&self) -> Vec<(u16, String)> {
+        self.core.events.records().map(|record| (record.number, record.message.clone())).collect()
+    }
+}
+
+/// An SA with a recognisable key.
+fn esp_sa(spi: u32) -> EspSa {
+    EspSa {
+        spi,
+        aead: EspAead::ChaCha20Poly1305,
+        key: vec![7; 32].into(),
+        salt: [1, 2, 3, 4],
+        esn: true,
+        local: "192.0.2.1:4500".parse().unwrap(),
+        remote: "192.0.2.2:4500".parse().unwrap(),
+        udp_encapsulation: false,
+    }
+}

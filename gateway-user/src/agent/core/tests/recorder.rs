@@ -1,0 +1,64 @@
+//! A datapath that only writes down what it is told.
+
+use anyhow::bail;
+use ipnet::Ipv4Net;
+
+use super::super::super::dataplane::Dataplane;
+use crate::datapath::{DatapathStats, SaConfig, TunnelId};
+
+/// Every call as a line of text, and what to answer.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    pub(super) calls: Vec<String>,
+    /// Outbound and inbound SAs that were installed, in this order.
+    pub(super) installed: Vec<SaConfig>,
+    /// Makes every installation fail with this message.
+    pub(super) refuse: Option<&'static str>,
+    pub(super) stats: DatapathStats,
+}
+
+impl Recorder {
+    fn install(&mut self, what: &str, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()> {
+        self.calls.push(format!("install_{what} {} {:08x}", id.0, sa.spi));
+        self.installed.push(sa.clone());
+        match self.refuse {
+            Some(reason) => bail!(reason),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Dataplane for Recorder {
+    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> anyhow::Result<()> {
+        let prefixes: Vec<_> = remote_prefixes.iter().map(ToString::to_string).collect();
+        self.calls.push(format!("set_tunnel {} [{}]", id.0, prefixes.join(" ")));
+        Ok(())
+    }
+
+    async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()> {
+        self.calls.push(format!("remove_tunnel {}", id.0));
+        Ok(())
+    }
+
+    fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()> {
+        self.install("inbound", id, sa)
+    }
+
+    fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()> {
+        self.install("outbound", id, sa)
+    }
+
+    fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()> {
+        self.calls.push(format!("remove_inbound {} {spi:08x}", id.0));
+        Ok(())
+    }
+
+    fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()> {
+        self.calls.push(format!("remove_outbound {} {spi:08x}", id.0));
+        Ok(())
+    }
+
+    fn stats(&self) -> anyhow::Result<DatapathStats> {
+        Ok(self.stats.clone())
+    }
+}
