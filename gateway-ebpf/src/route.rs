@@ -50,9 +50,7 @@ pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4) -> NextHop {
     params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(ip.source);
     params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(ip.destination);
     // SAFETY: the context and the parameter block are valid for the call.
-    let result = unsafe {
-        bpf_fib_lookup(ctx.ctx.cast(), &raw mut params, PARAMS_LEN, 0)
-    };
+    let result = unsafe { bpf_fib_lookup(ctx.ctx.cast(), &raw mut params, PARAMS_LEN, 0) };
     // Errors (negative) become numbers that are no result.
     match result.cast_unsigned() as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => NextHop::Direct(params.ifindex, Ethernet::ipv4(params.dmac, params.smac)),

@@ -2,5 +2,7 @@
 
 mod datapath {
     mod aead;
+    mod decap;
+    mod encap;
     mod prog_test_run;
 }

@@ -10,7 +10,7 @@ use gateway_common::limits::SAS_PER_TUNNEL;
 use gateway_common::{DropReason, ProgramSlot};
 
 /// The object file with all XDP programs and maps.
-pub static EBPF_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gateway.o"));
+static EBPF_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gateway.o"));
 
 /// Sizes of the maps, fixed when the programs are loaded.
 #[derive(Clone, Copy, Debug)]

@@ -123,11 +123,11 @@ fn replays_are_refused_and_reordering_is_not() {
         let packet = |sequence| {
             arriving(&sa, &esp::seal(&sa, sequence, &inner().packet(&pattern(40)), 0, esp::IPV4), 0)
         };
-        for sequence in [3, 1, 2, 10, 4000, 11, 5, 4096, 4097] {
+        for sequence in [3, 1, 2, 10, 4000, 11, 5, 4096] {
             let outcome = gateway.run(&packet(sequence)).unwrap();
             assert_eq!(outcome.verdict, Verdict::Redirect, "sequence {sequence}");
         }
-        for sequence in [3, 1, 2, 10, 4000, 4096, 4097] {
+        for sequence in [3, 1, 2, 10, 4000, 4096] {
             expect_drop(&mut gateway, &packet(sequence), 1, DropReason::Replayed);
         }
         assert_eq!(gateway.run(&packet(10_000)).unwrap().verdict, Verdict::Redirect);
