@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::core::own_network;
 use super::interface;
@@ -67,7 +67,8 @@ fn stored(store: &Store, options: &Options) -> anyhow::Result<NetworkConfigurati
 
 fn parse(name: &str, bytes: &[u8], options: &Options) -> anyhow::Result<NetworkConfiguration> {
     let limits = Limits { max_connections: options.max_connections as usize };
-    let configuration = netcfg::parse(name, bytes, &limits)?;
+    let configuration = netcfg::parse(name, bytes, &limits)
+        .map_err(|report| anyhow!("{name} is no valid network configuration:\n{report}"))?;
     own_network(&options.vnet, &configuration).with_context(|| format!("cannot use {name}"))?;
     Ok(configuration)
 }

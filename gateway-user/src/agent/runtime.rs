@@ -107,20 +107,14 @@ async fn serve(core: &mut Core<Datapath>, sources: &mut Sources) -> anyhow::Resu
     }
 }
 
-/// The loop of a gateway that goes: until every peer has confirmed, or time is up.
+/// The loop of a gateway that goes: until every peer has confirmed, or nothing would be repeated in time any more.
 async fn bid_farewell(core: &mut Core<Datapath>, sources: &mut Sources) -> anyhow::Result<()> {
     let deadline = Instant::now() + FAREWELL;
     core.begin_stop(Instant::now());
     loop {
         sources.send(core.take_transmits()).await;
-        if core.is_quiet() {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            tracing::warn!("not every peer confirmed the end of its connection");
-            return Ok(());
-        }
-        let timeout = core.next_timeout().map_or(deadline, |timeout| timeout.min(deadline));
+        // A farewell that is not confirmed yet has a timer for its repetition; what else has timers lasts longer.
+        let Some(timeout) = core.next_timeout().filter(|timeout| *timeout <= deadline) else { return Ok(()) };
         let input = sources.next(Some(timeout)).await?;
         handle(core, input).await;
     }

@@ -128,7 +128,8 @@ async fn network_configuration(global: &Global, command: NetcfgCommand) -> anyho
     match command {
         NetcfgCommand::Check { file, max_connections } => {
             let (name, bytes) = read_file(&file)?;
-            let configuration = netcfg::parse(&name, &bytes, &Limits { max_connections })?;
+            let configuration = netcfg::parse(&name, &bytes, &Limits { max_connections })
+                .map_err(|report| anyhow::anyhow!("{name} is no valid network configuration:\n{report}"))?;
             let (vnets, sites) =
                 (configuration.virtual_networks.len(), configuration.local_network_sites.len());
             print(&format!("{name} is valid: VNets {vnets}, local networks {sites}\n"))
@@ -243,7 +244,8 @@ fn init_log() -> anyhow::Result<()> {
         Ok(text) => {
             EnvFilter::try_new(&text).with_context(|| format!("{VARIABLE}={text:?} is no log filter"))?
         }
-        Err(_) => EnvFilter::new("info"),
+        // The agent logs the state changes of connections itself, by name.
+        Err(_) => EnvFilter::new("info,ike::endpoint::peer=warn"),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)

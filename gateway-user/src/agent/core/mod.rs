@@ -190,14 +190,6 @@ impl<D: Dataplane> Core<D> {
         self.drain(now);
     }
 
-    /// Whether every peer has been told, as far as IKE knows.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.connections
-            .values()
-            .filter_map(|connection| self.endpoint.status(PeerId(connection.id)))
-            .all(|status| status.ike.is_none())
-    }
-
     /// Ends the core; the datapath is the caller's to stop.
     pub(super) fn into_parts(self) -> (D, EventLog) {
         (self.dataplane, self.events)
