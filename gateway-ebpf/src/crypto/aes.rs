@@ -6,12 +6,17 @@
 use core::arch::asm;
 use core::ptr;
 
+use gateway_common::limits::MAX_FRAME;
+
 use super::aes_tables::{LAST, ROW_OFFSET, TABLES};
-use super::frame::{nothing, opaque};
+use super::frame::{at, nothing, opaque};
 use super::pass::KeyStream;
 
 /// Blocks computed side by side: the look-ups of one leave the processor waiting.
 const LANES: usize = 2;
+
+/// A frame's last counter fits the byte that [`AesCtr`] lets change.
+const _: () = assert!(MAX_FRAME / 16 + 4 < 256);
 
 /// The state of one block by columns.
 type State = [u64; 4];
@@ -35,48 +40,19 @@ pub(super) struct AesCtr<const ROUNDS: usize> {
 }
 
 impl<const ROUNDS: usize> AesCtr<ROUNDS> {
-    /// Starts the key stream for `nonce`.
+    /// A key stream that [`Self::start`] must follow.
     ///
     /// # Safety
     /// `key` must point to `4 * (ROUNDS + 1)` round key words as in [`gateway_common::Sa::key`].
     #[inline(always)]
-    pub(super) unsafe fn new(key: *const u32, nonce: [u32; 3]) -> Self {
-        let key = key.cast::<u64>();
-        // SAFETY: as the caller vouches.
-        let word = |index: usize| unsafe { *key.add(index) };
-        let tables = tables();
-        let mut state =
-            [spread(nonce[0]) ^ word(0), spread(nonce[1]) ^ word(1), spread(nonce[2]) ^ word(2), word(3)];
-        let state = memory(&mut state).as_ptr();
-        // Column 0 gets its row 3 from the counter.
-        // SAFETY: `state` has four columns.
-        unsafe {
-            let first = word(4)
-                ^ look_up(tables, state, 0, 0)
-                ^ look_up(tables, state, 1, 1)
-                ^ look_up(tables, state, 2, 2);
-            let mut after_first = [
-                0,
-                column(tables, state, 1, word(5)),
-                column(tables, state, 2, word(6)),
-                column(tables, state, 3, word(7)),
-            ];
-            let after_first = memory(&mut after_first).as_ptr();
-            let mut second = [0; 4];
-            for (index, second) in second.iter_mut().enumerate() {
-                *second = word(8 + index);
-                for row in 0..4 {
-                    if (index + row) % 4 != 0 {
-                        *second ^= look_up(tables, after_first, (index + row) % 4, row);
-                    }
-                }
-            }
-            let last = [
-                word(4 * ROUNDS) | word(4 * ROUNDS + 1) << 32,
-                word(4 * ROUNDS + 2) | word(4 * ROUNDS + 3) << 32,
-            ];
-            Self { key, counter_key: word(3) >> 48, first, second, last, buffer: [[0; 2]; 4] }
-        }
+    pub(super) unsafe fn new(key: *const u32) -> Self {
+        Self { key: key.cast(), counter_key: 0, first: 0, second: [0; 4], last: [0; 2], buffer: [[0; 2]; 4] }
+    }
+
+    /// Starts the key stream for `nonce`.
+    #[inline(always)]
+    pub(super) fn start(&mut self, nonce: &[u8; 12]) {
+        opaque(prepare(self, nonce));
     }
 }
 
@@ -95,6 +71,41 @@ impl<const ROUNDS: usize> KeyStream for AesCtr<ROUNDS> {
     }
 }
 
+/// Computes what all blocks share.
+#[inline(never)]
+fn prepare<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, nonce: &[u8; 12]) -> u32 {
+    let tables = tables();
+    // SAFETY: the key has as many words, the nonce has three, and `states` point to four columns.
+    unsafe {
+        let word = |index: usize| *stream.key.add(index);
+        let nonce = |index: usize| spread(nonce.as_ptr().cast::<u32>().add(index).read_unaligned());
+        let mut states = [[nonce(0) ^ word(0), nonce(1) ^ word(1), nonce(2) ^ word(2), word(3)], [0; 4]];
+        let [state, after_first] = memory(&mut states);
+        let state = state.as_ptr();
+        // Round 1 moves row 3 of column 3, where the counter is, to column 0.
+        let mut first = word(4);
+        for row in 0..3 {
+            first ^= look_up(tables, state, row, row);
+        }
+        for (index, column_after) in after_first.iter_mut().enumerate().skip(1) {
+            *column_after = column(tables, state, index, word(4 + index));
+        }
+        let after_first = after_first.as_ptr();
+        let mut second = [word(8), word(9), word(10), word(11)];
+        for (index, column) in second.iter_mut().enumerate() {
+            for row in 0..4 {
+                if (index + row) % 4 != 0 {
+                    *column ^= look_up(tables, after_first, (index + row) % 4, row);
+                }
+            }
+        }
+        let last = |index: usize| word(4 * ROUNDS + index) | word(4 * ROUNDS + index + 1) << 32;
+        (stream.last, stream.counter_key) = ([last(0), last(2)], word(3) >> 48);
+        (stream.first, stream.second) = (first, second);
+    }
+    nothing()
+}
+
 /// Overwrites the buffer with the four blocks from counter `4 * number + 1` on.
 #[inline(never)]
 fn next_blocks<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, number: u32) -> u32 {
@@ -107,7 +118,7 @@ fn next_blocks<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, number: u32) ->
         // SAFETY: every pointer is to four columns, and the key has as many words as the rounds need.
         unsafe {
             for state in even.iter_mut() {
-                start(stream, tables, counter, state);
+                first_rounds(stream, tables, counter, state);
                 counter += 1;
             }
             round(tables, even, odd, stream.key.add(12));
@@ -129,7 +140,7 @@ fn next_blocks<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, number: u32) ->
 
 /// Rounds 1 and 2 of the next counter block.
 #[inline(always)]
-unsafe fn start<const ROUNDS: usize>(
+unsafe fn first_rounds<const ROUNDS: usize>(
     stream: &AesCtr<ROUNDS>,
     tables: *const u8,
     counter: u64,
@@ -138,7 +149,7 @@ unsafe fn start<const ROUNDS: usize>(
     let offset = (stream.counter_key ^ counter << 4) & 0xff0;
     // SAFETY: the offset is that of an entry; `changed` stands for four columns of which only the first is used.
     unsafe {
-        let mut changed = [stream.first ^ entry(tables, offset as usize, ROW_OFFSET[3])];
+        let mut changed = [stream.first ^ entry(tables, offset as u16, ROW_OFFSET[3])];
         let changed = memory(&mut changed);
         for (index, column) in state.iter_mut().enumerate() {
             let row = (4 - index) % 4;
@@ -191,15 +202,15 @@ unsafe fn look_up(tables: *const u8, state: *const u64, index: usize, row: usize
 /// Table offset of the byte at `row` of column `index`. The load is volatile, or LLVM would keep the columns in registers
 /// and take them apart with shifts and masks.
 #[inline(always)]
-unsafe fn offset(state: *const u64, index: usize, row: usize) -> usize {
+unsafe fn offset(state: *const u64, index: usize, row: usize) -> u16 {
     // SAFETY: as the caller vouches.
-    usize::from(unsafe { ptr::read_volatile(state.cast::<u16>().add(4 * index + row)) })
+    unsafe { ptr::read_volatile(state.cast::<u16>().add(4 * index + row)) }
 }
 
 #[inline(always)]
-unsafe fn entry(tables: *const u8, offset: usize, within: usize) -> u64 {
+unsafe fn entry(tables: *const u8, offset: u16, within: usize) -> u64 {
     // SAFETY: as the caller vouches.
-    unsafe { tables.add(offset).add(within).cast::<u64>().read_unaligned() }
+    unsafe { at(tables, offset).byte_add(within).read_unaligned() }
 }
 
 /// A column from its four bytes.
@@ -211,7 +222,7 @@ fn spread(word: u32) -> u64 {
 
 /// Keeps `states` in one piece in memory, where LLVM would split it into variables of 16 bits.
 #[inline(always)]
-pub(super) fn memory<T>(states: &mut T) -> &mut T {
+fn memory<T>(states: &mut T) -> &mut T {
     let mut address = &raw mut *states;
     // SAFETY: no instruction; the address stays that of `states`.
     unsafe {
@@ -221,6 +232,7 @@ pub(super) fn memory<T>(states: &mut T) -> &mut T {
 }
 
 /// Address of the tables, kept in a register: LLVM would rather load it anew for every look-up.
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "the block is empty")]
 #[inline(always)]
 fn tables() -> *const u8 {
     let mut address = (&raw const TABLES).cast();

@@ -46,7 +46,8 @@ fn seal<const ROUNDS: usize>(ctx: XdpContext) -> Result<u32, u32> {
     let task = Task::begin(ctx)?;
     let mut hash = keyed_hash(&task)?;
     // SAFETY: the SA's key has room for the words of any AES key.
-    let mut stream = unsafe { AesCtr::<ROUNDS>::new(task.sa.key.as_ptr(), task.nonce()) };
+    let mut stream = unsafe { AesCtr::<ROUNDS>::new(task.sa.key.as_ptr()) };
+    stream.start(&task.job.nonce);
     stream.fill(0);
     let mask = tag_mask(&stream);
     if !encrypt(task.ctx.ctx, task.offset, task.length, &mut stream) {
@@ -63,7 +64,8 @@ fn open<const ROUNDS: usize>(ctx: XdpContext) -> Result<u32, u32> {
     let task = Task::begin(ctx)?;
     let mut hash = keyed_hash(&task)?;
     // SAFETY: the SA's key has room for the words of any AES key.
-    let mut stream = unsafe { AesCtr::<ROUNDS>::new(task.sa.key.as_ptr(), task.nonce()) };
+    let mut stream = unsafe { AesCtr::<ROUNDS>::new(task.sa.key.as_ptr()) };
+    stream.start(&task.job.nonce);
     stream.fill(0);
     let mask = tag_mask(&stream);
     let icv = icv(&task, &mut hash, mask).ok_or_else(|| task.malformed())?;

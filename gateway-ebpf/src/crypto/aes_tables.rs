@@ -27,6 +27,7 @@ const PADDING: usize = 0x1_0000 - 4096 + 64;
 
 pub(super) static TABLES: Tables = tables();
 
+#[expect(clippy::large_stack_arrays, reason = "evaluated at compile time")]
 const fn tables() -> Tables {
     let mut rounds = [[0; 8]; 256];
     let mut last = [[0; 16]; 256];

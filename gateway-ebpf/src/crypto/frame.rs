@@ -16,6 +16,16 @@ pub(super) fn opaque(mut value: u32) -> u32 {
     value
 }
 
+/// `base + offset` in one instruction, where LLVM would first copy the base.
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "the block only adds")]
+#[inline(always)]
+pub(super) fn at(base: *const u8, offset: u16) -> *const u64 {
+    let mut address = u64::from(offset);
+    // SAFETY: arithmetic only.
+    unsafe { asm!("{0} += {1}", inout(reg) address, in(reg) base, options(nomem, nostack)) };
+    address as *const u64
+}
+
 /// What a subprogram without a result returns, and what its caller passes to [`opaque`]. Without a result, r0 may hold a
 /// pointer to the stack at the exit, which the verifier refuses; a constant or unused result LLVM would remove.
 #[inline(always)]

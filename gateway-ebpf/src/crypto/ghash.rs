@@ -1,10 +1,9 @@
 //! GHASH (NIST SP 800-38D section 6.4) with one table per nibble of a block.
 
-use core::ptr;
+use core::arch::asm;
 
 use gateway_common::GhashTables;
 
-use super::aes::memory;
 use super::frame::{nothing, opaque};
 use super::pass::Hash;
 
@@ -61,19 +60,52 @@ fn absorb(hash: &mut Ghash, block: &[u64; 2]) -> u32 {
 /// low nibbles where the first has the high ones, already multiplied by the size of an entry.
 #[inline(always)]
 unsafe fn multiply(tables: *const u8, x: [u64; 2]) -> [u64; 2] {
-    let mut nibbles = [x, [x[0] << 4, x[1] << 4]];
-    let nibbles = memory(&mut nibbles);
-    let mut product = [0_u64; 2];
-    for byte in 0..16 {
-        for (low, nibbles) in nibbles.iter().enumerate() {
-            // SAFETY: one of 32 tables of 16 entries. The load is volatile, or LLVM would use shifts instead.
-            unsafe {
-                let offset = ptr::read_volatile(nibbles.as_ptr().cast::<u8>().add(byte)) & 0xf0;
-                let entry = tables.add(usize::from(offset)).add((2 * byte + low) * TABLE_LEN).cast::<u64>();
-                product[0] ^= *entry;
-                product[1] ^= *entry.add(1);
-            }
-        }
+    let nibbles = [x, [x[0] << 4, x[1] << 4]];
+    let nibbles = nibbles.as_ptr().cast();
+    let mut product = [0; 2];
+    macro_rules! bytes {
+        ($($byte:literal)+) => {
+            $(
+                // SAFETY: `nibbles` has 32 bytes.
+                unsafe {
+                    add_multiple::<$byte, { 2 * $byte }>(tables, nibbles, &mut product);
+                    add_multiple::<{ 16 + $byte }, { 2 * $byte + 1 }>(tables, nibbles, &mut product);
+                }
+            )+
+        };
     }
+    bytes!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
     product
+}
+
+/// Adds the entry that the high nibble of byte `BYTE` selects in the table of nibble `POSITION`. In assembly, because
+/// LLVM hoists the loads of many look-ups at once and overflows the stack.
+#[inline(always)]
+unsafe fn add_multiple<const BYTE: usize, const POSITION: usize>(
+    tables: *const u8,
+    x: *const u8,
+    sum: &mut [u64; 2],
+) {
+    // SAFETY: reads one of 32 tables of 16 entries.
+    unsafe {
+        asm!(
+            "{a} = *(u8 *)({x} + {byte})",
+            "{a} &= 0xf0",
+            "{a} += {tables}",
+            "{b} = *(u64 *)({a} + {first})",
+            "{sum0} ^= {b}",
+            "{a} = *(u64 *)({a} + {second})",
+            "{sum1} ^= {a}",
+            a = out(reg) _,
+            b = out(reg) _,
+            sum0 = inout(reg) sum[0],
+            sum1 = inout(reg) sum[1],
+            tables = in(reg) tables,
+            x = in(reg) x,
+            byte = const BYTE,
+            first = const POSITION * TABLE_LEN,
+            second = const POSITION * TABLE_LEN + 8,
+            options(readonly, nostack),
+        );
+    }
 }

@@ -72,10 +72,10 @@ pub fn ghash_tables(aead: Aead, key: &[u8]) -> Result<Option<SecretGhashTables>,
     match aead {
         Aead::ChaCha20Poly1305 => return Ok(None),
         Aead::Aes128Gcm => {
-            Aes128::new_from_slice(key).expect("the length was checked").encrypt_block((&mut *block).into())
+            Aes128::new_from_slice(key).expect("the length was checked").encrypt_block((&mut *block).into());
         }
         Aead::Aes256Gcm => {
-            Aes256::new_from_slice(key).expect("the length was checked").encrypt_block((&mut *block).into())
+            Aes256::new_from_slice(key).expect("the length was checked").encrypt_block((&mut *block).into());
         }
     }
     Ok(Some(tables_of(u128::from_be_bytes(*block))))

@@ -71,7 +71,7 @@ fn every_alignment_and_the_largest_frames() {
         for length in 1900..=MAX_FRAME - ICV_LEN - 14 {
             let packet = Packet::random(&mut random, aead, length, 12);
             let sealed = reference(&packet);
-            let frame = packet.frame(&sealed, 14, 0);
+            let frame = frame_of(&sealed, 14, 0);
             let outcome = packet.open(&mut programs, &frame, 14);
             assert_eq!(outcome.verdict, XDP_PASS, "{aead:?} {length}");
             assert_eq!(&outcome.frame[14..14 + length], packet.plaintext, "{aead:?} {length}");
@@ -133,7 +133,7 @@ fn a_job_outside_the_frame_is_malformed() {
     for aead in AEADS {
         let packet = Packet::random(&mut random, aead, 100, 8);
         let sealed = reference(&packet);
-        let frame = packet.frame(&sealed, HEAD, 0);
+        let frame = frame_of(&sealed, HEAD, 0);
         let fits = packet.job(HEAD as u32, 100);
         let bad_jobs = [
             Job { length: 101, ..fits },
@@ -176,7 +176,7 @@ fn a_job_without_sa_is_dropped() {
         for program in [seal_program(aead), open_program(aead)] {
             let before = programs.drops(DropReason::Internal);
             programs.set_job(Job { sa: u32::MAX, ..packet.job(HEAD as u32, 64) });
-            let frame = packet.frame(&packet.plaintext, HEAD, ICV_LEN);
+            let frame = frame_of(&packet.plaintext, HEAD, ICV_LEN);
             assert_eq!(programs.run(program, &frame, 1).verdict, XDP_DROP);
             assert_eq!(programs.drops(DropReason::Internal), before + 1);
         }
@@ -188,8 +188,8 @@ fn check_both_ways(programs: &mut Programs, packet: &Packet, sealed: &[u8], head
     let length = packet.plaintext.len();
     let tail = TAIL.min(MAX_FRAME - head - sealed.len());
     programs.set_key(packet.aead, &packet.key);
-    let plain_frame = packet.frame(&[&packet.plaintext[..], &[0xee; ICV_LEN]].concat(), head, tail);
-    let sealed_frame = packet.frame(sealed, head, tail);
+    let plain_frame = frame_of(&[&packet.plaintext[..], &[0xee; ICV_LEN]].concat(), head, tail);
+    let sealed_frame = frame_of(sealed, head, tail);
 
     programs.set_job(packet.job(head as u32, length as u32));
     let outcome = programs.run(seal_program(packet.aead), &plain_frame, 1);
@@ -199,14 +199,14 @@ fn check_both_ways(programs: &mut Programs, packet: &Packet, sealed: &[u8], head
     let outcome = programs.run(open_program(packet.aead), &sealed_frame, 1);
     assert_eq!(outcome.verdict, XDP_PASS, "open: {packet:?}");
     let opened = [&packet.plaintext[..], &sealed[length..]].concat();
-    let opened_frame = packet.frame(&opened, head, tail);
+    let opened_frame = frame_of(&opened, head, tail);
     assert_eq!(hex::encode(&outcome.frame), hex::encode(&opened_frame), "open: {packet:?}");
 }
 
 fn refused(programs: &mut Programs, packet: &Packet, sealed: &[u8]) {
     programs.set_key(packet.aead, &packet.key);
     let before = programs.drops(DropReason::AuthenticationFailed);
-    let frame = packet.frame(sealed, HEAD, TAIL);
+    let frame = frame_of(sealed, HEAD, TAIL);
     programs.set_job(packet.job(HEAD as u32, (sealed.len() - ICV_LEN) as u32));
     let outcome = programs.run(open_program(packet.aead), &frame, 1);
     assert_eq!(outcome.verdict, XDP_DROP, "accepted a forgery of {packet:?}");
@@ -246,16 +246,16 @@ impl Packet {
         }
     }
 
-    /// `head` bytes, `payload`, `tail` bytes.
-    fn frame(&self, payload: &[u8], head: usize, tail: usize) -> Vec<u8> {
-        [&vec![0x11; head], payload, &vec![0x77; tail]].concat()
-    }
-
     fn open(&self, programs: &mut Programs, frame: &[u8], head: usize) -> Outcome {
         programs.set_key(self.aead, &self.key);
         programs.set_job(self.job(head as u32, self.plaintext.len() as u32));
         programs.run(open_program(self.aead), frame, 1)
     }
+}
+
+/// `head` bytes, `payload`, `tail` bytes.
+fn frame_of(payload: &[u8], head: usize, tail: usize) -> Vec<u8> {
+    [&vec![0x11; head], payload, &vec![0x77; tail]].concat()
 }
 
 fn seal_program(aead: Aead) -> &'static str {
