@@ -88,7 +88,8 @@ impl Default for Backoff {
 /// One peer and how to talk to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
-    /// Our address, which datagrams to the peer leave from.
+    /// Our address, which datagrams to the peer leave from. It enters NAT detection, so it must be the real one; a peer
+    /// that only responds may have the unspecified address here and be reached at any of ours.
     pub local: IpAddr,
     /// The peer's address, which also selects the peer for an incoming IKE_SA_INIT. The unspecified address is a
     /// placeholder: nothing is sent, nothing matches.

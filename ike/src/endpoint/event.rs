@@ -11,7 +11,7 @@ use crate::endpoint::PeerId;
 /// Something the user has to know or do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The state of a peer changed, or the reason why it is not connected did.
+    /// The state of a peer changed, or there is another reason why it is still not connected.
     StateChanged {
         /// The peer.
         peer: PeerId,

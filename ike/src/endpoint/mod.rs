@@ -119,8 +119,9 @@ impl Endpoint {
         }
     }
 
-    /// Takes a datagram that arrived from `remote` on our `local` address and port: the raw UDP payload. On local port
-    /// 4500 ESP packets and keep-alives are recognised and ignored.
+    /// Takes a datagram that arrived from `remote` on our `local` address and port: the raw UDP payload. `local` is the
+    /// address the datagram was sent to, not the one a socket is bound to; it enters NAT detection. On local port 4500
+    /// ESP packets and keep-alives are recognised and ignored.
     pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, datagram: &[u8]) {
         self.demultiplex(now, Path { local, remote }, datagram);
     }

@@ -12,6 +12,8 @@ use crate::sa::context::random_up_to;
 
 /// Most inbound SAs the data plane holds for a peer.
 const MAX_INBOUND: usize = 4;
+/// Most different reasons that are reported while the state stays the same.
+const MAX_REASONS: usize = 16;
 
 pub(super) struct Peer {
     id: PeerId,
@@ -22,8 +24,8 @@ pub(super) struct Peer {
     pub(super) blocked: bool,
     pub(super) state: PeerState,
     pub(super) last_error: Option<String>,
-    /// The reason of the last event, so that endless retries do not repeat it.
-    last_reason: String,
+    /// The reasons of events since the state was entered, so that endless retries do not repeat them.
+    reasons: Vec<String>,
     failures: u32,
     pub(super) retry_at: Option<Instant>,
     /// Our SPI of the IKE SA we are initiating.
@@ -51,7 +53,7 @@ impl Peer {
             blocked: false,
             state: PeerState::NotConnected,
             last_error: None,
-            last_reason: String::new(),
+            reasons: Vec::new(),
             failures: 0,
             retry_at: None,
             attempt: None,
@@ -61,12 +63,16 @@ impl Peer {
         }
     }
 
-    /// Moves to `state`; an event comes out when that or the reason is new.
+    /// Moves to `state`; an event comes out when that is new, or the reason is while the state stays.
     pub(super) fn set_state(&mut self, events: &mut VecDeque<Event>, state: PeerState, reason: &str) {
-        if self.state != state || self.last_reason != reason {
+        if self.state != state {
+            self.reasons.clear();
+        }
+        let is_new = self.reasons.len() < MAX_REASONS && !self.reasons.iter().any(|known| known == reason);
+        if self.state != state || is_new {
             info!(peer = %self.id, %state, reason, "connection");
             self.state = state;
-            reason.clone_into(&mut self.last_reason);
+            self.reasons.push(reason.to_owned());
             events.push_back(Event::StateChanged { peer: self.id, state, reason: reason.to_owned() });
         }
     }
@@ -122,6 +128,7 @@ impl Peer {
     }
 
     pub(super) fn install_outbound(&mut self, events: &mut VecDeque<Event>, sa: EspSa) {
+        self.last_error = None;
         let old = self.outbound.replace(sa.spi);
         events.push_back(Event::InstallOutbound { peer: self.id, sa });
         if let Some(spi) = old {

@@ -9,6 +9,7 @@ use tracing::{debug, info};
 
 use crate::endpoint::{Endpoint, PeerId};
 use crate::sa::IkeSa;
+use crate::sa::context::Notice;
 
 /// An established IKE SA as far as the choice needs it.
 struct Candidate {
@@ -52,10 +53,10 @@ impl Endpoint {
             peer.attempt = None;
             self.sas.remove(&attempt);
         }
-        self.settle(now, id);
         if initial_contact {
             self.forget_older(now, id, spi);
         }
+        self.settle(now, id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if let Some((status, _)) =
             peer.current.and_then(|current| self.sas.get(&current)).and_then(IkeSa::status)
@@ -76,7 +77,15 @@ impl Endpoint {
         };
         for old in candidates.iter().filter(|one| one.established < created) {
             info!(peer = %id, "peer has restarted, its old IKE SA is forgotten");
-            self.step(now, old.spi, |sa, ctx| sa.discard(ctx, "peer has restarted".to_owned()));
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.current.take_if(|current| *current == old.spi);
+            }
+            let stepped = self.step_quietly(now, old.spi, |sa, ctx| sa.discard(ctx, String::new()));
+            // The connection goes on with the new one, so its end is no event.
+            let of_children = |notice: &Notice| !matches!(notice, Notice::Ended { .. });
+            for notice in stepped.into_iter().flat_map(|(_, notices)| notices).filter(of_children) {
+                self.carry_out(now, id, old.spi, notice);
+            }
         }
     }
 

@@ -306,6 +306,14 @@ impl Established {
         child.switch_at = Some(now + SWITCH_FALLBACK);
         self.children.push(child);
     }
+
+    /// The peer repeats its request. If that was a rekey, it cannot receive with the new Child SA yet, and may be slow
+    /// to ask again.
+    pub(super) fn peer_still_waits(&mut self, ctx: &Context<'_>) {
+        for child in self.children.iter_mut().filter(|child| child.switch_at.is_some()) {
+            child.switch_at = Some(ctx.now + ctx.config.retransmit.max + SWITCH_FALLBACK);
+        }
+    }
 }
 
 fn delete_of(spis: Vec<u32>) -> crate::wire::Delete {

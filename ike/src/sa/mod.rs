@@ -158,6 +158,9 @@ impl IkeSa {
                 Incoming::New => {}
                 Incoming::Duplicate(response) => {
                     ctx.transmit(from, response);
+                    if let Phase::Established(established) = &mut self.phase {
+                        established.peer_still_waits(ctx);
+                    }
                     return;
                 }
                 Incoming::Stray => return,

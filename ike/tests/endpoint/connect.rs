@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ike::{DhGroup, EspAead, EspProposal, IkeAead, IkeProposal, PeerConfig, PeerState, Prf};
 
-use crate::sim::{Conditions, Pair, cheap_config};
+use crate::sim::{Conditions, PEER, Pair, cheap_config};
 
 #[test]
 fn two_endpoints_connect_with_the_default_profile() {
@@ -16,7 +16,7 @@ fn two_endpoints_connect_with_the_default_profile() {
     };
     pair.set_peer(1, PeerConfig { initiate: false, ..default(1) });
     pair.set_peer(0, default(0));
-    pair.run_for(Duration::from_secs(60));
+    pair.run_for(Duration::from_mins(1));
     pair.assert_settled();
     let status = pair.status(0);
     let ike = status.ike.unwrap();
@@ -43,7 +43,7 @@ fn every_combination_of_algorithms_connects_and_rekeys() {
         pair.run_for(Duration::from_secs(1));
         pair.assert_converged();
         assert_eq!(pair.status(1).ike.unwrap().proposal, ike_name);
-        pair.act(0, |endpoint, now| endpoint.rekey_child(now, crate::sim::PEER));
+        pair.rekey(0);
         pair.run_for(Duration::from_secs(1));
         pair.assert_converged();
         let child = pair.status(1).child.unwrap();
@@ -102,7 +102,7 @@ fn a_rekey_takes_the_group_the_responder_wants() {
     let offer = esp(&[DhGroup::X25519, DhGroup::Ecp384, DhGroup::Ecp256]);
     pair.set_peer(0, PeerConfig { esp_proposals: vec![offer], ..cheap_config(0) });
     pair.run_for(Duration::from_secs(1));
-    pair.act(0, |endpoint, now| endpoint.rekey_child(now, crate::sim::PEER));
+    pair.rekey(0);
     pair.run_for(Duration::from_secs(1));
     pair.assert_converged();
     assert_eq!(pair.status(0).child.unwrap().proposal, "chacha20poly1305-ecp256-esn");
@@ -124,7 +124,7 @@ fn a_bad_network_delays_but_does_not_prevent_the_connection() {
 fn a_placeholder_address_is_left_alone() {
     let mut pair = Pair::new(3);
     pair.set_peer(0, PeerConfig { remote: "0.0.0.0".parse().unwrap(), ..cheap_config(0) });
-    pair.act(0, |endpoint, now| endpoint.connect(now, crate::sim::PEER));
+    pair.act(0, |endpoint, now| endpoint.connect(now, PEER));
     pair.run_for(Duration::from_mins(5));
     assert!(pair.trace.is_empty());
     assert_eq!(pair.state(0), PeerState::NotConnected);

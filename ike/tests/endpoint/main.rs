@@ -1,4 +1,10 @@
 //! Two endpoints against each other in a simulated network.
 
+mod collide;
 mod connect;
+mod failure;
+mod lifecycle;
+mod nat;
+mod rekey;
+mod robustness;
 mod sim;

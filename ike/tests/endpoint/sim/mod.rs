@@ -104,6 +104,14 @@ impl Pair {
         pair
     }
 
+    /// Two ends with cheap configurations that both initiate.
+    pub(crate) fn mutual(seed: u64) -> Self {
+        let mut pair = Self::new(seed);
+        pair.set_peer(0, cheap_config(0));
+        pair.set_peer(1, cheap_config(1));
+        pair
+    }
+
     /// As [`Self::cheap`], and connected.
     pub(crate) fn connected(seed: u64) -> Self {
         let mut pair = Self::cheap(seed);
@@ -116,6 +124,12 @@ impl Pair {
         self.act(index, |endpoint, now| endpoint.set_peer(now, PEER, config));
     }
 
+    /// Loses every IKE datagram from now on, those on the way included.
+    pub(crate) fn cut(&mut self) {
+        self.conditions = Conditions::CUT;
+        self.in_flight.retain(|_, packet| matches!(packet.cargo, Cargo::Esp(_)));
+    }
+
     /// Calls one end and collects what comes out.
     pub(crate) fn act(&mut self, index: usize, action: impl FnOnce(&mut Endpoint, Instant)) {
         action(&mut self.nodes[index].endpoint, self.now);
@@ -126,6 +140,11 @@ impl Pair {
     pub(crate) fn restart(&mut self, index: usize, seed: u64, config: PeerConfig) {
         self.nodes[index] = Node::new(seed);
         self.set_peer(index, config);
+    }
+
+    /// Asks one end for a rekey.
+    pub(crate) fn rekey(&mut self, index: usize) {
+        self.act(index, |endpoint, now| endpoint.rekey_child(now, PEER));
     }
 
     pub(crate) fn status(&self, index: usize) -> PeerStatus {

@@ -1,0 +1,115 @@
+//! NAT between the ends.
+
+use std::time::Duration;
+
+use ike::PeerConfig;
+
+use crate::sim::{NAT_ADDRESS, Nat, Pair, cheap_config};
+
+/// End 0 connects from behind a NAT.
+fn pair_behind_nat(seed: u64) -> Pair {
+    let mut pair = Pair::new(seed);
+    pair.nat = Some(Nat::default());
+    pair.set_peer(1, PeerConfig { remote: NAT_ADDRESS, initiate: false, ..cheap_config(1) });
+    pair.set_peer(0, cheap_config(0));
+    pair.run_for(Duration::from_secs(1));
+    pair.assert_converged();
+    pair
+}
+
+#[test]
+fn a_nat_brings_port_4500_and_udp_encapsulation() {
+    let mut pair = pair_behind_nat(1);
+    for index in [0, 1] {
+        let ike = pair.status(index).ike.unwrap();
+        assert!(ike.nat_detected && ike.udp_encapsulation);
+        let outbound = pair.nodes[index].plane.outbound.as_ref().unwrap();
+        assert!(outbound.udp_encapsulation);
+        assert_eq!(outbound.local.port(), 4500);
+    }
+    let outbound = pair.nodes[0].plane.outbound.as_ref().unwrap();
+    assert_eq!(outbound.remote.port(), 4500);
+    assert_eq!(pair.nodes[1].plane.outbound.as_ref().unwrap().remote.ip(), NAT_ADDRESS);
+    pair.traffic = Some(Duration::from_millis(10));
+    pair.run_for(Duration::from_secs(10));
+    assert!(pair.esp_sent > 1000);
+    assert_eq!(pair.esp_lost, 0);
+}
+
+#[test]
+fn the_end_behind_the_nat_keeps_the_mapping_alive() {
+    let mut pair = pair_behind_nat(2);
+    pair.trace.clear();
+    pair.run_for(Duration::from_secs(205));
+    let keepalives =
+        |index| pair.trace.iter().filter(|(from, octets)| *from == index && octets == &[0xff]).count();
+    assert_eq!(keepalives(0), 10);
+    assert_eq!(keepalives(1), 0);
+}
+
+#[test]
+fn a_changed_mapping_is_followed_once_the_peer_proves_itself() {
+    let mut pair = pair_behind_nat(3);
+    let before = pair.status(1).remote.unwrap();
+    pair.nat.as_mut().unwrap().forget();
+    pair.run_for(Duration::from_secs(100));
+    let after = pair.status(1).remote.unwrap();
+    assert_ne!(before, after);
+    assert_eq!(pair.nodes[1].plane.moves, 1);
+    pair.assert_settled();
+    pair.traffic = Some(Duration::from_millis(10));
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.esp_lost, 0);
+    // A rekey by the end that followed goes to the new mapping.
+    pair.rekey(1);
+    pair.run_for(Duration::from_secs(30));
+    assert_eq!(pair.esp_lost, 0);
+    assert_eq!(pair.nodes[1].plane.outbound.as_ref().unwrap().remote, after);
+    pair.assert_settled();
+}
+
+#[test]
+fn messages_from_elsewhere_that_prove_nothing_move_nothing() {
+    let mut pair = pair_behind_nat(4);
+    let before = pair.status(1);
+    let sent_by_0: Vec<_> = pair.trace.iter().filter(|(from, _)| *from == 0).cloned().collect();
+    let local = "192.0.2.2:4500".parse().unwrap();
+    let stranger = "198.51.100.66:4500".parse().unwrap();
+    for (_, mut datagram) in sent_by_0 {
+        pair.receive(1, local, stranger, &datagram);
+        *datagram.last_mut().unwrap() ^= 1;
+        pair.receive(1, local, stranger, &datagram);
+    }
+    assert_eq!(pair.status(1), before);
+    assert_eq!(pair.nodes[1].plane.moves, 0);
+}
+
+#[test]
+fn encapsulation_can_be_forced_without_a_nat() {
+    for forcing in [[true, false], [false, true], [true, true]] {
+        let mut pair = Pair::new(5);
+        let config = |index: usize| PeerConfig {
+            force_udp_encapsulation: forcing[index],
+            initiate: index == 0,
+            ..cheap_config(index)
+        };
+        pair.set_peer(1, config(1));
+        pair.set_peer(0, config(0));
+        pair.run_for(Duration::from_mins(1));
+        pair.assert_settled();
+        for (node, other) in [(0, 1), (1, 0)] {
+            let outbound = pair.nodes[node].plane.outbound.as_ref().unwrap();
+            assert!(outbound.udp_encapsulation, "{forcing:?}");
+            assert_eq!((outbound.local.port(), outbound.remote.port()), (4500, 4500));
+            assert_eq!(outbound.remote.ip(), crate::sim::ADDRESSES[other]);
+        }
+    }
+}
+
+#[test]
+fn without_a_nat_nothing_is_encapsulated() {
+    let pair = Pair::connected(6);
+    for node in &pair.nodes {
+        assert!(!node.plane.outbound.as_ref().unwrap().udp_encapsulation);
+    }
+}
