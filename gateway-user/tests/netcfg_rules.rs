@@ -301,6 +301,31 @@ fn redundant_connections() {
 }
 
 #[test]
+fn gateway_addresses_of_two_connections() {
+    assert_change(
+        VNET2_SITE,
+        "0.0.0.0",
+        "2001:db8::1",
+        ErrorKind::SharedGatewayAddress,
+        "bad.xml:28: LocalNetworkSites/LocalNetworkSite[Branch.Office_7]/VPNGatewayAddress: 2001:db8::1 is the gateway \
+         address of LocalNetworkSite \"VNet2\" too; connections of one gateway (VirtualNetworkSite \"VNet1\") need \
+         different ones",
+    );
+}
+
+#[test]
+fn a_gateway_address_behind_its_own_tunnel() {
+    assert_change(
+        VNET2_SITE,
+        "0.0.0.0",
+        "10.2.3.4",
+        ErrorKind::GatewayAddressInSite,
+        "bad.xml:21: LocalNetworkSites/LocalNetworkSite[VNet2]/VPNGatewayAddress: 10.2.3.4 lies inside 10.2.0.0/16 \
+         (line 19), which is reached through it",
+    );
+}
+
+#[test]
 fn a_network_connected_to_itself() {
     assert_change(
         "<ConnectionsToLocalNetwork>",

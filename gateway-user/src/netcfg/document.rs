@@ -43,7 +43,7 @@ pub(super) struct DnsServerEntry {
 pub(super) struct SiteEntry {
     pub(super) name: Located<String>,
     pub(super) space: Space,
-    pub(super) gateway_address: Option<IpAddr>,
+    pub(super) gateway_address: Option<Located<IpAddr>>,
 }
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl SiteEntry {
         LocalNetworkSite {
             name: self.name.value,
             address_space: self.space.into_model(),
-            gateway_address: self.gateway_address,
+            gateway_address: self.gateway_address.map(|address| address.value),
         }
     }
 }

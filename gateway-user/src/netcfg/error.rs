@@ -87,6 +87,10 @@ pub enum ErrorKind {
     TooManyConnections,
     /// Two connections of one gateway to the same address space.
     RedundantConnection,
+    /// Two connections of one gateway to the same peer address.
+    SharedGatewayAddress,
+    /// A gateway address that would be reached through the tunnel that it ends.
+    GatewayAddressInSite,
     /// A connection of a virtual network to the site that stands for it.
     SelfConnection,
     /// A connection type that is unknown or not supported.

@@ -105,13 +105,14 @@ impl Reader<'_> {
     }
 
     /// An empty element is a missing address, as tools that write the element always leave it.
-    fn gateway_address(&mut self, at: &At<'_>) -> Option<IpAddr> {
+    fn gateway_address(&mut self, at: &At<'_>) -> Option<Located<IpAddr>> {
         self.shape_of_text(at, &[]);
         let text = &at.element.text;
         if text.value.is_empty() {
             return None;
         }
-        self.judge(value::gateway_address(&text.value), text.line, &at.path)
+        let value = self.judge(value::gateway_address(&text.value), text.line, &at.path)?;
+        Some(Located { value, line: text.line, path: at.path.clone() })
     }
 
     fn network(&mut self, at: &At<'_>) -> Option<NetworkEntry> {

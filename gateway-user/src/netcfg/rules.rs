@@ -2,10 +2,11 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::GATEWAY_SUBNET;
+use crate::model::{GATEWAY_SUBNET, is_placeholder};
 
 use super::Limits;
 use super::document::{ConnectionEntry, Document, GatewayEntry, Located, NetworkEntry, SiteEntry, Space};
@@ -52,6 +53,7 @@ impl<'d> Rules<'d, '_> {
         for site in &document.sites {
             self.disjoint(&owner("LocalNetworkSite", &site.name), &site.space);
             self.stands_for(site);
+            self.outside_its_space(site);
         }
         for network in &document.networks {
             self.network(network);
@@ -179,6 +181,46 @@ impl<'d> Rules<'d, '_> {
         self.disjoint(&pool_owner, &gateway.value.pool);
         let sites = self.connected_sites(network, connections);
         self.meeting(network, &gateway.value.pool, &pool_owner, &sites);
+        self.different_peers(network, &sites);
+    }
+
+    /// IKE tells the peers of one gateway apart by their addresses.
+    fn different_peers(&mut self, network: &'d NetworkEntry, sites: &[&'d SiteEntry]) {
+        let mut first: HashMap<IpAddr, &SiteEntry> = HashMap::new();
+        for site in sites {
+            let Some(address) =
+                site.gateway_address.as_ref().filter(|address| !is_placeholder(address.value))
+            else {
+                continue;
+            };
+            match first.entry(address.value) {
+                Entry::Vacant(entry) => {
+                    entry.insert(site);
+                }
+                Entry::Occupied(entry) => {
+                    let message = format!(
+                        "{} is the gateway address of {} too; connections of one gateway ({}) need different ones",
+                        address.value,
+                        owner("LocalNetworkSite", &entry.get().name),
+                        owner("VirtualNetworkSite", &network.name)
+                    );
+                    self.errors.add(ErrorKind::SharedGatewayAddress, address.line, &address.path, message);
+                }
+            }
+        }
+    }
+
+    /// A peer inside the address space behind it would have to be reached through the tunnel that it ends.
+    fn outside_its_space(&mut self, site: &'d SiteEntry) {
+        let Some(address) = &site.gateway_address else { return };
+        let IpAddr::V4(peer) = address.value else { return };
+        if let Some(prefix) = site.space.prefixes.iter().find(|prefix| prefix.value.contains(&peer)) {
+            let message = format!(
+                "{peer} lies inside {} (line {}), which is reached through it",
+                prefix.value, prefix.line
+            );
+            self.errors.add(ErrorKind::GatewayAddressInSite, address.line, &address.path, message);
+        }
     }
 
     /// The sites that a gateway may connect to, each once; connections that break a rule are reported and left out.
