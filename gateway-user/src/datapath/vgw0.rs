@@ -35,7 +35,7 @@ impl TunnelInterface {
         }
         netlink.add_veth(NAME, PEER, mtu, &alias).await?;
         let pair = Self { stack: netlink.interface(NAME).await?, xdp: netlink.interface(PEER).await? };
-        match pair.configure() {
+        match configure() {
             Ok(()) => Ok(pair),
             Err(error) => {
                 // The first failure is the one to report.
@@ -52,26 +52,26 @@ impl TunnelInterface {
             _ => Ok(()),
         }
     }
+}
 
-    fn configure(&self) -> Result<()> {
-        // XDP seals what it sees: checksums must be final, and packets no larger than the route's MTU.
-        for offload in [Offload::TcpSegmentation, Offload::GenericSegmentation, Offload::TxChecksum] {
-            switch_off(NAME, offload)?;
-        }
-        if sysctl::set("net/ipv4/ip_forward", "1").context("cannot switch on IPv4 forwarding")? {
-            tracing::info!("switched on IPv4 forwarding (net.ipv4.ip_forward)");
-        }
-        // Sealed packets whose next hop needs ARP enter the stack here with this host's own source address.
-        sysctl::set(&format!("net/ipv4/conf/{NAME}/accept_local"), "1")?;
-        // For the same packets a strict reverse-path check would ask for a route to ourselves through vgw0.
-        sysctl::set(&format!("net/ipv4/conf/{NAME}/rp_filter"), "2")?;
-        sysctl::set(&format!("net/ipv4/conf/{NAME}/send_redirects"), "0")?;
-        for end in [NAME, PEER] {
-            let name = format!("net/ipv6/conf/{end}/disable_ipv6");
-            if std::path::Path::new(&format!("/proc/sys/{name}")).exists() {
-                sysctl::set(&name, "1")?;
-            }
-        }
-        Ok(())
+fn configure() -> Result<()> {
+    // XDP seals what it sees: checksums must be final, and packets no larger than the route's MTU.
+    for offload in [Offload::TcpSegmentation, Offload::GenericSegmentation, Offload::TxChecksum] {
+        switch_off(NAME, offload)?;
     }
+    if sysctl::set("net/ipv4/ip_forward", "1").context("cannot switch on IPv4 forwarding")? {
+        tracing::info!("switched on IPv4 forwarding (net.ipv4.ip_forward)");
+    }
+    // Sealed packets whose next hop needs ARP enter the stack here with this host's own source address.
+    sysctl::set(&format!("net/ipv4/conf/{NAME}/accept_local"), "1")?;
+    // For the same packets a strict reverse-path check would ask for a route to ourselves through vgw0.
+    sysctl::set(&format!("net/ipv4/conf/{NAME}/rp_filter"), "2")?;
+    sysctl::set(&format!("net/ipv4/conf/{NAME}/send_redirects"), "0")?;
+    for end in [NAME, PEER] {
+        let name = format!("net/ipv6/conf/{end}/disable_ipv6");
+        if std::path::Path::new(&format!("/proc/sys/{name}")).exists() {
+            sysctl::set(&name, "1")?;
+        }
+    }
+    Ok(())
 }
