@@ -107,7 +107,8 @@ fn finish(hash: &Poly1305, out: &mut [u64; 2]) -> u32 {
         candidate[index] = carry & 0xffff_ffff;
         carry >>= 32;
     }
-    let mask = (((reduced[4] + carry) >> 2) & 1).wrapping_neg();
+    // Opaque, or LLVM would make a branch on the secret bit.
+    let mask = u64::from(opaque((reduced[4] + carry) as u32 >> 2)).wrapping_neg();
     let mut tag = [0_u64; 4];
     let mut carry = 0;
     for index in 0..4 {
