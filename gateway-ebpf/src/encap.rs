@@ -1,6 +1,5 @@
 //! From an inner packet to a frame that is ready to be sealed (RFC 4303 section 3.3).
 
-use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
@@ -15,7 +14,7 @@ use crate::drop::drop;
 use crate::maps::{COUNTERS, JOB, PROGRAMS, SAS, TUNNELS};
 use crate::packet::{Esp, Ethernet, Ipv4, Udp, at, frame_len};
 use crate::route::NextHop;
-use crate::{atomic, budget, event, route, sa};
+use crate::{atomic, budget, event, resize, route, sa};
 
 /// Encapsulates the packet `ip` for `tunnel`. `forwarded`: the packet came from a neighbour and not from the kernel's
 /// routing, which has done its part (TTL, fragmentation) already. `None` leaves the packet to the kernel.
@@ -119,12 +118,8 @@ unsafe fn seal(
     }
 
     let old_len = frame_len(ctx);
-    let tail = (ETH_LEN as u32 + inner_len + padding + (ESP_TRAILER_LEN + ESP_ICV_LEN) as u32).cast_signed();
-    // SAFETY: helpers that check their arguments; every packet pointer is fetched anew afterwards.
-    let resized = unsafe {
-        bpf_xdp_adjust_tail(ctx.ctx, tail - old_len.cast_signed()) == 0
-            && bpf_xdp_adjust_head(ctx.ctx, -headers.cast_signed()) == 0
-    };
+    let tail = inner_len + padding + (ESP_TRAILER_LEN + ESP_ICV_LEN) as u32;
+    let resized = resize::grow(ctx, old_len, inner_len, headers, tail);
     let Some(job) = JOB.get_ptr_mut(0) else { return drop(tunnel, DropReason::Internal) };
     // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
     let job = unsafe { &mut *job };

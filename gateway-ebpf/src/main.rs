@@ -22,6 +22,7 @@ mod event;
 mod maps;
 mod packet;
 mod replay;
+mod resize;
 mod route;
 mod sa;
 
