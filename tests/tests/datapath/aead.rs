@@ -156,7 +156,7 @@ fn a_job_outside_the_frame_is_malformed() {
             for program in [seal_program(aead), open_program(aead)] {
                 let before = programs.drops(DropReason::Malformed);
                 programs.set_job(job);
-                let outcome = programs.run(program, &frame, 1);
+                let outcome = programs.run(program, &frame);
                 assert_eq!(outcome.verdict, XDP_DROP, "{program} {job:?}");
                 assert_eq!(outcome.frame, frame, "{program} changed the frame for {job:?}");
                 assert_eq!(programs.drops(DropReason::Malformed), before + 1, "{program} {job:?}");
@@ -164,7 +164,7 @@ fn a_job_outside_the_frame_is_malformed() {
         }
         // The same job inside the frame is fine, so it was the changes that were refused.
         programs.set_job(fits);
-        assert_eq!(programs.run(open_program(aead), &frame, 1).verdict, XDP_PASS);
+        assert_eq!(programs.run(open_program(aead), &frame).verdict, XDP_PASS);
     }
 }
 
@@ -177,7 +177,7 @@ fn a_job_without_sa_is_dropped() {
             let before = programs.drops(DropReason::Internal);
             programs.set_job(Job { sa: u32::MAX, ..packet.job(HEAD as u32, 64) });
             let frame = frame_of(&packet.plaintext, HEAD, ICV_LEN);
-            assert_eq!(programs.run(program, &frame, 1).verdict, XDP_DROP);
+            assert_eq!(programs.run(program, &frame).verdict, XDP_DROP);
             assert_eq!(programs.drops(DropReason::Internal), before + 1);
         }
     }
@@ -192,11 +192,11 @@ fn check_both_ways(programs: &mut Programs, packet: &Packet, sealed: &[u8], head
     let sealed_frame = frame_of(sealed, head, tail);
 
     programs.set_job(packet.job(head as u32, length as u32));
-    let outcome = programs.run(seal_program(packet.aead), &plain_frame, 1);
+    let outcome = programs.run(seal_program(packet.aead), &plain_frame);
     assert_eq!(outcome.verdict, XDP_PASS, "seal: {packet:?}");
     assert_eq!(hex::encode(&outcome.frame), hex::encode(&sealed_frame), "seal: {packet:?}");
 
-    let outcome = programs.run(open_program(packet.aead), &sealed_frame, 1);
+    let outcome = programs.run(open_program(packet.aead), &sealed_frame);
     assert_eq!(outcome.verdict, XDP_PASS, "open: {packet:?}");
     let opened = [&packet.plaintext[..], &sealed[length..]].concat();
     let opened_frame = frame_of(&opened, head, tail);
@@ -208,7 +208,7 @@ fn refused(programs: &mut Programs, packet: &Packet, sealed: &[u8]) {
     let before = programs.drops(DropReason::AuthenticationFailed);
     let frame = frame_of(sealed, HEAD, TAIL);
     programs.set_job(packet.job(HEAD as u32, (sealed.len() - ICV_LEN) as u32));
-    let outcome = programs.run(open_program(packet.aead), &frame, 1);
+    let outcome = programs.run(open_program(packet.aead), &frame);
     assert_eq!(outcome.verdict, XDP_DROP, "accepted a forgery of {packet:?}");
     assert_eq!(hex::encode(&outcome.frame), hex::encode(&frame), "decrypted a forgery of {packet:?}");
     assert_eq!(programs.drops(DropReason::AuthenticationFailed), before + 1);
@@ -249,7 +249,7 @@ impl Packet {
     fn open(&self, programs: &mut Programs, frame: &[u8], head: usize) -> Outcome {
         programs.set_key(self.aead, &self.key);
         programs.set_job(self.job(head as u32, self.plaintext.len() as u32));
-        programs.run(open_program(self.aead), frame, 1)
+        programs.run(open_program(self.aead), frame)
     }
 }
 

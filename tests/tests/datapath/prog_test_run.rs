@@ -1,7 +1,5 @@
 //! One XDP program at a time, run by the kernel on a frame given by the test (`BPF_PROG_TEST_RUN`).
 
-use std::time::Duration;
-
 use aya::maps::{Array, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun as _, TestRunOptions};
 use aya::util::nr_cpus;
@@ -9,34 +7,32 @@ use gateway_common::{Aead, DropReason, Job, Sa};
 use gateway_user::datapath::{Limits, Object, Plain, expand_key, ghash_tables};
 
 /// Slot of map `SAS` that [`Programs::set_key`] fills.
-pub const SA: u32 = 3;
+pub(crate) const SA: u32 = 3;
 /// Tunnel that drops are counted for.
-pub const TUNNEL: u32 = 2;
+pub(crate) const TUNNEL: u32 = 2;
 
 /// The programs, loaded into the kernel with maps of their own.
-pub struct Programs {
+pub(crate) struct Programs {
     object: Object,
 }
 
 /// What a program did to a frame.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// An `XDP_…` verdict.
-    pub verdict: u32,
+    pub(crate) verdict: u32,
     /// The frame afterwards.
-    pub frame: Vec<u8>,
-    /// Mean time of one run.
-    pub duration: Duration,
+    pub(crate) frame: Vec<u8>,
 }
 
 impl Programs {
     /// Loads every program.
-    pub fn load() -> Self {
+    pub(crate) fn load() -> Self {
         Self { object: Object::load(Limits { tunnels: 4 }).expect("the kernel accepts the programs") }
     }
 
     /// Fills [`SA`].
-    pub fn set_key(&mut self, aead: Aead, key: &[u8]) {
+    pub(crate) fn set_key(&mut self, aead: Aead, key: &[u8]) {
         let mut sa = Sa::zeroed();
         sa.key = *expand_key(aead, key).expect("the key has the right length");
         sa.aead = aead as u32;
@@ -48,7 +44,7 @@ impl Programs {
     }
 
     /// Sets the job of the next run, on every CPU.
-    pub fn set_job(&mut self, job: Job) {
+    pub(crate) fn set_job(&mut self, job: Job) {
         let values = vec![Plain(job); nr_cpus().expect("the kernel tells its number of CPUs")];
         let map = self.object.ebpf.map_mut("JOB").expect("the object has map JOB");
         PerCpuArray::try_from(map)
@@ -57,23 +53,19 @@ impl Programs {
             .expect("the map takes the job");
     }
 
-    /// Runs `program` `repeat` times on `frame`, each time on what the last one left.
-    pub fn run(&mut self, program: &str, frame: &[u8], repeat: u32) -> Outcome {
+    /// Runs `program` once on `frame`.
+    pub(crate) fn run(&mut self, program: &str, frame: &[u8]) -> Outcome {
         let mut out = vec![0; frame.len() + 64];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            repeat,
-            ..TestRunOptions::default()
-        };
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
         let program = self.object.program(program).expect("the object has the program");
         let result = program.test_run(options).expect("the kernel runs the program");
         out.truncate(result.data_size_out as usize);
-        Outcome { verdict: result.return_value, frame: out, duration: result.duration }
+        Outcome { verdict: result.return_value, frame: out }
     }
 
     /// Drops counted for [`TUNNEL`], over all CPUs.
-    pub fn drops(&mut self, reason: DropReason) -> u64 {
+    pub(crate) fn drops(&mut self, reason: DropReason) -> u64 {
         let map = self.object.ebpf.map("DROPS").expect("the object has map DROPS");
         let drops: PerCpuArray<_, u64> = PerCpuArray::try_from(map).expect("DROPS is a per-CPU array");
         let index = TUNNEL * DropReason::COUNT + reason as u32;
