@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     interrupt::remove_on_interrupt(&scope);
     let outcome = up_and_measure(&scope, arguments);
-    if outcome.is_err() || !arguments.keep {
+    if !arguments.keep {
         remove_scope(&scope)?;
     }
     let summary = outcome?;
@@ -79,14 +79,17 @@ fn up_and_measure(scope: &Scope, arguments: &Arguments) -> Result<Summary> {
 
     let mut agents = start_agents(&lab, arguments)?;
     let measured = connect(&lab, &agents).and_then(|()| measure(&lab, &agents, arguments.seconds));
-    let summary = measured.inspect_err(|_| print_logs(&agents))?;
-    println!("\n{summary}");
+    match &measured {
+        Ok(summary) => println!("\n{summary}"),
+        Err(_) => print_logs(&agents),
+    }
+    // A laboratory in which something failed is worth a look, too.
     if arguments.keep {
         lab.keep();
         agents.iter_mut().for_each(Agent::detach);
         print_hints(&lab, &agents)?;
     }
-    Ok(summary)
+    measured
 }
 
 fn start_agents(lab: &Lab, arguments: &Arguments) -> Result<Vec<Agent>> {
