@@ -1,11 +1,13 @@
 //! Both ends connect at once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ike::wire::{Message, Payload};
 use ike::{PeerState, PeerStatus};
 use rand::RngExt;
 
-use crate::sim::{Conditions, Pair, cheap_config};
+use crate::sim::{Conditions, Pair, cheap_config, ike_message};
 
 /// The states of each end once it has been connected.
 fn states_after_success(pair: &Pair, index: usize) -> Vec<PeerState> {
@@ -25,6 +27,20 @@ fn assert_stayed_connected(pair: &Pair) {
     }
 }
 
+/// The lowest nonce of each IKE_SA_INIT exchange, by SPIi.
+fn lowest_nonces(pair: &Pair) -> BTreeMap<u64, Vec<u8>> {
+    let mut lowest = BTreeMap::<u64, Vec<u8>>::new();
+    for message in pair.trace.iter().filter_map(|(_, datagram)| Message::parse(ike_message(datagram)).ok()) {
+        for payload in message.payloads {
+            if let Payload::Nonce(nonce) = payload {
+                let known = lowest.entry(message.header.spi_i).or_insert_with(|| nonce.clone());
+                *known = nonce.min(known.clone());
+            }
+        }
+    }
+    lowest
+}
+
 #[test]
 fn simultaneous_initiation_ends_with_one_ike_sa() {
     let mut collisions = 0;
@@ -37,12 +53,18 @@ fn simultaneous_initiation_ends_with_one_ike_sa() {
         pair.run_for(Duration::from_millis(offset));
         pair.set_peer(1, cheap_config(1));
         pair.run_until(Duration::from_secs(30), |pair| pair.nodes[0].plane.inbound.len() == 2);
-        collisions += usize::from(pair.nodes[0].plane.inbound.len() == 2);
+        let collided = pair.nodes[0].plane.inbound.len() == 2;
+        collisions += usize::from(collided);
         pair.run_for(Duration::from_mins(1));
         pair.assert_settled();
         assert_stayed_connected(&pair);
-        let winner = pair.status(0).ike.unwrap().initiator;
-        winners[usize::from(winner)] += 1;
+        let winner = pair.status(0).ike.unwrap();
+        winners[usize::from(winner.initiator)] += 1;
+        if collided {
+            let nonces = lowest_nonces(&pair);
+            assert_eq!(nonces.len(), 2);
+            assert!(nonces.values().all(|nonce| *nonce <= nonces[&winner.spi_i]), "seed {seed}");
+        }
     }
     assert!(collisions > 50, "only {collisions} of the runs had a collision");
     assert!(winners.iter().all(|wins| *wins > 50), "{winners:?}");

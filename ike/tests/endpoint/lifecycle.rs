@@ -121,6 +121,16 @@ fn a_restarted_peer_takes_over() {
 }
 
 #[test]
+fn the_old_ike_sa_of_a_restarted_peer_is_forgotten_silently() {
+    let mut pair = Pair::connected(9);
+    pair.trace.clear();
+    pair.restart(0, 99, cheap_config(0));
+    pair.run_for(Duration::from_secs(10));
+    pair.assert_converged();
+    assert_eq!(pair.trace.len(), 4, "IKE_SA_INIT, IKE_AUTH and no delete");
+}
+
+#[test]
 fn a_changed_key_reconnects_and_changed_timers_do_not() {
     let mut pair = Pair::mutual(7);
     pair.run_for(Duration::from_mins(1));

@@ -150,6 +150,23 @@ fn traffic_moves_though_the_delete_of_the_old_child_sa_is_lost() {
 }
 
 #[test]
+fn deletes_of_the_same_child_sa_by_both_ends_cross() {
+    let mut pair = Pair::connected(8);
+    pair.rekey(0);
+    assert!(pair.run_until(Duration::from_secs(1), |pair| pair.status(0).child.unwrap().rekeys == 1));
+    pair.cut();
+    pair.trace.clear();
+    // The end that did not ask for the rekey loses its patience with the old Child SA.
+    pair.run_for(Duration::from_secs(22));
+    assert!(pair.trace.iter().any(|(from, _)| *from == 1));
+    pair.conditions = Conditions::PERFECT;
+    pair.run_for(Duration::from_mins(1));
+    pair.assert_settled();
+    assert!(pair.nodes.iter().all(|node| node.states.last().unwrap().0 == PeerState::Connected));
+    assert_eq!(pair.status(0).child.unwrap().rekeys, 1);
+}
+
+#[test]
 fn traffic_does_not_move_before_the_end_that_asked_has_the_answer() {
     let mut pair = Pair::connected(7);
     pair.traffic = Some(Duration::from_millis(10));

@@ -1,9 +1,10 @@
 //! Repeated, damaged and hostile messages.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ike::wire::{ExchangeType, Header, Message, Notify, NotifyType, Payload};
+use ike::wire::{ExchangeType, Header, Message, Notify, NotifyType, Payload, SealedMessage};
 use ike::{DhGroup, IkeProposal, PeerConfig, PeerState};
 use rand::RngExt;
 
@@ -32,9 +33,27 @@ fn a_repeated_request_gets_the_very_same_response() {
     pair.act(0, |endpoint, now| endpoint.disconnect(now, PEER));
     pair.run_for(Duration::from_secs(5));
     assert_eq!(pair.state(1), PeerState::NotConnected);
-    let exchanges: std::collections::BTreeSet<_> =
+    let exchanges: BTreeSet<_> =
         pair.trace.iter().map(|(_, datagram)| Header::parse(datagram).unwrap().0.exchange).collect();
     assert_eq!(exchanges.len(), 4, "every exchange was repeated");
+    // Different messages of one sender never share an IV, which follows two generic headers.
+    let is_sealed = |(_, datagram): &&(usize, Vec<u8>)| SealedMessage::parse(datagram).is_ok();
+    let sealed: BTreeSet<_> = pair.trace.iter().filter(is_sealed).collect();
+    let ivs: BTreeSet<_> = sealed.iter().map(|(from, datagram)| (from, &datagram[32..40])).collect();
+    assert!(sealed.len() >= 10);
+    assert_eq!(ivs.len(), sealed.len());
+}
+
+#[test]
+fn only_identical_octets_are_a_repeated_request() {
+    let mut pair = Pair::connected(6);
+    let (_, mut request) = pair.trace.iter().rfind(|(from, _)| *from == 0).cloned().unwrap();
+    pair.trace.clear();
+    pair.receive(1, socket(1, 500), socket(0, 500), &request);
+    assert_eq!(pair.trace.len(), 1);
+    *request.last_mut().unwrap() ^= 1;
+    pair.receive(1, socket(1, 500), socket(0, 500), &request);
+    assert_eq!(pair.trace.len(), 1);
 }
 
 #[test]

@@ -311,10 +311,14 @@ impl Pair {
     }
 }
 
+/// The IKE message in a datagram.
+pub(crate) fn ike_message(datagram: &[u8]) -> &[u8] {
+    datagram.strip_prefix(&NON_ESP_MARKER).unwrap_or(datagram)
+}
+
 /// Whether a datagram is an IKE request or response.
 fn is_ike(datagram: &[u8], response: bool) -> bool {
-    let message = datagram.strip_prefix(&NON_ESP_MARKER).unwrap_or(datagram);
-    ike::wire::Header::parse(message).is_ok_and(|(header, _)| header.response == response)
+    ike::wire::Header::parse(ike_message(datagram)).is_ok_and(|(header, _)| header.response == response)
 }
 
 impl Node {
