@@ -44,11 +44,11 @@ impl IkeSa {
     pub(super) fn start_rekey(&mut self, ctx: &mut Context<'_>) {
         let Phase::Established(established) = &self.phase else { return };
         let replaces = established.active;
-        // The group of the IKE SA is one the peer has accepted before.
-        let mut groups = self.config.esp_proposals.iter().flat_map(|proposal| &proposal.groups);
-        let known = self.protection().suite.group;
-        let group =
-            if groups.clone().any(|group| *group == known) { Some(known) } else { groups.next().copied() };
+        // The peer has accepted the group of the last rekey, or else that of the IKE SA, before.
+        let last = established.child(replaces).and_then(|child| child.suite.group);
+        let known = last.unwrap_or(self.protection().suite.group);
+        let mut groups = self.config.esp_proposals.iter().flat_map(|proposal| &proposal.groups).copied();
+        let group = if groups.clone().any(|group| group == known) { Some(known) } else { groups.next() };
         self.send_rekey(ctx, replaces, group, 0);
     }
 

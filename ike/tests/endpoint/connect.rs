@@ -106,6 +106,12 @@ fn a_rekey_takes_the_group_the_responder_wants() {
     pair.run_for(Duration::from_secs(1));
     pair.assert_converged();
     assert_eq!(pair.status(0).child.unwrap().proposal, "chacha20poly1305-ecp256-esn");
+    // The next one takes it right away: rekey and delete, two messages each.
+    pair.trace.clear();
+    pair.rekey(0);
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.status(0).child.unwrap().rekeys, 2);
+    assert_eq!(pair.trace.len(), 4);
 }
 
 #[test]
