@@ -93,13 +93,30 @@ impl Capture {
     /// frame that contains the bytes `needle`, which the test sends as payload, counts as plaintext whatever its headers
     /// claim.
     pub fn start(namespace: &NetNs, device: &str, needle: &[u8]) -> Result<Self> {
+        Self::limited(namespace, device, needle, u64::MAX)
+    }
+
+    /// Captures the next `packets` frames and no more; see [`Capture::start`].
+    pub fn sample(
+        namespace: &NetNs,
+        device: &str,
+        needle: &[u8],
+        packets: u64,
+        timeout: Duration,
+    ) -> Result<CaptureReport> {
+        let capture = Self::limited(namespace, device, needle, packets)?;
+        capture.wait_for(packets, timeout)?;
+        Ok(capture.stop())
+    }
+
+    fn limited(namespace: &NetNs, device: &str, needle: &[u8], limit: u64) -> Result<Self> {
         assert!(!needle.is_empty(), "every frame contains the empty needle");
         let socket = namespace.enter(|| open(device))??;
         let report = Arc::new(Mutex::new(CaptureReport::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let (report, stop, needle) = (Arc::clone(&report), Arc::clone(&stop), needle.to_vec());
-            move || read_frames(&socket, &report, &stop, &needle)
+            move || read_frames(&socket, &report, &stop, &needle, limit)
         });
         Ok(Self { report, stop, thread: Some(thread) })
     }
@@ -163,12 +180,20 @@ fn open(device: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-fn read_frames(socket: &OwnedFd, report: &Mutex<CaptureReport>, stop: &AtomicBool, needle: &[u8]) {
+fn read_frames(
+    socket: &OwnedFd,
+    report: &Mutex<CaptureReport>,
+    stop: &AtomicBool,
+    needle: &[u8],
+    limit: u64,
+) {
     // One GRO super-packet fits.
     let mut buffer = vec![0; 1 << 17];
-    loop {
+    let mut frames = 0;
+    while frames < limit {
         match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             Ok(length) => {
+                frames += 1;
                 report.lock().expect("no holder of the report panics").add(&buffer[..length], needle);
             }
             // Only an empty queue may end the capture: what was on the wire before `stop` counts.

@@ -14,7 +14,7 @@ const NEEDLE: &[u8; 16] = b"vnet-gateway-lab";
 /// Pings in each direction.
 const PINGS: u32 = 10;
 
-/// Packets of the TCP stream that are looked at.
+/// Packets of each stream that are looked at.
 const SAMPLED: u64 = 20;
 
 /// Largest UDP payload that fits every tunnel without fragments.
@@ -64,9 +64,7 @@ fn stream(lab: &Lab, transport: Transport, seconds: u32) -> Result<(IperfReport,
     let (near, far) = (lab.site(1), lab.site(2));
     let look = || -> Result<CaptureReport> {
         std::thread::sleep(Duration::from_millis(500));
-        let capture = Capture::start(&lab.inet, &near.inet_port(), NEEDLE)?;
-        capture.wait_for(SAMPLED, Duration::from_secs(5))?;
-        Ok(capture.stop())
+        Capture::sample(&lab.inet, &near.inet_port(), NEEDLE, SAMPLED, Duration::from_secs(5))
     };
     let (report, sample) = std::thread::scope(|scope| {
         let sample = scope.spawn(look);
