@@ -29,6 +29,7 @@ fn main() -> Result<()> {
     let report = report::Report {
         machine: machine::describe(),
         packets_per_figure: packets,
+        empty_program_ns: packet_cost::empty_program_ns(packets)?,
         costs: packet_cost::measure(packets)?,
     };
     println!("{report}");

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use gateway_common::Aead;
+use gateway_user::datapath::Direction;
 use serde::Serialize;
 use xdp_harness::frames::{Ip, ethernet, pattern};
 use xdp_harness::{GatewayUnderTest, HOST, LOCAL, PEER_HOST, REMOTE, esp, sa};
@@ -48,6 +49,13 @@ pub(crate) fn measure(packets: usize) -> Result<Vec<PacketCost>> {
     Ok(costs)
 }
 
+/// Median time of a program that does nothing, measured in the same way: what every other figure contains.
+pub(crate) fn empty_program_ns(packets: usize) -> Result<u64> {
+    let mut gateway = GatewayUnderTest::new()?;
+    let frame = ethernet(&Ip::new(HOST, PEER_HOST).packet(&pattern(44)));
+    median(&mut gateway, "pass", std::iter::repeat_n(frame, packets))
+}
+
 fn encapsulate(
     gateway: &mut GatewayUnderTest,
     spi: u32,
@@ -57,7 +65,9 @@ fn encapsulate(
 ) -> Result<u64> {
     gateway.send_with(1, &sa(spi, aead))?;
     let frame = ethernet(&Ip::new(HOST, PEER_HOST).packet(&pattern(bytes - 20)));
-    median(gateway, std::iter::repeat_n(frame, packets))
+    let cost = median(gateway, "gateway", std::iter::repeat_n(frame, packets))?;
+    gateway.sas.remove(Direction::Outbound, 1, spi)?;
+    Ok(cost)
 }
 
 fn decapsulate(
@@ -74,14 +84,20 @@ fn decapsulate(
     outer.protocol = 50;
     let frames = (1..=packets as u64)
         .map(|sequence| ethernet(&outer.packet(&esp::seal(&sa, sequence, &inner, 0, esp::IPV4))));
-    median(gateway, frames)
+    let cost = median(gateway, "gateway", frames)?;
+    gateway.sas.remove(Direction::Inbound, 1, spi)?;
+    Ok(cost)
 }
 
 /// Each frame runs once, since the programs change it; the kernel measures each run.
-fn median(gateway: &mut GatewayUnderTest, frames: impl Iterator<Item = Vec<u8>>) -> Result<u64> {
+fn median(
+    gateway: &mut GatewayUnderTest,
+    program: &str,
+    frames: impl Iterator<Item = Vec<u8>>,
+) -> Result<u64> {
     let mut times = Vec::new();
     for frame in frames {
-        times.push(gateway.time("gateway", &frame, 1)?.as_nanos() as u64);
+        times.push(gateway.time(program, &frame, 1)?.as_nanos() as u64);
     }
     times.sort_unstable();
     Ok(times[times.len() / 2])

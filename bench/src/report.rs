@@ -12,6 +12,8 @@ use crate::packet_cost::PacketCost;
 pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) packets_per_figure: usize,
+    /// Time of a program that does nothing, contained in every other figure.
+    pub(crate) empty_program_ns: u64,
     pub(crate) costs: Vec<PacketCost>,
 }
 
@@ -22,6 +24,11 @@ impl fmt::Display for Report {
             formatter,
             "{processor}, {processors} processors, Linux {kernel}; ns per packet, median of {}\n",
             self.packets_per_figure
+        )?;
+        writeln!(
+            formatter,
+            "An empty program takes {} ns, which every figure contains.\n",
+            self.empty_program_ns
         )?;
         writeln!(
             formatter,
