@@ -29,6 +29,7 @@
 //! - [`crypto`]: Diffie-Hellman groups, PRFs, ciphers, key derivation;
 //! - `sa` (private): the state machine of one IKE SA with its Child SAs;
 //! - [`endpoint`]: many peers, which of their SAs counts, timers, retries and events.
+#![forbid(unsafe_code)]
 
 pub mod crypto;
 pub mod endpoint;

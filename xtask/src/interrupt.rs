@@ -1,12 +1,17 @@
 //! Ctrl-C and friends: clean up, then end.
 
-use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::unistd::Pid;
-use std::io;
+use anyhow::{Result, anyhow};
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, killpg, sigaction};
+use nix::unistd::{Pid, pipe2};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use testbed::{Scope, remove_scope, sweep_stale};
 
@@ -16,22 +21,31 @@ static GROUP: AtomicI32 = AtomicI32::new(0);
 /// Laboratory that must be removed.
 static LAB: Mutex<Option<Scope>> = Mutex::new(None);
 
+/// Write end of the pipe that carries the signal's number to the thread that cleans up.
+static SIGNALLED: OnceLock<OwnedFd> = OnceLock::new();
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Takes over SIGINT, SIGTERM and SIGHUP. Must be called before any other thread is started: threads inherit the mask.
-pub(crate) fn install() {
-    let mut signals = SigSet::empty();
+/// Takes over SIGINT, SIGTERM and SIGHUP. Handlers, not a signal mask: children would inherit the mask and be deaf to the
+/// SIGTERM that ends them.
+pub(crate) fn install() -> Result<()> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    SIGNALLED.set(write).map_err(|_| anyhow!("signals are taken over already"))?;
+    let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
+        // SAFETY: the handler makes one async-signal-safe system call on a descriptor that is never closed.
+        unsafe { sigaction(signal, &action) }?;
     }
-    signals.thread_block().expect("the signal set is valid");
     std::thread::spawn(move || {
-        let signal = signals.wait().expect("the signal set is valid");
-        INTERRUPTED.store(true, Ordering::SeqCst);
-        eprintln!("\ninterrupted ({signal}): cleaning up");
-        clean_up();
-        std::process::exit(128 + signal as i32);
+        let mut signal = [0];
+        if File::from(read).read_exact(&mut signal).is_ok() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            eprintln!("\ninterrupted: cleaning up");
+            clean_up();
+            std::process::exit(128 + i32::from(signal[0]));
+        }
     });
+    Ok(())
 }
 
 /// Has an interruption remove `scope`.
@@ -55,6 +69,13 @@ pub(crate) fn group_ended() {
 pub(crate) fn yield_to_cleanup() {
     while INTERRUPTED.load(Ordering::SeqCst) {
         std::thread::park();
+    }
+}
+
+extern "C" fn on_signal(signal: libc::c_int) {
+    if let Some(pipe) = SIGNALLED.get() {
+        // There is nobody to tell about a failure; the first signal has found its reader.
+        let _ = nix::unistd::write(pipe, &[signal.cast_unsigned() as u8]);
     }
 }
 
