@@ -41,8 +41,8 @@ enum Command {
 
 fn main() -> ExitCode {
     environment::prepare();
-    interrupt::install();
-    let outcome = run(Arguments::parse().command);
+    let command = Arguments::parse().command;
+    let outcome = interrupt::install().and_then(|()| run(command));
     // An interrupted command fails in some arbitrary way; the clean-up has the last word then.
     interrupt::yield_to_cleanup();
     match outcome {
