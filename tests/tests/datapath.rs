@@ -2,7 +2,9 @@
 
 mod datapath {
     mod aead;
+    mod concurrency;
     mod decap;
     mod encap;
+    mod events;
     mod prog_test_run;
 }

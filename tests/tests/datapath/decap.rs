@@ -277,7 +277,7 @@ fn what_needs_the_kernel_reaches_it_through_vgw0() {
 
 #[test]
 fn ike_and_other_traffic_to_the_gateway_is_left_alone() {
-    let mut gateway = GatewayUnderTest::new().unwrap();
+    let gateway = GatewayUnderTest::new().unwrap();
     let outer = Ip::new(REMOTE, LOCAL);
     let fragment = Ip { fragment: 0x2000, protocol: 50, ..outer.clone() };
     let frames = [

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Tunnel};
 use gateway_user::datapath::{Counters, Direction, Limits, Object, Plain, SaConfig, SaTable};
 use nix::sched::{CloneFlags, unshare};
@@ -187,11 +187,11 @@ impl GatewayUnderTest {
     ///
     /// # Errors
     /// The kernel refuses the run.
-    pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
+    pub fn run(&self, frame: &[u8]) -> Result<Outcome> {
         let mut out = vec![0; 4096];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
-        let result = self.object.program("gateway")?.test_run(options)?;
+        let result = self.program("gateway")?.test_run(options)?;
         out.truncate(result.data_size_out as usize);
         let verdict = match result.return_value {
             1 => Verdict::Drop,
@@ -206,9 +206,14 @@ impl GatewayUnderTest {
     ///
     /// # Errors
     /// The kernel refuses the run.
-    pub fn time(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
+    pub fn time(&self, program: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
-        Ok(self.object.program(program)?.test_run(options)?.duration)
+        Ok(self.program(program)?.test_run(options)?.duration)
+    }
+
+    fn program(&self, name: &str) -> Result<&Xdp> {
+        let program = self.object.ebpf.program(name).with_context(|| format!("no program {name}"))?;
+        Ok(program.try_into()?)
     }
 
     /// Drops of one reason for a tunnel.
