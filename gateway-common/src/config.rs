@@ -6,8 +6,6 @@ use crate::Pod;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GatewayConfig {
-    /// Interface index of `vgw0`, the end of the tunnel interface that the kernel's stack sees.
-    pub vgw0_ifindex: u32,
     /// Interface index of the peer of `vgw0`; a frame redirected to it enters the stack through `vgw0`.
     pub vgw_peer_ifindex: u32,
     /// Address that ESP for this gateway is sent to, network order.
@@ -18,6 +16,6 @@ pub struct GatewayConfig {
     pub vgw_peer_mac: [u8; 6],
 }
 
-// SAFETY: repr(C), integers only, 24 bytes without implicit padding.
+// SAFETY: repr(C), integers only, 20 bytes without implicit padding.
 unsafe impl Pod for GatewayConfig {}
-const _: () = assert!(size_of::<GatewayConfig>() == 24);
+const _: () = assert!(size_of::<GatewayConfig>() == 20);

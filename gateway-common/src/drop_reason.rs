@@ -49,16 +49,18 @@ drop_reasons! {
     LifetimeExpired = 9, "lifetime_expired";
     /// The gateway's shared bandwidth budget is used up.
     BudgetExceeded = 10, "budget_exceeded";
-    /// The packet is larger than the tunnel carries.
+    /// The packet is larger than the tunnel carries, although the kernel routed it there.
     TooBig = 11, "too_big";
     /// No route to the outer or inner destination.
     NoRoute = 12, "no_route";
     /// Congestion was experienced by a packet that does not understand it (RFC 6040 section 4.2).
     EcnDrop = 13, "ecn_drop";
-    /// A packet between two VNets of this gateway arrived in the clear where only ESP may arrive.
+    /// A packet that only a tunnel may bring, or only a LAN interface, arrived elsewhere in the clear.
     Unprotected = 14, "unprotected";
     /// An ESP dummy packet (RFC 4303 section 2.6); expected, discarded by design.
     Dummy = 15, "dummy";
     /// The frame could not be resized, or a program of the chain is missing.
     Internal = 16, "internal";
+    /// A frame with an 802.1Q priority tag (VLAN 0), which the kernel would take for an untagged one behind our back.
+    PriorityTag = 17, "priority_tag";
 }

@@ -12,10 +12,9 @@ pub struct Event {
     pub tunnel: u32,
     /// SPI concerned, network order; zero if none.
     pub spi: [u8; 4],
-    /// Outer source address, network order; zero if none.
+    /// Address concerned, network order; zero if none: the outer source of an unknown SPI, the peer of the SA whose
+    /// packet failed authentication, the inner source of a packet without an outbound SA.
     pub source: [u8; 4],
-    /// Monotonic time, ns.
-    pub time_ns: u64,
 }
 
 /// Values of [`Event::kind`].
@@ -53,4 +52,4 @@ impl EventKind {
 
 // SAFETY: repr(C), integers only.
 unsafe impl Pod for Event {}
-const _: () = assert!(size_of::<Event>() == 24);
+const _: () = assert!(size_of::<Event>() == 16);

@@ -8,6 +8,10 @@ use crate::Pod;
 pub struct Port {
     /// A bit set of [`PortRole`].
     pub roles: u32,
+    /// MAC address of the interface: frames for other stations are not the gateway's.
+    pub mac: [u8; 6],
+    /// Explicit padding.
+    pub reserved: [u8; 2],
 }
 
 /// Roles of an interface. One-arm gateways give one interface both `LAN` and `WAN`.
@@ -23,5 +27,6 @@ impl PortRole {
     pub const TUNNEL: u32 = 4;
 }
 
-// SAFETY: repr(C), one integer.
+// SAFETY: repr(C), integers only, 12 bytes without implicit padding.
 unsafe impl Pod for Port {}
+const _: () = assert!(size_of::<Port>() == 12);

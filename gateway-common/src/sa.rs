@@ -44,8 +44,6 @@ impl SaFlags {
     pub const ESN: u32 = 1;
     /// ESP inside UDP (RFC 3948).
     pub const UDP_ENCAP: u32 = 2;
-    /// The SA receives; without this bit it sends.
-    pub const INBOUND: u32 = 4;
 }
 
 /// Value of array map `SAS`; index 0 is never used. Secret: holds key material.
@@ -62,7 +60,7 @@ pub struct Sa {
     /// zero; the datapath's look-up tables take and give columns in that form. The four words of the last round, which
     /// no look-up follows, are plain little-endian words.
     pub key: [u32; AES_ROUND_KEY_WORDS],
-    /// SPI, network order.
+    /// SPI, network order; zero (which no SA has, RFC 4303 section 2.1) while the entry holds none.
     pub spi: [u8; 4],
     /// Salt, the first four bytes of every nonce.
     pub salt: [u8; 4],
@@ -96,12 +94,10 @@ pub struct Sa {
     pub packets: u64,
     /// Counted by the datapath: bytes of inner IP packets that passed.
     pub bytes: u64,
-    /// Counted by the datapath: time of the last event per [`crate::EventKind`] class, in ns of the monotonic clock.
-    pub last_event_ns: u64,
     /// Counted by the datapath: nonzero once the soft-lifetime event was raised.
     pub soft_raised: u64,
     /// Explicit padding to a cache line.
-    pub reserved_line: [u64; 7],
+    pub reserved_line: [u64; 8],
     /// Anti-replay ring. A slot holds the number of its block of 32 sequence numbers in the upper half, and one bit per
     /// sequence number seen in the lower half, so that one compare-and-swap both enters a new block and marks a packet.
     pub replay: [u64; REPLAY_SLOTS],
@@ -129,9 +125,8 @@ impl Sa {
             sequence: 0,
             packets: 0,
             bytes: 0,
-            last_event_ns: 0,
             soft_raised: 0,
-            reserved_line: [0; 7],
+            reserved_line: [0; 8],
             replay: [0; REPLAY_SLOTS],
         }
     }

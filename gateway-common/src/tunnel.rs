@@ -6,7 +6,7 @@ use crate::Pod;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tunnel {
-    /// Index into map `SAS` of the outbound SA; 0 while there is none. Moving traffic to a new SA writes this field only.
+    /// Index into map `SAS` of the outbound SA; 0 while there is none.
     pub outbound_sa: u32,
     /// Largest inner IP packet that the tunnel carries, in bytes.
     pub mtu: u32,

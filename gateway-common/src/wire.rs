@@ -17,6 +17,12 @@ pub const ESP_TRAILER_LEN: usize = 2;
 
 /// EtherType of IPv4.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of a VLAN tag (IEEE 802.1Q).
+pub const ETHERTYPE_VLAN: u16 = 0x8100;
+/// EtherType of a service VLAN tag (IEEE 802.1ad).
+pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
+/// VLAN identifier in the tag control information, host order.
+pub const VLAN_ID_MASK: u16 = 0x0fff;
 /// Protocol number of IPv4 in IP, the next header of tunnel-mode ESP (RFC 4303 section 2.6).
 pub const PROTO_IPIP: u8 = 4;
 /// Protocol number of UDP.

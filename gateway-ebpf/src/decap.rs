@@ -44,8 +44,18 @@ pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
     let overhead = (offset - ETH_LEN + ESP_LEN + ESP_IV_LEN + ESP_ICV_LEN) as u32;
     let total_len = ip.total_len();
     // The ciphertext is a multiple of four bytes (RFC 4303 section 2.4) and holds at least the trailer.
-    if total_len < overhead + 4 || (total_len - overhead) & 3 != 0 || total_len as usize > MAX_FRAME {
+    if total_len < overhead + 4 || (total_len - overhead) & 3 != 0 || ETH_LEN + total_len as usize > MAX_FRAME
+    {
         return drop(tunnel, DropReason::Malformed);
+    }
+    // SAFETY: `sa` points into the map.
+    let (is_removed, is_expired) = unsafe { ((*sa).spi == [0; 4], sa::is_expired(sa)) };
+    if is_removed {
+        return drop(0, DropReason::UnknownSpi);
+    }
+    if is_expired {
+        event::raise_limited(EventKind::HardLifetime, tunnel, esp.spi, [0; 4]);
+        return drop(tunnel, DropReason::LifetimeExpired);
     }
     // SAFETY: `sa` points into the map.
     let sequence =
@@ -124,6 +134,9 @@ unsafe fn forward(
     let next_hop = if direct { route::next_hop(ctx, ip) } else { NextHop::Stack };
     let (ifindex, ethernet) = match next_hop {
         NextHop::Direct(ifindex, ethernet) => {
+            if route::leaves_the_vnet(ifindex) {
+                return Err(DropReason::NoRoute);
+            }
             ip.decrement_ttl();
             (ifindex, ethernet)
         }

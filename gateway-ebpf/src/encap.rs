@@ -86,6 +86,9 @@ unsafe fn seal(
     // SAFETY: the caller vouches for `sa`.
     let (flags, local_addr, remote_addr, spi, salt, aead) =
         unsafe { ((*sa).flags, (*sa).local_addr, (*sa).remote_addr, (*sa).spi, (*sa).salt, (*sa).aead) };
+    if spi == [0; 4] {
+        return drop(tunnel, DropReason::NoOutboundSa);
+    }
     // SAFETY: as above.
     if unsafe { sa::is_expired(sa) } {
         event::raise_limited(EventKind::HardLifetime, tunnel, spi, [0; 4]);

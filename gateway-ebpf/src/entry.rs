@@ -3,7 +3,10 @@
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use gateway_common::wire::{ETH_LEN, ETHERTYPE_IPV4, IPV4_LEN, NAT_T_PORT, PROTO_ESP, PROTO_UDP, UDP_LEN};
+use gateway_common::wire::{
+    ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, IPV4_LEN, NAT_T_PORT, PROTO_ESP,
+    PROTO_UDP, UDP_LEN, VLAN_ID_MASK,
+};
 use gateway_common::{DropReason, PortRole, RouteKind};
 
 use crate::drop::drop;
@@ -30,24 +33,53 @@ fn classify(ctx: &XdpContext) -> Option<u32> {
     let ip = at::<Ipv4>(ctx, ETH_LEN)?;
     // SAFETY: both lie within the frame.
     let (ethernet, ip) = unsafe { (&mut *ethernet, &mut *ip) };
+    // SAFETY: entries are only replaced as a whole by the agent.
+    let port = unsafe { PORTS.get(ctx.ingress_ifindex() as u32) }?;
+    let roles = port.roles;
+    if is_priority_tagged(ethernet, ip) {
+        return Some(drop(0, DropReason::PriorityTag));
+    }
     if ethernet.ethertype != ETHERTYPE_IPV4.to_be_bytes() || ip.version_ihl >> 4 != 4 {
         return None;
     }
+    if roles & PortRole::TUNNEL != 0 {
+        return Some(from_stack(ctx, ip));
+    }
+    if ethernet.destination != port.mac {
+        return None;
+    }
     let config = CONFIG.get(0)?;
-    // SAFETY: entries are only replaced as a whole by the agent.
-    let roles = unsafe { PORTS.get(ctx.ingress_ifindex() as u32) }?.roles;
-
     if roles & PortRole::WAN != 0 && ip.destination == config.wan_addr {
         return from_wan(ctx, ip);
     }
     let to = route::lookup(ip.destination);
-    if to.kind == RouteKind::REMOTE {
-        if roles & (PortRole::LAN | PortRole::TUNNEL) == 0 {
-            return Some(drop(to.tunnel, DropReason::Unprotected));
-        }
-        return encap::encapsulate(ctx, config, ip, to.tunnel, roles & PortRole::TUNNEL == 0);
+    match to.kind {
+        RouteKind::REMOTE if roles & PortRole::LAN == 0 => Some(drop(to.tunnel, DropReason::Unprotected)),
+        RouteKind::REMOTE => encap::encapsulate(ctx, config, ip, to.tunnel, true),
+        RouteKind::LOCAL => refuse_in_the_clear(ip),
+        _ => None,
     }
-    if to.kind == RouteKind::LOCAL { refuse_in_the_clear(ip, roles) } else { None }
+}
+
+/// Packets that the kernel routed to `vgw0`. Nothing goes back: it would come here again.
+#[inline(always)]
+fn from_stack(ctx: &XdpContext, ip: &mut Ipv4) -> u32 {
+    let to = route::lookup(ip.destination);
+    if to.kind != RouteKind::REMOTE {
+        return drop(0, DropReason::NoRoute);
+    }
+    let Some(config) = CONFIG.get(0) else { return drop(to.tunnel, DropReason::Internal) };
+    encap::encapsulate(ctx, config, ip, to.tunnel, false)
+        .unwrap_or_else(|| drop(to.tunnel, DropReason::Internal))
+}
+
+/// Whether the frame bears a tag of VLAN 0 (IEEE 802.1Q clause 9.6). The kernel strips it and routes the packet as if it
+/// had come untagged, so that what is refused here would pass with a tag.
+#[inline(always)]
+fn is_priority_tagged(ethernet: &Ethernet, behind: &Ipv4) -> bool {
+    let ethertype = u16::from_be_bytes(ethernet.ethertype);
+    let vlan = u16::from_be_bytes([behind.version_ihl, behind.tos]) & VLAN_ID_MASK;
+    (ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_SERVICE_VLAN) && vlan == 0
 }
 
 /// Packets to the gateway's own outer address: ESP, plain or in UDP, is ours unless it is a fragment.
@@ -85,10 +117,7 @@ fn from_wan(ctx: &XdpContext, ip: &Ipv4) -> Option<u32> {
 
 /// A packet for this VNet that claims to come from a remote one, but did not come out of a tunnel, is forged.
 #[inline(always)]
-fn refuse_in_the_clear(ip: &Ipv4, roles: u32) -> Option<u32> {
-    if roles & PortRole::TUNNEL != 0 {
-        return None;
-    }
+fn refuse_in_the_clear(ip: &Ipv4) -> Option<u32> {
     let from = route::lookup(ip.source);
     if from.kind == RouteKind::REMOTE { Some(drop(from.tunnel, DropReason::Unprotected)) } else { None }
 }

@@ -47,9 +47,9 @@ pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(65_536, 0);
 
-/// Time of the last rate-limited event of each kind, ns.
+/// Time of the last rate-limited event of each tunnel and kind, ns.
 #[map]
-pub(crate) static EVENT_TIMES: Array<u64> = Array::with_max_entries(EventKind::COUNT, 0);
+pub(crate) static EVENT_TIMES: Array<u64> = Array::with_max_entries(TUNNELS_DEFAULT * EventKind::COUNT, 0);
 
 #[map]
 pub(crate) static JOB: PerCpuArray<Job> = PerCpuArray::with_max_entries(1, 0);

@@ -7,9 +7,9 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
-use gateway_common::{GatewayConfig, Route, RouteKind};
+use gateway_common::{GatewayConfig, PortRole, Route, RouteKind};
 
-use crate::maps::ROUTES4;
+use crate::maps::{PORTS, ROUTES4};
 use crate::packet::{Ethernet, Ipv4};
 
 const AF_INET: u8 = 2;
@@ -58,6 +58,16 @@ pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4) -> NextHop {
             NextHop::Unreachable
         }
         _ => NextHop::Stack,
+    }
+}
+
+/// Whether `ifindex` leads to the peers only: what came out of a tunnel must not leave there in the clear.
+#[inline(always)]
+pub(crate) fn leaves_the_vnet(ifindex: u32) -> bool {
+    // SAFETY: entries are only replaced as a whole by the agent.
+    match unsafe { PORTS.get(ifindex) } {
+        Some(port) => port.roles & (PortRole::WAN | PortRole::LAN) == PortRole::WAN,
+        None => false,
     }
 }
 

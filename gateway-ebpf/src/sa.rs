@@ -1,6 +1,6 @@
 //! Accounting on SAs.
 
-use gateway_common::{EventKind, Sa};
+use gateway_common::{Event, EventKind, Sa};
 
 use crate::{atomic, event};
 
@@ -29,7 +29,12 @@ pub(crate) unsafe fn count(sa: *mut Sa, tunnel: u32, bytes: u32) {
         if ((soft_bytes != 0 && total >= soft_bytes) || (soft_packets != 0 && packets >= soft_packets))
             && atomic::compare_exchange(&raw mut (*sa).soft_raised, 0, 1)
         {
-            event::raise(EventKind::SoftLifetime, tunnel, (*sa).spi);
+            let event =
+                Event { kind: EventKind::SoftLifetime as u32, tunnel, spi: (*sa).spi, source: [0; 4] };
+            if !event::raise(&event) {
+                // The ring is full: the next packet tries again.
+                (&raw mut (*sa).soft_raised).write_volatile(0);
+            }
         }
     }
 }

@@ -71,10 +71,12 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
 
 fn nightly() -> Result<()> {
     ensure!(has_program("rustup"), "rustup is missing: install it from https://rustup.rs");
-    let sysroot = || try_run("rustc +nightly --print sysroot");
-    let Ok(sysroot) = sysroot() else {
-        let step = Step::begin("Installing the nightly compiler, which builds the XDP programs");
-        rustup("toolchain install nightly --profile minimal --component rust-src --component clippy")?;
+    let channel = nightly_channel()?;
+    let Ok(sysroot) = try_run(&format!("rustc +{channel} --print sysroot")) else {
+        let step = Step::begin(&format!("Installing the compiler of the XDP programs, {channel}"));
+        rustup(&format!(
+            "toolchain install {channel} --profile minimal --component rust-src --component clippy"
+        ))?;
         step.end("installed");
         return Ok(());
     };
@@ -83,12 +85,21 @@ fn nightly() -> Result<()> {
         [("rust-src", "lib/rustlib/src/rust/library/core/Cargo.toml"), ("clippy", "bin/cargo-clippy")];
     for (component, file) in components {
         if !sysroot.join(file).exists() {
-            let step = Step::begin(&format!("Installing the nightly compiler's component {component}"));
-            rustup(&format!("component add {component} --toolchain nightly"))?;
+            let step = Step::begin(&format!("Installing component {component} of {channel}"));
+            rustup(&format!("component add {component} --toolchain {channel}"))?;
             step.end("installed");
         }
     }
     Ok(())
+}
+
+/// The compiler that the XDP programs name in their toolchain file.
+fn nightly_channel() -> Result<String> {
+    let path = environment::workspace().join("gateway-ebpf/rust-toolchain.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("channel = "));
+    let channel = line.with_context(|| format!("{} names no channel", path.display()))?;
+    Ok(channel.trim_matches('"').to_owned())
 }
 
 fn rustup(arguments: &str) -> Result<()> {

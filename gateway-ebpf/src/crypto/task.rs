@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::programs::XdpContext;
 use gateway_common::limits::MAX_FRAME;
-use gateway_common::{DropReason, Job, Sa};
+use gateway_common::{DropReason, Job, ProgramSlot, Sa};
 
 use crate::maps::{JOB, PROGRAMS, SAS};
 use crate::{drop, event, packet};
@@ -89,7 +89,10 @@ impl Task {
     pub(super) fn finish(&self) -> u32 {
         // SAFETY: the context is that of the running program.
         unsafe { PROGRAMS.tail_call(&self.ctx, self.job.next) };
-        XDP_PASS
+        if self.job.next == ProgramSlot::Empty as u32 {
+            return XDP_PASS;
+        }
+        drop::drop(self.job.tunnel, DropReason::Internal)
     }
 
     /// Counts and reports a wrong ICV; returns the verdict.

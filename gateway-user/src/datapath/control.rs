@@ -1,12 +1,15 @@
 //! The running datapath of one gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap as BpfHashMap, MapData};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, MapError};
 use aya::programs::XdpMode;
 use aya::programs::links::FdLink;
 use gateway_common::limits::MAX_FRAME;
@@ -62,9 +65,11 @@ pub struct Datapath {
     object: Object,
     routes: LpmTrie<MapData, [u8; 4], Plain<Route>>,
     tunnels: Array<MapData, Plain<Tunnel>>,
-    sas: SaTable,
+    sas: Arc<Mutex<SaTable>>,
     counters: Counters,
     remote_prefixes: BTreeMap<TunnelId, Vec<Ipv4Net>>,
+    /// Prefixes with a kernel route of ours to `vgw0`.
+    routed: BTreeSet<Ipv4Net>,
     mtu: u32,
     source: Option<Ipv4Addr>,
     xdp_mode: &'static str,
@@ -92,19 +97,23 @@ impl Datapath {
             );
         }
         let object = Object::load(Limits { tunnels: config.max_tunnels })?;
+        let routes = duplicate(&object.ebpf, "ROUTES4")?.try_into()?;
+        let tunnels = duplicate(&object.ebpf, "TUNNELS")?.try_into()?;
+        let sas = Arc::new(Mutex::new(SaTable::new(&object.ebpf)?));
+        sweep_regularly(Arc::downgrade(&sas));
+        let counters = Counters::new(&object.ebpf)?;
+        // From here on every failure must undo what was done to the system.
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
-        let mtu = ports.values().map(|(interface, _)| interface.mtu).max().unwrap_or(wan.mtu);
-        let vgw0 = match TunnelInterface::create(&netlink, &config.vnet, mtu).await {
+        let created =
+            TunnelInterface::create(&netlink, &config.vnet, outer_mtu(wan.mtu), config.wan_addr).await;
+        let vgw0 = match created {
             Ok(vgw0) => vgw0,
             Err(error) => {
-                pins.remove()?;
+                // The first failure is the one to report.
+                let _ = pins.remove();
                 return Err(error);
             }
         };
-        let routes = duplicate(&object.ebpf, "ROUTES4")?.try_into()?;
-        let tunnels = duplicate(&object.ebpf, "TUNNELS")?.try_into()?;
-        let sas = SaTable::new(&object.ebpf)?;
-        let counters = Counters::new(&object.ebpf)?;
         let mut datapath = Self {
             mtu: tunnel_mtu(wan.mtu),
             config,
@@ -117,10 +126,11 @@ impl Datapath {
             sas,
             counters,
             remote_prefixes: BTreeMap::new(),
+            routed: BTreeSet::new(),
             source,
             xdp_mode: "native",
         };
-        if let Err(error) = datapath.set_up(&ports) {
+        if let Err(error) = datapath.set_up(&ports).await {
             // The first failure is the one to report.
             let _ = datapath.stop().await;
             return Err(error);
@@ -145,30 +155,59 @@ impl Datapath {
             self.counters.reset(id.0)?;
             self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
         }
+        // The old prefixes are recorded until they are gone, and the new ones before they come, so that a failure half-way
+        // leaves nothing that a later call would miss.
+        let both = before.iter().flatten().chain(remote_prefixes).copied().collect();
+        self.remote_prefixes.insert(id, both);
         for gone in before.iter().flatten().filter(|prefix| !remote_prefixes.contains(prefix)) {
             self.remove_prefix(*gone).await?;
         }
-        // Recorded first, so that a failure half-way leaves nothing that `remove_tunnel` would miss.
-        self.remote_prefixes.insert(id, remote_prefixes.to_vec());
         for prefix in remote_prefixes {
+            self.netlink.close(*prefix).await?;
             let route = Route { kind: RouteKind::REMOTE, tunnel: id.0 };
             self.routes.insert(&lpm_key(*prefix), Plain(route), 0)?;
-            self.netlink.set_route(*prefix, &self.vgw0.stack, self.mtu, self.source).await?;
+            if !self.routed.contains(prefix) {
+                self.netlink.add_route(*prefix, &self.vgw0.stack, self.mtu, self.source).await?;
+                self.routed.insert(*prefix);
+            }
         }
+        self.remote_prefixes.insert(id, remote_prefixes.to_vec());
         Ok(())
     }
 
-    /// Removes a tunnel with its routes and SAs.
+    /// Removes a tunnel with its routes and SAs; one that is gone already is no error.
     ///
     /// # Errors
-    /// The kernel refuses a change.
+    /// The kernel refused a change. Everything else was removed, and the call may be repeated.
     pub async fn remove_tunnel(&mut self, id: TunnelId) -> Result<()> {
-        for prefix in self.remote_prefixes.remove(&id).unwrap_or_default() {
-            self.remove_prefix(prefix).await?;
+        let mut outcome = self.tunnels.set(id.0, Plain(Tunnel::default()), 0).map_err(Into::into);
+        for (direction, spi) in self.sas().of_tunnel(id.0) {
+            outcome = outcome.and(self.sas().remove(direction, id.0, spi).map(|_| ()));
         }
-        self.tunnels.set(id.0, Plain(Tunnel::default()), 0)?;
-        for (direction, spi) in self.sas.of_tunnel(id.0) {
-            self.sas.remove(direction, id.0, spi)?;
+        let mut left = Vec::new();
+        for prefix in self.remote_prefixes.remove(&id).unwrap_or_default() {
+            if let Err(error) = self.remove_prefix(prefix).await {
+                left.push(prefix);
+                outcome = outcome.and(Err(error));
+            }
+        }
+        if !left.is_empty() {
+            self.remote_prefixes.insert(id, left);
+        }
+        outcome
+    }
+
+    /// Removes what earlier agents left in the kernel's routing for prefixes that no tunnel has now. To be called when the
+    /// tunnels of the configuration have been set.
+    ///
+    /// # Errors
+    /// The kernel refused a change.
+    pub async fn settle(&self) -> Result<()> {
+        for prefix in self.netlink.closed().await? {
+            let mut wanted = self.remote_prefixes.values().flatten().chain(&self.config.local_prefixes);
+            if !wanted.any(|wanted| *wanted == prefix) {
+                self.netlink.reopen(prefix).await?;
+            }
         }
         Ok(())
     }
@@ -178,7 +217,7 @@ impl Datapath {
     /// # Errors
     /// See [`SaTable::install`].
     pub fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> Result<()> {
-        self.sas.install(Direction::Inbound, id.0, sa).map(|_| ())
+        self.sas().install(Direction::Inbound, id.0, sa).map(|_| ())
     }
 
     /// Installs an SA that sends, and moves the tunnel's traffic to it.
@@ -186,7 +225,7 @@ impl Datapath {
     /// # Errors
     /// See [`SaTable::install`].
     pub fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> Result<()> {
-        let index = self.sas.install(Direction::Outbound, id.0, sa)?;
+        let index = self.sas().install(Direction::Outbound, id.0, sa)?;
         self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: index, mtu: self.mtu }), 0)?;
         Ok(())
     }
@@ -196,7 +235,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses a map update.
     pub fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> Result<()> {
-        self.sas.remove(Direction::Inbound, id.0, spi).map(|_| ())
+        self.sas().remove(Direction::Inbound, id.0, spi).map(|_| ())
     }
 
     /// Removes an SA that sends. Traffic stops if it was the one in use. One that is gone already is no error.
@@ -204,11 +243,12 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses a map update.
     pub fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> Result<()> {
-        let Some(index) = self.sas.find(Direction::Outbound, id.0, spi) else { return Ok(()) };
+        let slot = self.sas().find(Direction::Outbound, id.0, spi);
+        let Some(index) = slot else { return Ok(()) };
         if self.tunnels.get(&id.0, 0)?.0.outbound_sa == index {
             self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
         }
-        self.sas.remove(Direction::Outbound, id.0, spi).map(|_| ())
+        self.sas().remove(Direction::Outbound, id.0, spi).map(|_| ())
     }
 
     /// Reads all counters.
@@ -237,21 +277,27 @@ impl Datapath {
         DatapathEvents::new(&mut self.object.ebpf)
     }
 
-    /// Detaches the programs and removes pins, routes and the tunnel interface.
+    /// Detaches the programs and removes pins and the tunnel interface. The remote prefixes stay unreachable, so that
+    /// packets for them do not leave in the clear while no gateway runs.
     ///
     /// # Errors
     /// Something could not be removed; the rest was.
     pub async fn stop(self) -> Result<()> {
         let unpinned = self.pins.remove();
+        let wiped = self.sas().wipe_all();
         // The kernel removes the routes with the interface.
         let removed = self.vgw0.remove(&self.netlink).await;
-        unpinned.and(removed)
+        unpinned.and(removed).and(wiped)
     }
 
-    fn set_up(&mut self, ports: &BTreeMap<u32, (Interface, u32)>) -> Result<()> {
+    /// The table is never left half-changed by a panic, so a poisoned lock is as good as any.
+    fn sas(&self) -> MutexGuard<'_, SaTable> {
+        self.sas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn set_up(&mut self, ports: &BTreeMap<u32, (Interface, u32)>) -> Result<()> {
         forward_log(&mut self.object.ebpf)?;
         let config = GatewayConfig {
-            vgw0_ifindex: self.vgw0.stack.index,
             vgw_peer_ifindex: self.vgw0.xdp.index,
             wan_addr: self.config.wan_addr.octets(),
             vgw0_mac: self.vgw0.stack.mac,
@@ -267,63 +313,81 @@ impl Datapath {
             budgets.set(0, Plain(Budget::new(rate, burst)), 0)?;
         }
         for prefix in &self.config.local_prefixes {
+            // What comes out of a tunnel for a part of the VNet that has no route must not take the default route.
+            self.netlink.close(*prefix).await?;
             let route = Route { kind: RouteKind::LOCAL, tunnel: 0 };
             self.routes.insert(&lpm_key(*prefix), Plain(route), 0)?;
         }
         let mut roles: BpfHashMap<_, u32, Plain<Port>> = duplicate(&self.object.ebpf, "PORTS")?.try_into()?;
-        roles.insert(self.vgw0.xdp.index, Plain(Port { roles: PortRole::TUNNEL }), 0)?;
-        for (index, (_, role)) in ports {
-            roles.insert(*index, Plain(Port { roles: *role }), 0)?;
+        let tunnel_port = (self.vgw0.xdp.clone(), PortRole::TUNNEL);
+        for (interface, role) in ports.values().chain([&tunnel_port]) {
+            let port = Port { roles: *role, mac: interface.mac, reserved: [0; 2] };
+            roles.insert(interface.index, Plain(port), 0)?;
         }
         self.object.pin_maps(self.pins.directory())?;
-        self.attach("pass", &self.vgw0.stack.clone())?;
-        self.attach("gateway", &self.vgw0.xdp.clone())?;
-        let mut native = 0;
-        for (interface, _) in ports.values() {
-            native += usize::from(self.attach("gateway", interface)? == XdpMode::Driver);
+        let mut targets = vec![("pass", self.vgw0.stack.clone()), ("gateway", self.vgw0.xdp.clone())];
+        targets.extend(ports.values().map(|(interface, _)| ("gateway", interface.clone())));
+        if let Err(error) = self.attach(&targets, XdpMode::Driver) {
+            // A frame redirected from native mode is lost at an interface in generic mode, so it is all or none.
+            tracing::warn!("native XDP is not possible, all interfaces run in generic mode: {error:#}");
+            self.attach(&targets, XdpMode::Skb)?;
+            self.xdp_mode = "generic";
         }
-        self.xdp_mode = match native {
-            0 => "generic",
-            some if some == ports.len() => "native",
-            _ => "mixed",
-        };
         Ok(())
     }
 
-    /// Attaches a program and pins the attachment, so that packets flow on when the agent dies.
-    fn attach(&mut self, program: &str, interface: &Interface) -> Result<XdpMode> {
-        let xdp = self.object.program(program)?;
-        let (link, mode) = match xdp.attach_to_if_index(interface.index, XdpMode::Driver) {
-            Ok(link) => (link, XdpMode::Driver),
-            Err(native) => {
-                let Ok(link) = xdp.attach_to_if_index(interface.index, XdpMode::Skb) else {
-                    bail!("cannot attach XDP to {}: {}", interface.name, chain(&native));
-                };
-                tracing::warn!(
-                    "the driver of {} refuses native XDP ({}): generic mode",
-                    interface.name,
-                    chain(&native)
-                );
-                (link, XdpMode::Skb)
-            }
-        };
-        let link: FdLink =
-            xdp.take_link(link)?.try_into().context("this kernel has no BPF links for XDP (5.9 has)")?;
-        let path = self.pins.directory().join(format!("link-{}", interface.index));
-        link.pin(&path).with_context(|| format!("cannot pin the attachment to {}", interface.name))?;
-        Ok(mode)
+    /// Attaches programs to interfaces and pins the attachments, so that packets flow on when the agent dies. On failure
+    /// nothing stays attached.
+    fn attach(&mut self, targets: &[(&str, Interface)], mode: XdpMode) -> Result<()> {
+        let mut links = Vec::new();
+        for (program, interface) in targets {
+            let xdp = self.object.program(program)?;
+            let id = xdp
+                .attach_to_if_index(interface.index, mode)
+                .with_context(|| format!("cannot attach XDP to {}", interface.name))?;
+            let link: FdLink =
+                xdp.take_link(id)?.try_into().context("this kernel has no BPF links for XDP (5.9 has)")?;
+            links.push((link, interface));
+        }
+        for (link, interface) in links {
+            let path = self.pins.directory().join(format!("link-{}", interface.index));
+            link.pin(&path).with_context(|| format!("cannot pin the attachment to {}", interface.name))?;
+        }
+        Ok(())
     }
 
     async fn remove_prefix(&mut self, prefix: Ipv4Net) -> Result<()> {
-        self.routes.remove(&lpm_key(prefix))?;
-        self.netlink.remove_route(prefix, &self.vgw0.stack).await
+        if self.routed.contains(&prefix) {
+            self.netlink.remove_route(prefix, &self.vgw0.stack).await?;
+            self.routed.remove(&prefix);
+        }
+        match self.routes.remove(&lpm_key(prefix)) {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        self.netlink.reopen(prefix).await
     }
+}
+
+/// Wipes the keys of removed SAs in time, for as long as the table exists.
+fn sweep_regularly(table: Weak<Mutex<SaTable>>) {
+    tokio::spawn(async move {
+        while let Some(table) = table.upgrade() {
+            table.lock().unwrap_or_else(PoisonError::into_inner).sweep();
+            drop(table);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+}
+
+/// Largest outer packet, given the WAN's MTU and what the in-kernel AEAD takes.
+fn outer_mtu(wan_mtu: u32) -> u32 {
+    wan_mtu.min((MAX_FRAME - ETH_LEN) as u32)
 }
 
 /// Largest inner packet whose encapsulation, in UDP at worst, fits the WAN's MTU and the in-kernel AEAD.
 fn tunnel_mtu(wan_mtu: u32) -> u32 {
-    let outer = wan_mtu.min((MAX_FRAME - ETH_LEN) as u32);
-    let payload = outer - (IPV4_LEN + UDP_LEN + ESP_LEN + ESP_IV_LEN + ESP_ICV_LEN) as u32;
+    let payload = outer_mtu(wan_mtu) - (IPV4_LEN + UDP_LEN + ESP_LEN + ESP_IV_LEN + ESP_ICV_LEN) as u32;
     (payload & !3) - ESP_TRAILER_LEN as u32
 }
 
@@ -347,16 +411,6 @@ async fn vnet_address(
 
 fn lpm_key(prefix: Ipv4Net) -> Key<[u8; 4]> {
     Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

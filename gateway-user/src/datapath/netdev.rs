@@ -6,9 +6,11 @@ use anyhow::{Context as _, Result, bail};
 use futures::TryStreamExt as _;
 use ipnet::Ipv4Net;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteProtocol};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 /// Bit of `RTAX_LOCK` that locks `RTAX_MTU`: path MTU discovery must not change it.
@@ -99,25 +101,31 @@ impl Netlink {
         Ok(addresses)
     }
 
-    /// Makes a veth pair: both ends up, without ARP, with `mtu` and `alias`.
-    pub(super) async fn add_veth(&self, name: &str, peer: &str, mtu: u32, alias: &str) -> Result<()> {
-        let message = LinkVeth::new(name, peer).build();
-        self.handle
-            .link()
-            .add(message)
-            .execute()
-            .await
-            .with_context(|| format!("cannot make veth pair {name}"))?;
-        for end in [name, peer] {
-            let message = LinkUnspec::new_with_name(end).mtu(mtu).alias(alias).arp(false).up().build();
-            self.handle
-                .link()
-                .set(message)
-                .execute()
-                .await
-                .with_context(|| format!("cannot set up {end}"))?;
-        }
-        Ok(())
+    /// Makes a veth pair.
+    pub(super) async fn add_veth(&self, name: &str, peer: &str) -> Result<()> {
+        let added = self.handle.link().add(LinkVeth::new(name, peer).build()).execute().await;
+        added.with_context(|| format!("cannot make veth pair {name}"))
+    }
+
+    /// Sets an interface up with `mtu` and `alias`, without ARP and multicast.
+    pub(super) async fn set_up(&self, interface: &Interface, mtu: u32, alias: &str) -> Result<()> {
+        let message = LinkUnspec::new_with_index(interface.index)
+            .mtu(mtu)
+            .alias(alias)
+            .arp(false)
+            .multicast(false)
+            .up()
+            .build();
+        let set = self.handle.link().set(message).execute().await;
+        set.with_context(|| format!("cannot set up {}", interface.name))
+    }
+
+    /// Gives an interface an address of its own that no other host is told of.
+    pub(super) async fn add_host_address(&self, interface: &Interface, address: Ipv4Addr) -> Result<()> {
+        let mut request = self.handle.address().add(interface.index, address.into(), 32);
+        request.message_mut().header.scope = AddressScope::Host;
+        let added = request.execute().await;
+        added.with_context(|| format!("cannot give {} the address {address}", interface.name))
     }
 
     /// Deletes an interface.
@@ -126,8 +134,8 @@ impl Netlink {
         deleted.with_context(|| format!("cannot delete interface {}", interface.name))
     }
 
-    /// Routes `prefix` to an interface with a locked MTU, replacing such a route.
-    pub(super) async fn set_route(
+    /// Routes `prefix` to an interface with a locked MTU. An existing route is left alone, which is an error.
+    pub(super) async fn add_route(
         &self,
         prefix: Ipv4Net,
         interface: &Interface,
@@ -142,11 +150,49 @@ impl Netlink {
         message
             .attributes
             .push(RouteAttribute::Metrics(vec![RouteMetric::Lock(LOCK_MTU), RouteMetric::Mtu(mtu)]));
-        let replaced = self.handle.route().add(message).replace().execute().await;
-        replaced.with_context(|| format!("cannot route {prefix} to {}", interface.name))
+        match self.handle.route().add(message).execute().await {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EEXIST => {
+                bail!("cannot route {prefix} to {}: the prefix has another route already", interface.name)
+            }
+            added => added.with_context(|| format!("cannot route {prefix} to {}", interface.name)),
+        }
     }
 
-    /// Removes a route set by [`Self::set_route`]; one that is gone already is no error.
+    /// Makes `prefix` unreachable wherever no better route exists, so that packets for it never leave in the clear while its
+    /// route to the tunnel interface is missing.
+    pub(super) async fn close(&self, prefix: Ipv4Net) -> Result<()> {
+        let replaced = self.handle.route().add(closing_route(prefix)).replace().execute().await;
+        replaced.with_context(|| format!("cannot make {prefix} unreachable without its tunnel"))
+    }
+
+    /// Takes [`Self::close`] back; if that was done already it is no error.
+    pub(super) async fn reopen(&self, prefix: Ipv4Net) -> Result<()> {
+        match self.handle.route().del(closing_route(prefix)).execute().await {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
+            removed => removed.with_context(|| format!("cannot remove the unreachable route of {prefix}")),
+        }
+    }
+
+    /// Prefixes that are closed now, by this agent or an earlier one.
+    pub(super) async fn closed(&self) -> Result<Vec<Ipv4Net>> {
+        let mut messages = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+        let mut prefixes = Vec::new();
+        while let Some(message) = messages.try_next().await.context("cannot list routes")? {
+            if message.header.kind != RouteType::Unreachable
+                || message.header.protocol != RouteProtocol::Other(ROUTE_PROTOCOL)
+            {
+                continue;
+            }
+            for attribute in &message.attributes {
+                if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
+                    prefixes.push(Ipv4Net::new(*address, message.header.destination_prefix_length)?);
+                }
+            }
+        }
+        Ok(prefixes)
+    }
+
+    /// Removes a route set by [`Self::add_route`]; one that is gone already is no error.
     pub(super) async fn remove_route(&self, prefix: Ipv4Net, interface: &Interface) -> Result<()> {
         match self.handle.route().del(route(prefix, interface).build()).execute().await {
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
@@ -157,10 +203,20 @@ impl Netlink {
     }
 }
 
+/// The route that loses against every other.
+fn closing_route(prefix: Ipv4Net) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(prefix.network(), prefix.prefix_len())
+        .kind(RouteType::Unreachable)
+        .priority(u32::MAX)
+        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+        .build()
+}
+
 fn route(prefix: Ipv4Net, interface: &Interface) -> RouteMessageBuilder<Ipv4Addr> {
     RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(prefix.network(), prefix.prefix_len())
         .output_interface(interface.index)
-        .scope(rtnetlink::packet_route::route::RouteScope::Link)
+        .scope(RouteScope::Link)
         .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
 }

@@ -1,5 +1,6 @@
 //! The compiled XDP programs.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -7,7 +8,7 @@ use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use gateway_common::limits::SAS_PER_TUNNEL;
-use gateway_common::{DropReason, ProgramSlot};
+use gateway_common::{DropReason, EventKind, ProgramSlot};
 
 /// The object file with all XDP programs and maps.
 static EBPF_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gateway.o"));
@@ -35,6 +36,14 @@ impl Limits {
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Plain<T: gateway_common::Pod>(pub T);
+
+impl<T: gateway_common::Pod> Plain<T> {
+    /// The same value seen as a `Plain`, without a copy: values may be secret.
+    pub fn of(value: &T) -> &Self {
+        // SAFETY: the type is transparent over `T`.
+        unsafe { &*std::ptr::from_ref(value).cast() }
+    }
+}
 
 // SAFETY: transparent over a type whose every bit pattern is valid and which has no implicit padding.
 unsafe impl<T: gateway_common::Pod> aya::Pod for Plain<T> {}
@@ -70,6 +79,7 @@ impl Object {
             .map_max_entries("TUNNELS", tunnels)
             .map_max_entries("COUNTERS", tunnels)
             .map_max_entries("DROPS", tunnels * DropReason::COUNT)
+            .map_max_entries("EVENT_TIMES", tunnels * EventKind::COUNT)
             .map_max_entries("SAS", sas)
             .map_max_entries("GHASH", sas)
             .map_max_entries("SPIS", sas)
@@ -121,7 +131,9 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
 /// A second handle to a map that `ebpf` keeps.
 pub(super) fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
     let map = ebpf.map(name).with_context(|| format!("the object has no map {name}"))?;
-    let open = |data: &MapData| -> Result<MapData> { Ok(MapData::from_id(data.info()?.id())?) };
+    let open = |data: &MapData| -> Result<MapData> {
+        Ok(MapData::from_fd(data.fd().as_fd().try_clone_to_owned()?)?)
+    };
     Ok(match map {
         Map::Array(data) => Map::Array(open(data)?),
         Map::HashMap(data) => Map::HashMap(open(data)?),

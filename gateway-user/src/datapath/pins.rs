@@ -1,7 +1,8 @@
-//! Pinned maps, programs and links in the BPF file system.
+//! Pinned maps and attachments in the BPF file system.
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -23,7 +24,7 @@ impl Pins {
         if root.starts_with(BPFFS) {
             mount_bpffs()?;
         }
-        fs::create_dir_all(root).with_context(|| format!("cannot make folder {}", root.display()))?;
+        make_private(root)?;
         if statfs(root).with_context(|| format!("cannot examine {}", root.display()))?.filesystem_type()
             != BPF_FS_MAGIC
         {
@@ -32,10 +33,10 @@ impl Pins {
                 root.display()
             );
         }
-        let pins = Self { directory: root.join(vnet) };
+        // The BPF file system reserves names with dots.
+        let pins = Self { directory: root.join(vnet.replace('.', "~")) };
         pins.remove()?;
-        fs::create_dir(&pins.directory)
-            .with_context(|| format!("cannot make folder {}", pins.directory.display()))?;
+        make_private(&pins.directory)?;
         Ok(pins)
     }
 
@@ -61,10 +62,22 @@ impl Pins {
     }
 }
 
+/// Makes a folder for root alone. One that exists must be root's own: pins give access to keys.
+fn make_private(directory: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.with_context(|| format!("cannot make folder {}", directory.display()))?;
+    let metadata =
+        fs::metadata(directory).with_context(|| format!("cannot examine {}", directory.display()))?;
+    if metadata.uid() != nix::unistd::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+        bail!("{} must belong to this user, and no other may write to it", directory.display());
+    }
+    Ok(())
+}
+
 fn mount_bpffs() -> Result<()> {
     let mounted = statfs(BPFFS).is_ok_and(|statistics| statistics.filesystem_type() == BPF_FS_MAGIC);
     if !mounted {
-        mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>)
+        mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
             .with_context(|| format!("no BPF file system is mounted at {BPFFS}, and mounting one failed"))?;
         tracing::info!("mounted the BPF file system at {BPFFS}");
     }

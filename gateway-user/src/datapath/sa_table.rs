@@ -15,7 +15,7 @@ use super::key_schedule::{expand_key, ghash_tables};
 use super::object::{Plain, duplicate};
 
 /// A packet that found an SA before it was removed is done with it after this time.
-const REUSE_AFTER: Duration = Duration::from_secs(1);
+const IN_USE: Duration = Duration::from_secs(1);
 
 /// Sequence numbers left when a rekey is asked for, on SAs with 32-bit sequence numbers.
 const SEQUENCE_MARGIN: u64 = 1 << 28;
@@ -69,32 +69,40 @@ pub struct SaTable {
     sas: Array<MapData, Plain<Sa>>,
     ghash: Array<MapData, Plain<GhashTables>>,
     spis: BpfHashMap<MapData, Plain<SpiKey>, u32>,
-    installed: HashMap<(Direction, u32, u32), u32>,
-    /// Free slots, the one that was freed first in front, with the time from which it may be used.
-    free: VecDeque<(Instant, u32)>,
+    installed: HashMap<(Direction, u32, u32), Installed>,
+    free: Vec<u32>,
+    /// Slots of removed SAs, the oldest in front. Their keys stay until no packet can be using them: a packet that found
+    /// the SA a moment earlier would be sealed with whatever is there.
+    retiring: VecDeque<(Instant, u32)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Installed {
+    slot: u32,
+    spi_key: SpiKey,
 }
 
 impl SaTable {
-    /// Takes the maps of SAs out of `ebpf`; all slots are free.
+    /// Opens the maps of SAs of `ebpf`; all slots are free.
     ///
     /// # Errors
     /// A map is missing.
     pub fn new(ebpf: &Ebpf) -> Result<Self> {
-        let sas = Array::try_from(duplicate(ebpf, "SAS")?)?;
-        let ghash = Array::try_from(duplicate(ebpf, "GHASH")?)?;
-        let spis = BpfHashMap::try_from(duplicate(ebpf, "SPIS")?)?;
-        let now = Instant::now();
-        let free = (1..sas.len()).map(|index| (now, index)).collect();
-        Ok(Self { sas, ghash, spis, installed: HashMap::new(), free })
+        let sas: Array<_, _> = duplicate(ebpf, "SAS")?.try_into()?;
+        let ghash = duplicate(ebpf, "GHASH")?.try_into()?;
+        let spis = duplicate(ebpf, "SPIS")?.try_into()?;
+        let free = (1..sas.len()).rev().collect();
+        Ok(Self { sas, ghash, spis, installed: HashMap::new(), free, retiring: VecDeque::new() })
     }
 
     /// Writes an SA of `tunnel` into a free slot and returns the slot. An inbound SA receives from then on; an outbound one
     /// sends when the tunnel points to it.
     ///
     /// # Errors
-    /// The key has the wrong length, the SPI is installed already, or no slot is free.
+    /// The key has the wrong length, the SPI is zero or installed already, or no slot is free; nothing has changed then.
     pub fn install(&mut self, direction: Direction, tunnel: u32, config: &SaConfig) -> Result<u32> {
         let key = (direction, tunnel, config.spi);
+        ensure!(config.spi != 0, "SPI 0 is reserved");
         ensure!(
             !self.installed.contains_key(&key),
             "{direction:?} SPI {:#010x} is installed already",
@@ -102,42 +110,60 @@ impl SaTable {
         );
         let round_keys = expand_key(config.aead, &config.key)?;
         let tables = ghash_tables(config.aead, &config.key)?;
-        let entry = SecretEntry::new(direction, tunnel, config, &round_keys);
-        match self.free.front() {
-            Some((usable, _)) if *usable <= Instant::now() => {}
-            _ => anyhow::bail!("no slot is free for another SA"),
+        let entry = SecretEntry::new(tunnel, config, &round_keys);
+        self.sweep();
+        let slot = self.free.pop().context("no slot is free for another SA")?;
+        let spi_key = spi_key(config);
+        if let Err(error) = self.write(direction, slot, spi_key, &entry, tables.as_deref()) {
+            self.retiring.push_back((Instant::now() + IN_USE, slot));
+            return Err(error);
         }
-        let (_, index) = self.free.pop_front().context("no slot is free for another SA")?;
-        self.installed.insert(key, index);
-        if let Some(tables) = tables {
-            self.ghash.set(index, Plain(*tables), 0)?;
-        }
-        self.sas.set(index, Plain(*entry.0), 0)?;
-        if direction == Direction::Inbound {
-            self.spis.insert(Plain(spi_key(config)), index, 0)?;
-        }
-        Ok(index)
+        self.installed.insert(key, Installed { slot, spi_key });
+        Ok(slot)
     }
 
-    /// Removes an SA and wipes its keys. Returns its slot, or `None` if there is no such SA.
+    /// Removes an SA: no packet finds it any more. Its keys are wiped by a [`Self::sweep`] a second later. An outbound SA must
+    /// not be the one that its tunnel points to. False if there is no such SA.
+    ///
+    /// # Errors
+    /// The kernel refused a map update; the SA is still there.
+    pub fn remove(&mut self, direction: Direction, tunnel: u32, spi: u32) -> Result<bool> {
+        let key = (direction, tunnel, spi);
+        let Some(Installed { slot, spi_key }) = self.installed.get(&key).copied() else { return Ok(false) };
+        if direction == Direction::Inbound {
+            self.spis.remove(&Plain(spi_key))?;
+        }
+        self.installed.remove(&key);
+        self.retiring.push_back((Instant::now() + IN_USE, slot));
+        Ok(true)
+    }
+
+    /// Wipes the keys of SAs that were removed more than a second ago, and frees their slots.
+    pub fn sweep(&mut self) {
+        let now = Instant::now();
+        while let Some((_, slot)) = self.retiring.pop_front_if(|(until, _)| *until <= now) {
+            match self.wipe(slot) {
+                Ok(()) => self.free.push(slot),
+                Err(error) => {
+                    tracing::warn!("cannot wipe the keys of a removed SA: {error:#}");
+                    self.retiring.push_back((now + IN_USE, slot));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Wipes every key. To be called when nothing is attached any more.
     ///
     /// # Errors
     /// The kernel refused a map update.
-    pub fn remove(&mut self, direction: Direction, tunnel: u32, spi: u32) -> Result<Option<u32>> {
-        let Some(index) = self.installed.remove(&(direction, tunnel, spi)) else { return Ok(None) };
-        if direction == Direction::Inbound {
-            let Plain(entry) = self.sas.get(&index, 0)?;
-            self.spis.remove(&Plain(SpiKey { spi: entry.spi, destination: entry.local_addr }))?;
-        }
-        self.sas.set(index, Plain(Sa::zeroed()), 0)?;
-        self.ghash.set(index, Plain(GhashTables::zeroed()), 0)?;
-        self.free.push_back((Instant::now() + REUSE_AFTER, index));
-        Ok(Some(index))
+    pub fn wipe_all(&mut self) -> Result<()> {
+        (1..self.sas.len()).try_for_each(|slot| self.wipe(slot))
     }
 
     /// Slot of an SA.
     pub fn find(&self, direction: Direction, tunnel: u32, spi: u32) -> Option<u32> {
-        self.installed.get(&(direction, tunnel, spi)).copied()
+        self.installed.get(&(direction, tunnel, spi)).map(|installed| installed.slot)
     }
 
     /// SPIs of all SAs of `tunnel`.
@@ -145,32 +171,45 @@ impl SaTable {
         self.installed.keys().filter(|key| key.1 == tunnel).map(|key| (key.0, key.2)).collect()
     }
 
-    /// The entry in slot `index` as the datapath has it now, with its counters.
-    ///
-    /// # Errors
-    /// There is no such slot.
-    pub fn read(&self, index: u32) -> Result<Sa> {
-        Ok(self.sas.get(&index, 0)?.0)
+    fn write(
+        &mut self,
+        direction: Direction,
+        slot: u32,
+        spi_key: SpiKey,
+        entry: &SecretEntry,
+        tables: Option<&GhashTables>,
+    ) -> Result<()> {
+        if let Some(tables) = tables {
+            self.ghash.set(slot, Plain::of(tables), 0)?;
+        }
+        self.sas.set(slot, Plain::of(&*entry.0), 0)?;
+        if direction == Direction::Inbound {
+            self.spis.insert(Plain(spi_key), slot, 0)?;
+        }
+        Ok(())
+    }
+
+    fn wipe(&mut self, slot: u32) -> Result<()> {
+        self.sas.set(slot, Plain::of(&EMPTY_SA), 0)?;
+        self.ghash.set(slot, Plain::of(&EMPTY_TABLES), 0)?;
+        Ok(())
     }
 }
+
+static EMPTY_SA: Sa = Sa::zeroed();
+static EMPTY_TABLES: GhashTables = GhashTables::zeroed();
 
 /// An entry of map `SAS` whose key is wiped when it is dropped.
 struct SecretEntry(Box<Sa>);
 
 impl SecretEntry {
-    fn new(
-        direction: Direction,
-        tunnel: u32,
-        config: &SaConfig,
-        round_keys: &[u32; AES_ROUND_KEY_WORDS],
-    ) -> Self {
+    fn new(tunnel: u32, config: &SaConfig, round_keys: &[u32; AES_ROUND_KEY_WORDS]) -> Self {
         let mut sa = Box::new(Sa::zeroed());
         sa.key = *round_keys;
         sa.spi = config.spi.to_be_bytes();
         sa.salt = config.salt;
         sa.tunnel = tunnel;
-        sa.flags = if direction == Direction::Inbound { SaFlags::INBOUND } else { 0 }
-            | if config.esn { SaFlags::ESN } else { 0 }
+        sa.flags = if config.esn { SaFlags::ESN } else { 0 }
             | if config.udp_encapsulation { SaFlags::UDP_ENCAP } else { 0 };
         sa.aead = config.aead as u32;
         sa.replay_window = REPLAY_WINDOW_DEFAULT;

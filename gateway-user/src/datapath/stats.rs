@@ -19,7 +19,7 @@ pub struct DatapathStats {
     pub drops: BTreeMap<&'static str, u64>,
     /// The shared budget.
     pub budget: BudgetStats,
-    /// How the programs run on the interfaces: `native`, `generic`, or `mixed`.
+    /// How the programs run on the interfaces: `native` or `generic`.
     pub xdp_mode: String,
 }
 

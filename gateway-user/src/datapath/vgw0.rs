@@ -1,5 +1,7 @@
 //! The tunnel interface: a veth pair whose one end, `vgw0`, belongs to the kernel's routing, and whose other end runs XDP.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Context as _, Result, bail};
 
 use super::ethtool::{Offload, switch_off};
@@ -20,7 +22,10 @@ pub(super) struct TunnelInterface {
 
 impl TunnelInterface {
     /// Makes the pair for `vnet`, replacing one that an agent for the same VNet left behind.
-    pub(super) async fn create(netlink: &Netlink, vnet: &str, mtu: u32) -> Result<Self> {
+    ///
+    /// `address` is this host's outer address. `vgw0` bears it too, because the reverse-path check refuses sealed packets,
+    /// which enter the stack there, on an interface without any address.
+    pub(super) async fn create(netlink: &Netlink, vnet: &str, mtu: u32, address: Ipv4Addr) -> Result<Self> {
         let alias = format!("vnet-gateway {vnet}");
         if let Some(existing) = netlink.find(NAME).await? {
             match &existing.alias {
@@ -28,21 +33,21 @@ impl TunnelInterface {
                 Some(owner) => {
                     bail!("interface {NAME} exists in this network namespace and belongs to {owner:?}")
                 }
+                // An agent that was killed between two steps of making the pair.
+                None if netlink.find(PEER).await?.is_some() => netlink.delete(&existing).await?,
                 None => {
                     bail!("interface {NAME} exists in this network namespace and was not made by a gateway")
                 }
             }
         }
-        netlink.add_veth(NAME, PEER, mtu, &alias).await?;
+        netlink.add_veth(NAME, PEER).await?;
         let pair = Self { stack: netlink.interface(NAME).await?, xdp: netlink.interface(PEER).await? };
-        match configure() {
-            Ok(()) => Ok(pair),
-            Err(error) => {
-                // The first failure is the one to report.
-                let _ = netlink.delete(&pair.stack).await;
-                Err(error)
-            }
+        if let Err(error) = pair.configure(netlink, mtu, &alias, address).await {
+            // The first failure is the one to report.
+            let _ = netlink.delete(&pair.stack).await;
+            return Err(error);
         }
+        Ok(pair)
     }
 
     /// Deletes both ends.
@@ -52,9 +57,17 @@ impl TunnelInterface {
             _ => Ok(()),
         }
     }
+
+    async fn configure(&self, netlink: &Netlink, mtu: u32, alias: &str, address: Ipv4Addr) -> Result<()> {
+        for end in [&self.stack, &self.xdp] {
+            netlink.set_up(end, mtu, alias).await?;
+        }
+        set_kernel_options()?;
+        netlink.add_host_address(&self.stack, address).await
+    }
 }
 
-fn configure() -> Result<()> {
+fn set_kernel_options() -> Result<()> {
     // XDP seals what it sees: checksums must be final, and packets no larger than the route's MTU.
     for offload in [Offload::TcpSegmentation, Offload::GenericSegmentation, Offload::TxChecksum] {
         switch_off(NAME, offload)?;

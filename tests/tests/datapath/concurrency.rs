@@ -73,5 +73,5 @@ fn no_sequence_number_is_used_twice() {
     });
     let ivs: HashSet<_> = one.into_iter().chain(other).map(u64::from_be_bytes).collect();
     assert_eq!(ivs, (1..=2 * PACKETS).collect());
-    assert_eq!(gateway.sas.read(index).unwrap().packets, 2 * PACKETS);
+    assert_eq!(gateway.read_sa(index).unwrap().packets, 2 * PACKETS);
 }

@@ -1,5 +1,8 @@
 //! Decapsulation: ESP made by an independent implementation arrives; everything forged, replayed or foreign does not.
 
+use std::process::Command;
+use std::time::Duration;
+
 use gateway_common::{Aead, DropReason, PortRole};
 use gateway_user::datapath::SaConfig;
 use xdp_harness::{
@@ -223,8 +226,81 @@ fn unknown_spis_and_packets_in_the_clear_are_refused() {
         gateway.set_roles(roles).unwrap();
         expect_drop(&mut gateway, &forged, 1, DropReason::Unprotected);
     }
+    // What the kernel routed to vgw0 by mistake does not go back to it.
     gateway.set_roles(PortRole::TUNNEL).unwrap();
-    assert_eq!(gateway.run(&forged).unwrap().verdict, Verdict::Pass);
+    expect_drop(&mut gateway, &forged, 0, DropReason::NoRoute);
+}
+
+#[test]
+fn a_vlan_tag_is_no_way_around() {
+    let mut gateway = GatewayUnderTest::new().unwrap();
+    let tagged = |ethertype: u16, tag: u16| {
+        let plain = ethernet(&inner().packet(&pattern(40)));
+        [&plain[..12], &ethertype.to_be_bytes(), &tag.to_be_bytes(), &plain[12..]].concat()
+    };
+    for ethertype in [0x8100, 0x88a8] {
+        expect_drop(&mut gateway, &tagged(ethertype, 0), 0, DropReason::PriorityTag);
+        expect_drop(&mut gateway, &tagged(ethertype, 5 << 13), 0, DropReason::PriorityTag);
+        // A VLAN is an interface of its own.
+        assert_eq!(gateway.run(&tagged(ethertype, 7)).unwrap().verdict, Verdict::Pass);
+    }
+}
+
+#[test]
+fn frames_for_other_stations_are_left_alone() {
+    let mut gateway = GatewayUnderTest::new().unwrap();
+    let sa = sa(0x3650, Aead::ChaCha20Poly1305);
+    let index = gateway.receive_with(1, &sa).unwrap();
+    let mut frame = arriving(&sa, &esp::seal(&sa, 1, &inner().packet(&pattern(40)), 0, esp::IPV4), 0);
+    for mac in [[2, 0, 0, 0, 8, 9], [0xff; 6], [1, 0, 0x5e, 0, 0, 1]] {
+        frame[..6].copy_from_slice(&mac);
+        assert_eq!(gateway.run(&frame).unwrap().verdict, Verdict::Pass);
+    }
+    assert_eq!(gateway.read_sa(index).unwrap().sequence, 0);
+}
+
+#[test]
+fn opened_packets_do_not_leave_towards_the_peers() {
+    let mut gateway = GatewayUnderTest::new().unwrap();
+    let sa = sa(0x3660, Aead::ChaCha20Poly1305);
+    gateway.receive_with(1, &sa).unwrap();
+    let route = ["route", "add", "10.1.200.0/24", "via", "192.0.2.254"];
+    assert!(Command::new("ip").args(route).status().unwrap().success());
+    let ip = Ip::new(PEER_HOST, [10, 1, 200, 5].into());
+    let frame =
+        |sequence| arriving(&sa, &esp::seal(&sa, sequence, &ip.packet(&pattern(40)), 0, esp::IPV4), 0);
+    gateway.set_roles_of("wan", PortRole::WAN).unwrap();
+    expect_drop(&mut gateway, &frame(1), 1, DropReason::NoRoute);
+    // With one arm the way in is the way out.
+    gateway.set_roles_of("wan", PortRole::WAN | PortRole::LAN).unwrap();
+    assert_eq!(gateway.run(&frame(2)).unwrap().verdict, Verdict::Redirect);
+}
+
+#[test]
+fn an_inbound_sa_stops_at_its_hard_lifetime() {
+    let mut gateway = GatewayUnderTest::new().unwrap();
+    let mut sa = sa(0x3670, Aead::ChaCha20Poly1305);
+    sa.hard_bytes = 500;
+    gateway.receive_with(1, &sa).unwrap();
+    let frame =
+        |sequence| arriving(&sa, &esp::seal(&sa, sequence, &inner().packet(&pattern(480)), 0, esp::IPV4), 0);
+    assert_eq!(gateway.run(&frame(1)).unwrap().verdict, Verdict::Redirect);
+    expect_drop(&mut gateway, &frame(2), 1, DropReason::LifetimeExpired);
+}
+
+#[test]
+fn a_removed_sa_keeps_its_key_until_no_packet_uses_it() {
+    let mut gateway = GatewayUnderTest::new().unwrap();
+    let sa = sa(0x3680, Aead::Aes128Gcm);
+    let index = gateway.receive_with(1, &sa).unwrap();
+    let key = gateway.read_sa(index).unwrap().key;
+    assert!(gateway.sas.remove(gateway_user::datapath::Direction::Inbound, 1, sa.spi).unwrap());
+    gateway.sas.sweep();
+    assert!(gateway.read_sa(index).unwrap().key == key, "wiped under a packet in flight");
+    std::thread::sleep(Duration::from_millis(1100));
+    gateway.sas.sweep();
+    let wiped = gateway.read_sa(index).unwrap();
+    assert!(wiped.key.iter().all(|word| *word == 0) && wiped.salt == [0; 4] && wiped.spi == [0; 4]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn every_algorithm_and_encapsulation_at_every_length() {
                     assert_eq!(sequence, count as u64 + 1, "sequence numbers count up from 1");
                     assert!(inner == expected, "{aead:?} length {len}: inner packet changed");
                 }
-                let entry = gateway.sas.read(index).unwrap();
+                let entry = gateway.read_sa(index).unwrap();
                 assert_eq!(entry.packets, entry.sequence);
                 gateway.sas.remove(gateway_user::datapath::Direction::Outbound, 1, spi).unwrap();
             }
@@ -148,7 +148,7 @@ fn what_needs_the_kernel_is_left_to_it_unchanged() {
         assert_eq!(outcome.verdict, Verdict::Pass, "{what}");
         assert_eq!(outcome.frame, frame, "{what}");
     }
-    assert_eq!(gateway.sas.read(index).unwrap().sequence, 0, "no sequence number was spent");
+    assert_eq!(gateway.read_sa(index).unwrap().sequence, 0, "no sequence number was spent");
     assert!(gateway.counters.drops(1).unwrap().is_empty());
 }
 

@@ -47,7 +47,7 @@ fn sequence_numbers_running_out_are_reported_in_time() {
     let mut sa = sa(0x52, Aead::ChaCha20Poly1305);
     sa.esn = false;
     let index = gateway.send_with(1, &sa).unwrap();
-    let limit = gateway.sas.read(index).unwrap().soft_packets;
+    let limit = gateway.read_sa(index).unwrap().soft_packets;
     assert!(limit > 1 << 31 && limit < u64::from(u32::MAX) - (1 << 20), "{limit}");
     gateway.edit_sa(index, |entry| (entry.packets, entry.sequence) = (limit - 2, limit - 2)).unwrap();
     let frame = ethernet(&Ip::new(HOST, PEER_HOST).packet(&pattern(40)));

@@ -59,7 +59,7 @@ impl Ip {
 
 /// An Ethernet frame around an IPv4 packet, padded to 60 bytes as on a wire.
 pub fn ethernet(packet: &[u8]) -> Vec<u8> {
-    let mut frame = [0x02, 0, 0, 0, 8, 8].to_vec();
+    let mut frame = crate::GATEWAY_MAC.to_vec();
     frame.extend(SENDER_MAC);
     frame.extend([0x08, 0x00]);
     frame.extend(packet);

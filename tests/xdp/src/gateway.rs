@@ -32,12 +32,13 @@ pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
 pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
 /// MAC address of `vgw0`.
 pub const VGW0_MAC: [u8; 6] = [2, 0, 0, 0, 1, 0];
+/// MAC address of the ingress interface.
+pub const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 8, 8];
 /// Tunnel MTU of the gateway under test.
 pub const TUNNEL_MTU: u32 = 1438;
 
 /// Interface index that test-run reports: the loopback interface of a new namespace.
 const INGRESS: u32 = 1;
-const VGW0_IFINDEX: u32 = 1000;
 const VGW_PEER_IFINDEX: u32 = 1001;
 
 /// Verdicts of XDP programs (`enum xdp_action`).
@@ -112,7 +113,6 @@ impl GatewayUnderTest {
         };
         let mut configs: Array<_, Plain<GatewayConfig>> = take("CONFIG")?.try_into()?;
         let config = GatewayConfig {
-            vgw0_ifindex: VGW0_IFINDEX,
             vgw_peer_ifindex: VGW_PEER_IFINDEX,
             wan_addr: LOCAL.octets(),
             vgw0_mac: VGW0_MAC,
@@ -144,7 +144,7 @@ impl GatewayUnderTest {
     /// # Errors
     /// The kernel refuses the update.
     pub fn set_roles(&mut self, roles: u32) -> Result<()> {
-        Ok(self.ports.insert(INGRESS, Plain(Port { roles }), 0)?)
+        Ok(self.ports.insert(INGRESS, Plain(Port { roles, mac: GATEWAY_MAC, reserved: [0; 2] }), 0)?)
     }
 
     /// Sets the shared budget.
@@ -181,6 +181,23 @@ impl GatewayUnderTest {
         let Plain(mut sa) = self.entries.get(&index, 0)?;
         edit(&mut sa);
         Ok(self.entries.set(index, Plain(sa), 0)?)
+    }
+
+    /// The entry of an SA as the datapath has it now, with its counters.
+    ///
+    /// # Errors
+    /// There is no such slot.
+    pub fn read_sa(&self, index: u32) -> Result<Sa> {
+        Ok(self.entries.get(&index, 0)?.0)
+    }
+
+    /// Gives another interface the roles `roles`.
+    ///
+    /// # Errors
+    /// There is no such interface, or the kernel refuses the update.
+    pub fn set_roles_of(&mut self, interface: &str, roles: u32) -> Result<()> {
+        let index = nix::net::if_::if_nametoindex(interface)?;
+        Ok(self.ports.insert(index, Plain(Port { roles, mac: [0; 6], reserved: [0; 2] }), 0)?)
     }
 
     /// Runs the attached program on a frame that arrived at the ingress interface.

@@ -8,6 +8,6 @@ pub mod frames;
 mod gateway;
 
 pub use gateway::{
-    GatewayUnderTest, HOST, HOST_MAC, LOCAL, OTHER_HOST, Outcome, PEER_HOST, REMOTE, ROUTER_MAC, TUNNEL_MTU,
-    UNRESOLVED_REMOTE, VGW0_MAC, Verdict, sa,
+    GATEWAY_MAC, GatewayUnderTest, HOST, HOST_MAC, LOCAL, OTHER_HOST, Outcome, PEER_HOST, REMOTE, ROUTER_MAC,
+    TUNNEL_MTU, UNRESOLVED_REMOTE, VGW0_MAC, Verdict, sa,
 };
