@@ -73,6 +73,11 @@ impl Agent {
     /// Sends `signal`, waits for the agent's end, and starts it again.
     pub fn restart(&mut self, signal: Signal) -> Result<()> {
         self.stop(signal)?;
+        self.start_again()
+    }
+
+    /// Starts the agent again after [`Self::stop`].
+    pub fn start_again(&mut self) -> Result<()> {
         self.process = self.launch.start(&self.vgw)?;
         Ok(())
     }
