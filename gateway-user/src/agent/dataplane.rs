@@ -8,6 +8,7 @@ use crate::datapath::{Datapath, DatapathStats, SaConfig, TunnelId};
 pub(super) trait Dataplane {
     async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> anyhow::Result<()>;
     async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()>;
+    async fn settle(&mut self) -> anyhow::Result<()>;
     fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
     fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
     fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
@@ -22,6 +23,10 @@ impl Dataplane for Datapath {
 
     async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()> {
         Self::remove_tunnel(self, id).await
+    }
+
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        Self::settle(self).await
     }
 
     fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()> {

@@ -128,7 +128,7 @@ async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
         }
         Input::Command(command) => core.handle_command(now, command).await,
         Input::Datapath(event) => core.handle_datapath_event(now, event),
-        Input::Timeout => core.handle_timeout(now),
+        Input::Timeout => core.handle_timeout(now).await,
         Input::Signal => {}
     }
 }

@@ -20,7 +20,7 @@ impl<D: Dataplane> Core<D> {
             Command::Vnets(reply) => answer(reply, Ok(self.vnets())),
             Command::Events(reply) => answer(reply, Ok(self.events.records().cloned().collect())),
             Command::Connection(site, reply) => answer(reply, self.connection_status(now, &site)),
-            Command::Connect(site, reply) => answer(reply, self.connect(now, &site)),
+            Command::Connect(site, reply) => answer(reply, self.connect(now, &site).await),
             Command::Disconnect(site, reply) => answer(reply, self.disconnect(now, &site)),
             Command::GetKey(site, reply) => answer(reply, self.key(&site)),
             Command::SetKey(site, key, reply) => answer(reply, self.set_key(now, &site, key)),
@@ -42,19 +42,21 @@ impl<D: Dataplane> Core<D> {
         Err(Refusal::Conflict(format!("the gateway of VNet {} is {}", self.settings.vnet, self.state)))
     }
 
-    fn connect(&mut self, now: Instant, site: &str) -> Result<(), Refusal> {
+    async fn connect(&mut self, now: Instant, site: &str) -> Result<(), Refusal> {
         self.require_running()?;
         self.connection(site)?;
+        self.peer(site).map_err(Refusal::Conflict)?;
+        if self.connection(site)?.tunnel_error.is_some() {
+            self.follow_again(now).await;
+        }
+        if let Some(error) = &self.connection(site)?.tunnel_error {
+            return Err(Refusal::Failed(error.clone()));
+        }
         if let Some(connection) = self.connections.get_mut(site) {
             connection.held = false;
-            connection.refused = None;
         }
         self.configure(now, site);
-        let connection = self.connection(site)?;
-        if let Some(missing) = &connection.missing {
-            return Err(Refusal::Conflict(missing.clone()));
-        }
-        let peer = PeerId(connection.id);
+        let peer = PeerId(self.connection(site)?.id);
         self.endpoint.connect(now, peer);
         self.drain(now);
         Ok(())
@@ -74,10 +76,7 @@ impl<D: Dataplane> Core<D> {
 
     fn key(&self, site: &str) -> Result<SharedKey, Refusal> {
         self.connection(site)?;
-        self.keys.get(site).cloned().ok_or_else(|| {
-            let vnet = &self.settings.vnet;
-            Refusal::NotFound(format!("no shared key is set: run `vgw connection set-key {vnet} {site}`"))
-        })
+        self.keys.get(site).cloned().ok_or_else(|| Refusal::NotFound(self.no_key(site)))
     }
 
     fn reset_key(&mut self, now: Instant, site: &str) -> Result<SharedKey, Refusal> {

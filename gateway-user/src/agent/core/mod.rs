@@ -9,15 +9,17 @@ mod netcfg;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use gateway_common::{Aead, EventKind};
 use ike::{Endpoint, EndpointConfig, EspAead, EspSa, Event, PeerId, PeerState, SecureRng, Transmit};
 
+use self::tunnels::{Leftover, Tunnel};
 use super::dataplane::Dataplane;
 use super::events::{EventLog, EventNumber};
 use super::profile::{ByteLifetime, peer_config};
@@ -25,11 +27,12 @@ use super::settings::Settings;
 use super::throttle::Throttle;
 use crate::datapath::{DatapathEvent, SaConfig, TunnelId};
 use crate::model::{
-    ConnectionState, GatewayState, NetworkConfiguration, Profile, ResolvedConnection, VirtualNetworkSite,
+    ConnectionState, GatewayState, NetworkConfiguration, Profile, ResolvedConnection, SharedKey,
+    VirtualNetworkSite,
 };
 use crate::store::{KeyRing, Store};
 
-/// Pause before a connection that the datapath refused is tried again.
+/// Pause before what the datapath refused is tried again.
 const DATAPATH_RETRY: Duration = Duration::from_secs(30);
 
 /// Everything the agent of one gateway knows.
@@ -40,6 +43,10 @@ pub(super) struct Core<D> {
     keys: KeyRing,
     state: GatewayState,
     connections: BTreeMap<String, Connection>,
+    /// Tunnels of removed connections that the datapath still has, under their numbers.
+    leftovers: BTreeMap<u32, Leftover>,
+    /// When the datapath is asked again for what it refused of the network configuration.
+    follow_at: Option<Instant>,
     events: EventLog,
     endpoint: Endpoint,
     dataplane: D,
@@ -52,7 +59,12 @@ pub(super) struct Core<D> {
 struct Connection {
     /// Number towards IKE and the datapath.
     id: u32,
+    /// What the network configuration says.
     resolved: ResolvedConnection,
+    /// What of it was carried out last; differs from what is said while the datapath refuses it.
+    applied: Option<(ResolvedConnection, Profile)>,
+    /// What the datapath has.
+    tunnel: Tunnel,
     /// As last told by IKE.
     state: ConnectionState,
     /// Why, as last told by IKE.
@@ -63,7 +75,9 @@ struct Connection {
     held: bool,
     /// What keeps IKE from being asked at all.
     missing: Option<String>,
-    /// What the datapath refused last, and when to try again.
+    /// Why the datapath does not have the tunnel of the network configuration.
+    tunnel_error: Option<String>,
+    /// Which SA the datapath refused last, and when to try again.
     refused: Option<Refused>,
 }
 
@@ -92,6 +106,8 @@ impl<D: Dataplane> Core<D> {
             keys,
             state: GatewayState::Provisioning,
             connections: BTreeMap::new(),
+            leftovers: BTreeMap::new(),
+            follow_at: None,
             events,
             endpoint: Endpoint::new(EndpointConfig::default(), rng),
             dataplane,
@@ -103,11 +119,13 @@ impl<D: Dataplane> Core<D> {
     /// Makes all tunnels and starts connecting; the gateway is `Provisioned` then.
     pub(super) async fn start(&mut self, now: Instant) -> anyhow::Result<()> {
         let wanted = self.resolve(&self.configuration)?;
-        for resolved in wanted {
-            let site = resolved.site.clone();
-            self.add_connection(now, resolved)
-                .await
-                .with_context(|| format!("cannot make the tunnel to {site}"))?;
+        let followed = self.follow(now, wanted).await;
+        if !followed.failures.is_empty() {
+            bail!(followed.failures.join("; "));
+        }
+        // What an earlier agent closed and nobody opens stays closed: safe, and no reason not to start.
+        if let Err(error) = self.dataplane.settle().await {
+            tracing::warn!("prefixes of earlier tunnels stay unreachable: {error:#}");
         }
         self.enter(GatewayState::Provisioned);
         Ok(())
@@ -126,13 +144,16 @@ impl<D: Dataplane> Core<D> {
     }
 
     /// Time passed; due at the latest when [`Core::next_timeout`] says.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    pub(super) async fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
+        if self.follow_at.is_some_and(|at| at <= now) {
+            self.follow_again(now).await;
+        }
         let mut due = Vec::new();
         for connection in self.connections.values_mut() {
-            let Some(refused) = &mut connection.refused else { continue };
-            if refused.retry_at.is_some_and(|at| at <= now) {
-                refused.retry_at = None;
+            let retry_at = connection.refused.as_ref().and_then(|refused| refused.retry_at);
+            if retry_at.is_some_and(|at| at <= now) {
+                connection.refused = None;
                 due.push(PeerId(connection.id));
             }
         }
@@ -146,7 +167,7 @@ impl<D: Dataplane> Core<D> {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let retries =
             self.connections.values().filter_map(|connection| connection.refused.as_ref()?.retry_at);
-        retries.chain(self.endpoint.poll_timeout()).min()
+        retries.chain(self.follow_at).chain(self.endpoint.poll_timeout()).min()
     }
 
     /// The datapath reported something.
@@ -181,6 +202,7 @@ impl<D: Dataplane> Core<D> {
     /// Tells every peer that the gateway goes; no command changes anything any more.
     pub(super) fn begin_stop(&mut self, now: Instant) {
         self.enter(GatewayState::Deprovisioning);
+        self.follow_at = None;
         for connection in self.connections.values_mut() {
             connection.refused = None;
             if connection.configured {
@@ -195,8 +217,14 @@ impl<D: Dataplane> Core<D> {
         (self.dataplane, self.events)
     }
 
+    /// The connections that a configuration asks for. Prefixes come in numerical order: their order in the file means
+    /// nothing.
     fn resolve(&self, configuration: &NetworkConfiguration) -> anyhow::Result<Vec<ResolvedConnection>> {
-        Ok(configuration.connections(&self.settings.vnet)?)
+        let mut connections = configuration.connections(&self.settings.vnet)?;
+        for connection in &mut connections {
+            connection.remote_prefixes.sort_unstable();
+        }
+        Ok(connections)
     }
 
     fn profile(&self) -> Profile {
@@ -213,37 +241,19 @@ impl<D: Dataplane> Core<D> {
         self.events.add(EventNumber::Gateway(state), None, message);
     }
 
-    /// Adds a connection under the lowest free number.
-    async fn add_connection(&mut self, now: Instant, resolved: ResolvedConnection) -> anyhow::Result<()> {
-        let id = (1..=self.settings.max_connections)
-            .find(|id| self.connections.values().all(|connection| connection.id != *id))
-            .with_context(|| format!("all {} connections are in use", self.settings.max_connections))?;
-        self.dataplane.set_tunnel(TunnelId(id), &resolved.remote_prefixes).await?;
-        let site = resolved.site.clone();
-        let connection = Connection {
-            id,
-            resolved,
-            state: ConnectionState::NotConnected,
-            reason: String::new(),
-            configured: false,
-            held: false,
-            missing: None,
-            refused: None,
-        };
-        self.connections.insert(site.clone(), connection);
-        self.configure(now, &site);
-        Ok(())
-    }
-
-    /// Tells IKE about a connection's peer, or takes the peer away when something is missing.
+    /// Tells IKE about a connection's peer, or takes the peer away when something is missing. Until the datapath has the
+    /// connection's tunnel there is nothing to tell.
     fn configure(&mut self, now: Instant, site: &str) {
-        let profile = self.profile();
+        let peer =
+            self.peer(site).map(|(remote, key)| peer_config(&self.settings, self.profile(), remote, key));
         let Some(connection) = self.connections.get_mut(site) else { return };
+        if connection.applied.is_none() {
+            return;
+        }
         let id = PeerId(connection.id);
-        let key = self.keys.get(site);
-        match (connection.resolved.gateway_address, key) {
-            (Some(remote @ IpAddr::V4(_)), Some(key)) => {
-                let mut config = peer_config(&self.settings, profile, remote, key);
+        let refused = connection.refused.take();
+        match peer {
+            Ok(mut config) => {
                 config.initiate = !connection.held;
                 connection.missing = None;
                 connection.configured = true;
@@ -251,16 +261,44 @@ impl<D: Dataplane> Core<D> {
                 self.endpoint.set_peer(now, id, config);
                 if held {
                     self.endpoint.disconnect(now, id);
+                } else if refused.is_some() {
+                    // IKE keeps it down since the refusal, and a configuration without news would change nothing.
+                    self.endpoint.connect(now, id);
                 }
             }
-            (address, key) => {
-                connection.missing = Some(whats_missing(&self.settings.vnet, site, address, key.is_none()));
+            Err(missing) => {
+                connection.missing = Some(missing);
                 if std::mem::take(&mut connection.configured) {
                     self.endpoint.remove_peer(now, id);
                 }
             }
         }
         self.drain(now);
+    }
+
+    /// Address and key of a connection's peer, or what is missing.
+    fn peer(&self, site: &str) -> Result<(IpAddr, &SharedKey), String> {
+        let address = self.connections.get(site).and_then(|connection| connection.resolved.gateway_address);
+        let complaint = match address {
+            None => Some(format!("gateway address of site {site} is a placeholder")),
+            Some(IpAddr::V6(address)) => {
+                Some(format!("gateway address {address} of site {site} is IPv6, this gateway's is IPv4"))
+            }
+            Some(IpAddr::V4(address)) if address == self.settings.wan_address => {
+                Some(format!("gateway address {address} of site {site} is this gateway's own"))
+            }
+            Some(IpAddr::V4(_)) => None,
+        };
+        match (address, self.keys.get(site), complaint) {
+            (Some(address), Some(key), None) => Ok((address, key)),
+            (_, Some(_), complaint) => Err(complaint.unwrap_or_default()),
+            (_, None, Some(complaint)) => Err(format!("{complaint}; {}", self.no_key(site))),
+            (_, None, None) => Err(self.no_key(site)),
+        }
+    }
+
+    fn no_key(&self, site: &str) -> String {
+        format!("no shared key is set: run `vgw connection set-key {} {site}`", self.settings.vnet)
     }
 
     /// Carries out all events of IKE, then collects the datagrams that may go out after them.
@@ -415,18 +453,6 @@ fn ipv4(address: SocketAddr) -> anyhow::Result<SocketAddrV4> {
             bail!("{address} is not IPv4, which is all that this datapath carries ESP in")
         }
     }
-}
-
-fn whats_missing(vnet: &str, site: &str, address: Option<IpAddr>, no_key: bool) -> String {
-    let address = match address {
-        None => Some(format!("gateway address of site {site} is a placeholder")),
-        Some(address @ IpAddr::V6(_)) => {
-            Some(format!("gateway address {address} of site {site} is IPv6, this gateway's is IPv4"))
-        }
-        Some(IpAddr::V4(_)) => None,
-    };
-    let key = no_key.then(|| format!("no shared key is set: run `vgw connection set-key {vnet} {site}`"));
-    address.into_iter().chain(key).collect::<Vec<_>>().join("; ")
 }
 
 fn list_or_none(names: &[&str]) -> String {

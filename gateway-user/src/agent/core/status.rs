@@ -125,6 +125,8 @@ impl<D: Dataplane> Core<D> {
         let peer = peer.as_ref();
         let child = peer.and_then(|peer| peer.child.as_ref());
         let tunnel = stats.tunnels.get(&TunnelId(connection.id)).cloned().unwrap_or_default();
+        let tunnel_error = || connection.tunnel_error.clone();
+        let missing = || connection.missing.clone();
         let from_ike = || peer.and_then(|peer| peer.last_error.clone());
         let refused = || connection.refused.as_ref().map(|refused| refused.error.clone());
         let spi = |spi: u32| format!("{spi:08x}");
@@ -133,7 +135,7 @@ impl<D: Dataplane> Core<D> {
             site: site.to_owned(),
             state: if connection.configured { connection.state } else { ConnectionState::NotConnected },
             peer: peer.and_then(|peer| Some(peer.remote?.ip())).or(connection.resolved.gateway_address),
-            last_error: connection.missing.clone().or_else(refused).or_else(from_ike),
+            last_error: tunnel_error().or_else(missing).or_else(refused).or_else(from_ike),
             ike_proposal: peer.and_then(|peer| Some(peer.ike.as_ref()?.proposal.clone())),
             esp_algorithm: child.map(|child| child.proposal.clone()),
             inbound_spi: child.map(|child| spi(child.inbound_spi)),

@@ -9,7 +9,7 @@ use crate::datapath::{BudgetStats, TunnelStats};
 async fn a_connection_waits_for_its_key() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
-    assert_eq!(bench.calls(), ["set_tunnel 1 [10.2.0.0/16]"]);
+    assert_eq!(bench.calls(), ["set_tunnel 1 [10.2.0.0/16]", "settle"]);
     let before = bench.connection("VNet2").await;
     assert_eq!(before.state, ConnectionState::NotConnected);
     assert_eq!(

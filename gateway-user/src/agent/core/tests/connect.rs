@@ -82,6 +82,28 @@ async fn two_gateways_connect_rekey_and_part() {
 }
 
 #[tokio::test]
+async fn lifetimes_are_followed_by_a_rekey_and_other_reports_by_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut benches = pair(dir.path(), ["correct horse", "correct horse"]).await;
+    settle(&mut benches);
+    let mut rekeys = 0;
+    for kind in [
+        EventKind::SoftLifetime,
+        EventKind::NoOutboundSa,
+        EventKind::HardLifetime,
+        EventKind::UnknownSpi,
+        EventKind::AuthenticationFailed,
+    ] {
+        let report = DatapathEvent { kind, tunnel: Some(TunnelId(1)), spi: Some(1), source: None };
+        benches[0].core.handle_datapath_event(benches[0].now, report);
+        settle(&mut benches);
+        rekeys += u64::from(matches!(kind, EventKind::SoftLifetime | EventKind::HardLifetime));
+        let status = benches[0].connection("VNet2").await;
+        assert_eq!((status.state, status.rekeys), (ConnectionState::Connected, rekeys), "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn different_keys_do_not_connect_and_say_so() {
     let dir = tempfile::tempdir().unwrap();
     let mut benches = pair(dir.path(), ["correct horse", "wrong horse"]).await;

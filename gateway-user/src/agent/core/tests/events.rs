@@ -93,7 +93,7 @@ async fn what_the_datapath_refuses_takes_the_connection_down_and_is_tried_again(
     assert!(bench.core.next_timeout().is_some_and(|at| at <= retry));
     bench.core.take_transmits();
     bench.now = retry;
-    bench.core.handle_timeout(retry);
+    bench.core.handle_timeout(retry).await;
     assert!(!bench.core.take_transmits().is_empty(), "IKE tries again");
 }
 
@@ -108,20 +108,39 @@ async fn an_ipv6_peer_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn reports_of_the_datapath_do_no_harm() {
+async fn reports_on_unknown_tunnels_do_no_harm() {
     let (_dir, mut bench) = bench_with_key().await;
-    for kind in [
-        EventKind::SoftLifetime,
-        EventKind::HardLifetime,
-        EventKind::NoOutboundSa,
-        EventKind::UnknownSpi,
-        EventKind::AuthenticationFailed,
-    ] {
-        for tunnel in [None, Some(TunnelId(1)), Some(TunnelId(9))] {
-            bench
-                .core
-                .handle_datapath_event(bench.now, DatapathEvent { kind, tunnel, spi: Some(1), source: None });
-        }
+    for tunnel in [None, Some(TunnelId(9))] {
+        let report = DatapathEvent { kind: EventKind::HardLifetime, tunnel, spi: Some(1), source: None };
+        bench.core.handle_datapath_event(bench.now, report);
     }
-    assert!(bench.calls().is_empty());
+    assert!(bench.calls().is_empty() && bench.core.take_transmits().is_empty());
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::Connecting);
+}
+
+#[tokio::test]
+async fn the_error_of_a_refused_sa_goes_with_the_next_attempt() {
+    let (_dir, mut bench) = bench_with_key().await;
+    let connected =
+        || Event::StateChanged { peer: PeerId(1), state: PeerState::Connected, reason: String::new() };
+    let refuse = |bench: &mut Bench| {
+        bench.core.dataplane.refuse = Some("no SA slot is free");
+        apply(bench, Event::InstallInbound { peer: PeerId(1), sa: esp_sa(1) });
+        bench.core.drain(bench.now);
+        bench.core.dataplane.refuse = None;
+        bench.core.take_transmits();
+    };
+    // The peer's own attempt succeeds first, then the retry is due.
+    refuse(&mut bench);
+    apply(&mut bench, connected());
+    bench.retry().await;
+    assert_eq!(bench.connection("VNet2").await.last_error, None);
+
+    // A new key is an attempt at once; one that changes nothing for IKE too.
+    for key in ["another horse", "another horse"] {
+        refuse(&mut bench);
+        bench.set_key("VNet2", key).await.unwrap();
+        assert_eq!(bench.connection("VNet2").await.last_error, None);
+        assert!(!bench.core.take_transmits().is_empty(), "IKE tries again");
+    }
 }

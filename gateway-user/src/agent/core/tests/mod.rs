@@ -5,6 +5,7 @@ mod connect;
 mod events;
 mod netcfg;
 mod recorder;
+mod tunnels;
 
 use std::path::Path;
 use std::time::Instant;
@@ -16,7 +17,7 @@ use self::recorder::Recorder;
 use super::super::test_support::{netcfg_xml, settings};
 use super::*;
 use crate::api::command::{Command, Refusal, Reply};
-use crate::api::types::{ConnectionStatus, Status};
+use crate::api::types::{ApplyReport, ConnectionStatus, Status};
 use crate::model::SharedKey;
 use crate::netcfg::Limits;
 
@@ -29,11 +30,18 @@ struct Bench {
 impl Bench {
     /// The started core of `vnet`, with its state in `directory`.
     async fn start(directory: &Path, vnet: &str, xml: &str) -> Self {
+        let mut bench = Self::prepare(directory, vnet, xml);
+        bench.core.start(bench.now).await.unwrap();
+        bench
+    }
+
+    /// The core before its start.
+    fn prepare(directory: &Path, vnet: &str, xml: &str) -> Self {
         let store = Store::open(directory, vnet).unwrap();
         let keys = store.load_keys().unwrap();
         let configuration = crate::netcfg::parse("netcfg", xml.as_bytes(), &Limits::default()).unwrap();
         let rng = rand::rngs::StdRng::seed_from_u64(vnet.bytes().map(u64::from).sum());
-        let mut core = Core::new(
+        let core = Core::new(
             settings(vnet),
             store,
             configuration,
@@ -42,9 +50,7 @@ impl Bench {
             Recorder::default(),
             Box::new(rng),
         );
-        let now = Instant::now();
-        core.start(now).await.unwrap();
-        Self { core, now }
+        Self { core, now: Instant::now() }
     }
 
     async fn ask<T>(&mut self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
@@ -64,6 +70,16 @@ impl Bench {
 
     async fn connection(&mut self, site: &str) -> ConnectionStatus {
         self.ask(|reply| Command::Connection(site.to_owned(), reply)).await.unwrap()
+    }
+
+    async fn apply(&mut self, xml: &str) -> Result<ApplyReport, Refusal> {
+        self.ask(|reply| Command::ApplyNetcfg(xml.to_owned(), reply)).await
+    }
+
+    /// Lets time pass until the datapath is asked again.
+    async fn retry(&mut self) {
+        self.now += DATAPATH_RETRY;
+        self.core.handle_timeout(self.now).await;
     }
 
     /// What the datapath was told since the last time.

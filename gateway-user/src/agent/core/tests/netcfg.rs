@@ -1,12 +1,7 @@
 //! Replacing the network configuration.
 
 use super::*;
-use crate::api::types::{ApplyReport, LocalNetworkChange};
-
-async fn apply(bench: &mut Bench, xml: &str) -> Result<ApplyReport, Refusal> {
-    let xml = xml.to_owned();
-    bench.ask(|reply| Command::ApplyNetcfg(xml, reply)).await
-}
+use crate::api::types::LocalNetworkChange;
 
 #[tokio::test]
 async fn only_what_changed_is_touched() {
@@ -19,7 +14,7 @@ async fn only_what_changed_is_touched() {
 
     // VNet2 stays, VNet3 moves to another address and prefix, VNet4 comes.
     let xml = netcfg_xml(&["192.0.2.2", "192.0.2.33", "192.0.2.4"]).replace("10.3.0.0/16", "10.33.0.0/16");
-    let report = apply(&mut bench, &xml).await.unwrap();
+    let report = bench.apply(&xml).await.unwrap();
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let expected = ApplyReport {
         added: names(&["VNet4"]),
@@ -38,11 +33,11 @@ async fn only_what_changed_is_touched() {
     assert!(!destinations.contains(&"192.0.2.2".parse().unwrap()), "{destinations:?}");
 
     // VNet4 and VNet3 go; the number of VNet3 is free again.
-    let report = apply(&mut bench, &netcfg_xml(&["192.0.2.2"])).await.unwrap();
+    let report = bench.apply(&netcfg_xml(&["192.0.2.2"])).await.unwrap();
     assert_eq!(report.removed, ["VNet3", "VNet4"]);
     assert_eq!(bench.calls(), ["remove_tunnel 2", "remove_tunnel 3"]);
     assert!(bench.core.endpoint.status(PeerId(2)).is_none());
-    apply(&mut bench, &netcfg_xml(&["192.0.2.2", "192.0.2.3"])).await.unwrap();
+    bench.apply(&netcfg_xml(&["192.0.2.2", "192.0.2.3"])).await.unwrap();
     assert_eq!(bench.calls(), ["set_tunnel 2 [10.3.0.0/16]"]);
     assert_eq!(bench.connection("VNet3").await.last_error, None, "the key was kept");
 }
@@ -57,7 +52,7 @@ async fn a_prefix_can_move_from_one_site_to_another() {
         .replace("10.3.0.0/16", "swapped")
         .replace("10.4.0.0/16", "10.3.0.0/16")
         .replace("swapped", "10.4.0.0/16");
-    apply(&mut bench, &xml).await.unwrap();
+    bench.apply(&xml).await.unwrap();
     assert_eq!(
         bench.calls(),
         ["set_tunnel 2 []", "set_tunnel 3 []", "set_tunnel 2 [10.4.0.0/16]", "set_tunnel 3 [10.3.0.0/16]"]
@@ -71,7 +66,7 @@ async fn an_invalid_file_changes_nothing_and_reports_everything() {
     bench.calls();
     let before = bench.ask(Command::ExportNetcfg).await.unwrap();
     let broken = netcfg_xml(&["192.0.2.2"]).replace("10.1.0.0/24", "banana").replace("\"Front\"", "\"a b\"");
-    let Refusal::Invalid { message, details } = apply(&mut bench, &broken).await.unwrap_err() else {
+    let Refusal::Invalid { message, details } = bench.apply(&broken).await.unwrap_err() else {
         panic!("an invalid file is invalid")
     };
     assert!(message.contains("errors"), "{message}");
@@ -86,10 +81,10 @@ async fn the_gateway_of_a_running_agent_cannot_be_taken_away() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
     let renamed = netcfg_xml(&["192.0.2.2"]).replace("VNet1", "VNet7");
-    let error = apply(&mut bench, &renamed).await.unwrap_err().to_string();
+    let error = bench.apply(&renamed).await.unwrap_err().to_string();
     assert!(error.contains("no VNet VNet1") && error.contains("stop the agent first"), "{error}");
     let moved = netcfg_xml(&["192.0.2.2"]).replace("10.1.", "10.77.");
-    let error = apply(&mut bench, &moved).await.unwrap_err().to_string();
+    let error = bench.apply(&moved).await.unwrap_err().to_string();
     assert!(error.contains("address space of VNet VNet1 cannot change"), "{error}");
 }
 
@@ -127,4 +122,30 @@ async fn vnets_and_gateway_are_shown() {
     let gateway = bench.ask(Command::Gateway).await.unwrap();
     assert_eq!((gateway.connections, gateway.max_connections), (1, 3));
     assert_eq!(gateway.address_space, ["10.1.0.0/16"]);
+}
+
+#[tokio::test]
+async fn another_order_of_prefixes_is_no_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let prefixes = |first: &str, second: &str| {
+        let element = |prefix: &str| format!("<AddressPrefix>{prefix}</AddressPrefix>");
+        let both = element(first) + &element(second);
+        // VNet1 is the local network, VNet3 a remote one.
+        netcfg_xml(&["192.0.2.2", "192.0.2.3"]).replace(&element("10.3.0.0/16"), &both).replace(
+            &element("10.1.0.0/16"),
+            &(element("10.1.0.0/16") + &element(&first.replace("10.3", "10.4"))),
+        )
+    };
+    let mut bench = Bench::start(dir.path(), "VNet1", &prefixes("10.3.0.0/16", "10.33.0.0/16")).await;
+    bench.calls();
+    let swapped = prefixes("10.3.0.0/16", "10.33.0.0/16")
+        .replace("10.3.0.0", "one")
+        .replace("10.33.0.0", "10.3.0.0")
+        .replace("one", "10.33.0.0")
+        .replace("10.1.0.0/16", "one")
+        .replace("10.4.0.0/16", "10.1.0.0/16")
+        .replace("one", "10.4.0.0/16");
+    let report = bench.apply(&swapped).await.unwrap();
+    assert_eq!((report.unchanged.len(), report.changed.len()), (2, 0), "{report:?}");
+    assert!(bench.calls().is_empty());
 }

@@ -1,5 +1,7 @@
 //! A datapath that only writes down what it is told.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 use ipnet::Ipv4Net;
 
@@ -14,6 +16,8 @@ pub(super) struct Recorder {
     pub(super) installed: Vec<SaConfig>,
     /// Makes every installation fail with this message.
     pub(super) refuse: Option<&'static str>,
+    /// Tunnels that can be neither set nor removed.
+    pub(super) broken_tunnels: BTreeSet<u32>,
     pub(super) stats: DatapathStats,
 }
 
@@ -26,17 +30,28 @@ impl Recorder {
             None => Ok(()),
         }
     }
+
+    fn change_tunnel(&mut self, call: String, id: TunnelId) -> anyhow::Result<()> {
+        self.calls.push(call);
+        if self.broken_tunnels.contains(&id.0) {
+            bail!("no route to tunnel {}", id.0);
+        }
+        Ok(())
+    }
 }
 
 impl Dataplane for Recorder {
     async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> anyhow::Result<()> {
         let prefixes: Vec<_> = remote_prefixes.iter().map(ToString::to_string).collect();
-        self.calls.push(format!("set_tunnel {} [{}]", id.0, prefixes.join(" ")));
-        Ok(())
+        self.change_tunnel(format!("set_tunnel {} [{}]", id.0, prefixes.join(" ")), id)
     }
 
     async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()> {
-        self.calls.push(format!("remove_tunnel {}", id.0));
+        self.change_tunnel(format!("remove_tunnel {}", id.0), id)
+    }
+
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        self.calls.push("settle".to_owned());
         Ok(())
     }
 
