@@ -29,6 +29,7 @@ struct Launch {
     namespace: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
+    log_filter: Option<String>,
 }
 
 impl Agent {
@@ -129,7 +130,8 @@ impl Launch {
             .collect();
         arguments.extend(options.arguments());
         let log = directory.join(format!("agent-{vnet}.log"));
-        let launch = Launch { namespace: site.gateway.path(), arguments, log };
+        let launch =
+            Launch { namespace: site.gateway.path(), arguments, log, log_filter: options.log.clone() };
         let vgw = Vgw::new(run_dir.join(&vnet).join("agent.sock"));
         (launch, vgw)
     }
@@ -156,6 +158,9 @@ impl Launch {
     fn spawn(&self) -> Result<Process> {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace.display())).arg(vgw_binary()?).args(&self.arguments);
+        if let Some(filter) = &self.log_filter {
+            command.env("VGW_LOG", filter);
+        }
         Process::spawn(command, &self.log)
     }
 }

@@ -13,6 +13,8 @@ pub struct GatewayOptions {
     pub ike_proposal: Option<String>,
     /// The one ESP proposal to offer and accept, for instance `chacha20poly1305`.
     pub esp_proposal: Option<String>,
+    /// What the agent logs, for instance `debug`.
+    pub log: Option<String>,
     /// Whether ESP travels in UDP although there is no address translation.
     pub force_udp_encapsulation: bool,
 }

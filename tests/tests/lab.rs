@@ -14,6 +14,8 @@ mod encapsulation;
 mod gateway_traffic;
 #[path = "lab/harness.rs"]
 mod harness;
+#[path = "lab/log.rs"]
+mod log;
 #[path = "lab/neighbours.rs"]
 mod neighbours;
 #[path = "lab/overlap.rs"]
