@@ -80,6 +80,11 @@ impl EventLog {
         });
     }
 
+    /// Adds a change of the gateway's state.
+    pub fn add_gateway(&mut self, vnet: &str, state: GatewayState) {
+        self.add(EventNumber::Gateway(state), None, format!("gateway of VNet {vnet} is {state}"));
+    }
+
     /// The events kept, oldest first.
     pub fn records(&self) -> impl Iterator<Item = &EventRecord> {
         self.records.iter()

@@ -1,5 +1,6 @@
 //! What has to be true before an agent touches anything.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
@@ -8,7 +9,7 @@ use super::core::own_network;
 use super::interface;
 use super::lock::AgentLock;
 use super::settings::{Options, Settings};
-use crate::model::NetworkConfiguration;
+use crate::model::{NetworkConfiguration, is_valid_name};
 use crate::netcfg::{self, Limits};
 use crate::store::{KeyRing, Store};
 
@@ -19,24 +20,43 @@ pub(super) struct Prepared {
     pub(super) settings: Settings,
     pub(super) store: Store,
     pub(super) configuration: NetworkConfiguration,
+    /// Whether the configuration came from a file, and is to be stored when it has proved to work.
+    pub(super) from_file: bool,
     pub(super) keys: KeyRing,
 }
 
-/// Checks the network configuration as a whole, the interfaces and the stored keys; takes the lock; stores a new
-/// configuration last.
+/// Checks the network configuration as a whole, the interfaces and the stored keys; takes the lock. Stores nothing.
 pub(super) fn prepare(options: &Options) -> anyhow::Result<Prepared> {
-    require_path_component(&options.vnet)?;
+    // The name becomes a directory's name before any configuration has been read.
+    if !is_valid_name(&options.vnet) {
+        bail!("{:?} is no name of a VNet", options.vnet);
+    }
     let new = options.netcfg.as_deref().map(|path| read(path, options)).transpose()?;
     interface::require_all(&options.lan)?;
     let wan_address = interface::wan_address(&options.wan)?;
-    let lock = AgentLock::take(&options.run_dir, &options.vnet)?;
+    take(options, new, wan_address)
+}
+
+/// The part of [`prepare`] that holds the lock.
+fn take(
+    options: &Options,
+    new: Option<NetworkConfiguration>,
+    wan_address: Ipv4Addr,
+) -> anyhow::Result<Prepared> {
+    let lock = AgentLock::take(&options.run_dir, &options.state_dir, &options.vnet)?;
     let store = Store::open(&options.state_dir, &options.vnet)?;
     let keys = store.load_keys()?;
+    if let Some(new) = &new
+        && differs(&store, new)?
+    {
+        tracing::warn!(
+            "the network configuration of --netcfg differs from the stored one and replaces it, with every change \
+             that was made by command"
+        );
+    }
+    let from_file = new.is_some();
     let configuration = match new {
-        Some(configuration) => {
-            store.save_netcfg(&netcfg::write(&configuration))?;
-            configuration
-        }
+        Some(configuration) => configuration,
         None => stored(&store, options)?,
     };
     let settings = Settings {
@@ -48,7 +68,7 @@ pub(super) fn prepare(options: &Options) -> anyhow::Result<Prepared> {
         max_connections: options.max_connections,
         peering: options.peering.clone(),
     };
-    Ok(Prepared { lock, settings, store, configuration, keys })
+    Ok(Prepared { lock, settings, store, configuration, from_file, keys })
 }
 
 fn read(path: &Path, options: &Options) -> anyhow::Result<NetworkConfiguration> {
@@ -73,12 +93,9 @@ fn parse(name: &str, bytes: &[u8], options: &Options) -> anyhow::Result<NetworkC
     Ok(configuration)
 }
 
-/// The VNet's name becomes a directory's name before any configuration has been read.
-fn require_path_component(vnet: &str) -> anyhow::Result<()> {
-    if vnet.is_empty() || vnet.contains('/') || vnet.starts_with('.') {
-        bail!("{vnet:?} is no name of a VNet");
-    }
-    Ok(())
+/// Whether `store` holds a configuration other than this one.
+fn differs(store: &Store, configuration: &NetworkConfiguration) -> anyhow::Result<bool> {
+    Ok(store.load_netcfg()?.is_some_and(|stored| stored != netcfg::write(configuration)))
 }
 
 #[cfg(test)]
@@ -138,5 +155,33 @@ mod tests {
         store.save_netcfg(&netcfg_xml(&["192.0.2.2"])).unwrap();
         let configuration = stored(&store, &options).unwrap();
         assert_eq!(configuration.connections("VNet1").unwrap()[0].site, "VNet2");
+    }
+
+    #[test]
+    fn a_new_configuration_is_not_stored_before_it_has_proved_to_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = options(dir.path());
+        // A name that no other test has: there is one agent per name in a network namespace.
+        options.vnet = format!("Prepare-{}", std::process::id());
+        let xml = netcfg_xml(&["192.0.2.2"]).replace("VNet1", &options.vnet);
+        let path = dir.path().join("netcfg.xml");
+        std::fs::write(&path, xml).unwrap();
+        let prepared = |options: &Options| {
+            let new = options.netcfg.as_deref().map(|path| read(path, options).unwrap());
+            take(options, new, Ipv4Addr::new(192, 0, 2, 2))
+        };
+        let error = format!("{:#}", prepared(&options).expect_err("nothing is stored"));
+        assert!(error.contains("give one with --netcfg"), "{error}");
+        options.netcfg = Some(path);
+        let Prepared { store, configuration, from_file, .. } = prepared(&options).unwrap();
+        assert!(from_file && store.load_netcfg().unwrap().is_none());
+        assert!(!differs(&store, &configuration).unwrap(), "there is nothing to replace");
+        store.save_netcfg(&netcfg::write(&configuration)).unwrap();
+        assert!(!differs(&store, &configuration).unwrap());
+        store.save_netcfg(&netcfg_xml(&["192.0.2.3"])).unwrap();
+        assert!(differs(&store, &configuration).unwrap());
+        store.save_netcfg(&netcfg::write(&configuration)).unwrap();
+        options.netcfg = None;
+        assert!(!prepared(&options).unwrap().from_file);
     }
 }

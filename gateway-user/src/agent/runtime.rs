@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::bandwidth::Bandwidth;
 use super::core::{Core, own_network};
-use super::events::{EventLog, EventNumber};
+use super::events::EventLog;
 use super::prepare::{Prepared, prepare};
 use super::settings::Options;
 use super::sockets::{Datagram, IkeSockets};
@@ -48,7 +48,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Installed first: a signal during the start must not kill the agent half-way, but end it once it is up.
     let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let Prepared { lock, settings, store, configuration, keys } = prepare(&options)?;
+    let Prepared { lock, settings, store, configuration, from_file, keys } = prepare(&options)?;
     let sockets = IkeSockets::bind(settings.wan_address).await?;
     // Clients may connect from here on; they are answered when the gateway is up.
     let socket = ApiSocket::bind(&socket_path(&options.run_dir, &options.vnet))?;
@@ -56,7 +56,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let commander = Commander { vnet: options.vnet.clone(), channel: sender };
 
     let mut events = EventLog::default();
-    note(&mut events, &options.vnet, GatewayState::Provisioning);
+    events.add_gateway(&options.vnet, GatewayState::Provisioning);
     let local_prefixes = own_network(&options.vnet, &configuration)?.address_space.clone();
     let mut datapath = Datapath::start(DatapathConfig {
         vnet: options.vnet.clone(),
@@ -70,12 +70,22 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     })
     .await
     .context("cannot start the datapath")?;
-    let datapath_events = datapath.events()?;
+    let datapath_events = match datapath.events() {
+        Ok(events) => events,
+        Err(error) => {
+            // The first failure is the one to report.
+            let _ = datapath.stop().await;
+            return Err(error);
+        }
+    };
 
     let rng = rand::make_rng::<rand::rngs::StdRng>();
     let mut core = Core::new(settings, store, configuration, keys, events, datapath, Box::new(rng));
     let mut sources = Sources { sockets, commands, datapath_events, terminate, interrupt };
-    let started = core.start(Instant::now()).await;
+    let started = match core.start(Instant::now()).await {
+        Ok(()) if from_file => core.store_configuration(),
+        outcome => outcome,
+    };
     let server = tokio::spawn(socket.serve(commander));
     let served = match started {
         Ok(()) => serve(&mut core, &mut sources).await,
@@ -87,13 +97,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let _ = server.await;
     let (datapath, mut events) = core.into_parts();
     let stopped = datapath.stop().await.context("cannot take the datapath down");
-    note(&mut events, &options.vnet, GatewayState::NotProvisioned);
+    events.add_gateway(&options.vnet, GatewayState::NotProvisioned);
     drop(lock);
     served.and(farewell).and(stopped)
-}
-
-fn note(events: &mut EventLog, vnet: &str, state: GatewayState) {
-    events.add(EventNumber::Gateway(state), None, format!("gateway of VNet {vnet} is {state}"));
 }
 
 /// The loop of a running gateway; ends with a signal.

@@ -58,7 +58,8 @@ pub(super) struct AgentArgs {
     /// VNet whose gateway to run.
     #[arg(long, value_name = "NAME")]
     pub(super) vnet: String,
-    /// Network configuration; replaces the stored one. May be left out when an earlier run stored one.
+    /// Network configuration. Replaces what is stored, with every change since made by `vgw netcfg apply` or `vgw
+    /// local-network set`. To be left out when an earlier run stored one that is to stay.
     #[arg(long, value_name = "FILE")]
     pub(super) netcfg: Option<PathBuf>,
     /// Interface towards the peers; its first global IPv4 address is the gateway's address.
@@ -80,7 +81,7 @@ pub(super) struct AgentArgs {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) max_connections: u32,
     /// Age at which a Child SA is rekeyed. By default what the gateway's profile says.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds::<10, 172_800>)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds::<5, 172_800>)]
     pub(super) child_lifetime: Option<Duration>,
     /// Idle time after which a peer is asked whether it lives.
     #[arg(long, value_name = "SECONDS", default_value = "45", value_parser = seconds::<1, 3600>)]

@@ -9,6 +9,7 @@ use super::args::Global;
 use crate::api::client::{Client, ClientError, segment};
 use crate::api::types::Vnet;
 use crate::api::{SOCKET_NAME, socket_path};
+use crate::model::is_valid_name;
 
 /// A client together with the VNet whose gateway its agent runs.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Agent {
                 Ok(Self { client, vnet })
             }
             (None, Some(vnet)) => {
-                if vnet.is_empty() || vnet.contains('/') || vnet.starts_with('.') {
+                if !is_valid_name(vnet) {
                     bail!("{vnet:?} is no name of a VNet");
                 }
                 Ok(Self { client: Client::new(socket_path(&global.run_dir, vnet)), vnet: vnet.to_owned() })

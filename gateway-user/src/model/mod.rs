@@ -1,11 +1,12 @@
 //! The network configuration as typed data: virtual networks, local network sites, gateways, connections.
 //!
 //! The types hold what the XML of [`crate::netcfg`] says; the rules between them (references, overlaps, counts) are
-//! checked there. The states a gateway and its connections go through and the rule for pre-shared keys are here too,
+//! checked there; the rule for names is here, because they become paths before any file is read. The states a gateway and its connections go through and the rule for pre-shared keys are here too,
 //! because every surface (CLI, REST, metrics) shows them under the same names.
 
 mod config;
 mod lookup;
+mod names;
 mod shared_key;
 mod state;
 
@@ -14,5 +15,6 @@ pub use config::{
     NetworkConfiguration, Placement, Profile, Subnet, UnknownProfile, VirtualNetworkSite, is_placeholder,
 };
 pub use lookup::{LookupError, ResolvedConnection};
+pub use names::{MAX_NAME_LEN, is_valid_name};
 pub use shared_key::{SharedKey, SharedKeyError};
 pub use state::{ConnectionState, GatewayState, VirtualNetworkState};

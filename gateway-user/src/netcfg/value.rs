@@ -4,14 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv4Net;
 
-use crate::model::is_placeholder;
+use crate::model::{MAX_NAME_LEN, is_placeholder, is_valid_name};
 
 use super::error::ErrorKind;
 
 /// A broken rule about one value.
 pub(super) type Broken = (ErrorKind, String);
 
-const MAX_NAME: usize = 63;
 const MAX_LABEL: usize = 256;
 const MAX_PLACE: usize = 128;
 const PREFIX_LENGTHS: std::ops::RangeInclusive<u8> = 8..=29;
@@ -38,16 +37,11 @@ pub(super) fn quoted(value: &str) -> String {
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), Broken> {
-    let permitted = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.len() <= MAX_NAME
-        && name.chars().all(permitted)
-        && !name.contains("..");
-    if good {
+    if is_valid_name(name) {
         return Ok(());
     }
     let message = format!(
-        "{} is not a name; a name has 1 to {MAX_NAME} letters, digits, \"-\", \"_\" or \".\", \
+        "{} is not a name; a name has 1 to {MAX_NAME_LEN} letters, digits, \"-\", \"_\" or \".\", \
          begins with a letter or digit and has no \"..\"",
         quoted(name)
     );

@@ -131,6 +131,11 @@ impl<D: Dataplane> Core<D> {
         Ok(())
     }
 
+    /// Stores the network configuration in place of the one before.
+    pub(super) fn store_configuration(&self) -> anyhow::Result<()> {
+        Ok(self.store.save_netcfg(&crate::netcfg::write(&self.configuration))?)
+    }
+
     /// A UDP payload arrived on one of the IKE ports.
     pub(super) fn handle_datagram(
         &mut self,
@@ -237,8 +242,7 @@ impl<D: Dataplane> Core<D> {
 
     fn enter(&mut self, state: GatewayState) {
         self.state = state;
-        let message = format!("gateway of VNet {} is {state}", self.settings.vnet);
-        self.events.add(EventNumber::Gateway(state), None, message);
+        self.events.add_gateway(&self.settings.vnet, state);
     }
 
     /// Tells IKE about a connection's peer, or takes the peer away when something is missing. Until the datapath has the
