@@ -11,6 +11,7 @@
 //! | 201 | connection is `Connecting` |
 //! | 202 | connection is `Connected` |
 //! | 210 | shared key changed |
+//! | 211 | new connection uses a shared key stored earlier |
 //! | 220 | datapath refused a change |
 
 use std::collections::VecDeque;
@@ -33,6 +34,8 @@ pub enum EventNumber {
     Connection(ConnectionState),
     /// A shared key was set or reset.
     KeyChanged,
+    /// A new connection bears the name of an earlier one and uses its shared key.
+    KeyReused,
     /// The datapath refused a change.
     DatapathRefused,
 }
@@ -50,9 +53,19 @@ impl EventNumber {
             Self::Connection(ConnectionState::Connecting) => 201,
             Self::Connection(ConnectionState::Connected) => 202,
             Self::KeyChanged => 210,
+            Self::KeyReused => 211,
             Self::DatapathRefused => 220,
         }
     }
+}
+
+/// How an event is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Ordinary life.
+    Information,
+    /// Traffic stopped that should flow.
+    Warning,
 }
 
 /// Recent events, oldest first. Every event is also logged.
@@ -63,10 +76,23 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Adds an event that happens now; `site` is the connection's, or `None` for an event of the gateway.
+    /// Adds an event that happens now; `site` is the connection's, or `None` for an event of the gateway. It is logged as
+    /// information, or as a warning if the datapath refused something.
     pub fn add(&mut self, number: EventNumber, site: Option<&str>, message: String) {
+        let severity = match number {
+            EventNumber::DatapathRefused => Severity::Warning,
+            _ => Severity::Information,
+        };
+        self.add_as(severity, number, site, message);
+    }
+
+    /// Adds an event, as [`EventLog::add`] does, and logs it with this severity.
+    pub fn add_as(&mut self, severity: Severity, number: EventNumber, site: Option<&str>, message: String) {
         let number = number.number();
-        tracing::info!(number, site, "{message}");
+        match severity {
+            Severity::Information => tracing::info!(number, site, "{message}"),
+            Severity::Warning => tracing::warn!(number, site, "{message}"),
+        }
         if self.records.len() == CAPACITY {
             self.records.pop_front();
         }

@@ -1,5 +1,6 @@
 //! What has to be true before an agent touches anything.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -23,6 +24,8 @@ pub(super) struct Prepared {
     /// Whether the configuration came from a file, and is to be stored when it has proved to work.
     pub(super) from_file: bool,
     pub(super) keys: KeyRing,
+    /// Sites whose connections were taken down by command.
+    pub(super) held: BTreeSet<String>,
 }
 
 /// Checks the network configuration as a whole, the interfaces and the stored keys; takes the lock. Stores nothing.
@@ -45,7 +48,7 @@ fn take(
 ) -> anyhow::Result<Prepared> {
     let lock = AgentLock::take(&options.run_dir, &options.state_dir, &options.vnet)?;
     let store = Store::open(&options.state_dir, &options.vnet)?;
-    let keys = store.load_keys()?;
+    let (keys, held) = (store.load_keys()?, store.load_held()?);
     if let Some(new) = &new
         && differs(&store, new)?
     {
@@ -68,7 +71,7 @@ fn take(
         max_connections: options.max_connections,
         peering: options.peering.clone(),
     };
-    Ok(Prepared { lock, settings, store, configuration, from_file, keys })
+    Ok(Prepared { lock, settings, store, configuration, from_file, keys, held })
 }
 
 fn read(path: &Path, options: &Options) -> anyhow::Result<NetworkConfiguration> {

@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::bandwidth::Bandwidth;
-use super::core::{Core, own_network};
+use super::core::{Core, Kept, own_network};
 use super::events::EventLog;
 use super::prepare::{Prepared, prepare};
 use super::settings::Options;
@@ -48,7 +48,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Installed first: a signal during the start must not kill the agent half-way, but end it once it is up.
     let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let Prepared { lock, settings, store, configuration, from_file, keys } = prepare(&options)?;
+    let Prepared { lock, settings, store, configuration, from_file, keys, held } = prepare(&options)?;
     let sockets = IkeSockets::bind(settings.wan_address).await?;
     // Clients may connect from here on; they are answered when the gateway is up.
     let socket = ApiSocket::bind(&socket_path(&options.run_dir, &options.vnet))?;
@@ -80,7 +80,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
 
     let rng = rand::make_rng::<rand::rngs::StdRng>();
-    let mut core = Core::new(settings, store, configuration, keys, events, datapath, Box::new(rng));
+    let mut core =
+        Core::new(settings, Kept { store, configuration, keys, held }, events, datapath, Box::new(rng));
     let mut sources = Sources { sockets, commands, datapath_events, terminate, interrupt };
     let started = match core.start(Instant::now()).await {
         Ok(()) if from_file => core.store_configuration(),

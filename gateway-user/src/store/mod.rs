@@ -1,12 +1,15 @@
-//! What outlives a restart of the agent: the shared keys and the network configuration of one gateway.
+//! What outlives a restart of the agent: the shared keys and the network configuration of one gateway, and which of its
+//! connections were taken down by command.
 //!
 //! Everything lies in one directory per VNet, mode 0700, in files of mode 0600. A file is replaced as a whole or not at
 //! all: see [`atomic::write`].
 
 mod atomic;
+mod held;
 mod key_text;
 mod keys;
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -105,6 +108,21 @@ impl Store {
         atomic::write(&self.keys_path(), &keys.to_json())
     }
 
+    /// Sites whose connections were taken down by command; none if nothing was stored.
+    pub fn load_held(&self) -> Result<BTreeSet<String>, StoreError> {
+        let path = self.held_path();
+        match std::fs::read(&path) {
+            Ok(content) => held::from_json(&content).map_err(|reason| StoreError::Damaged { path, reason }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(source) => Err(StoreError::Io { action: "read", path, source }),
+        }
+    }
+
+    /// Stores the sites whose connections were taken down by command in place of those before.
+    pub fn save_held(&self, held: &BTreeSet<String>) -> Result<(), StoreError> {
+        atomic::write(&self.held_path(), &held::to_json(held))
+    }
+
     /// Where the network configuration lies.
     pub fn netcfg_path(&self) -> PathBuf {
         self.directory.join("netcfg.xml")
@@ -112,6 +130,10 @@ impl Store {
 
     fn keys_path(&self) -> PathBuf {
         self.directory.join("keys.json")
+    }
+
+    fn held_path(&self) -> PathBuf {
+        self.directory.join("held.json")
     }
 }
 
@@ -168,6 +190,21 @@ mod tests {
         store.save_netcfg("a long first text").unwrap();
         store.save_netcfg("short").unwrap();
         assert_eq!(store.load_netcfg().unwrap().as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn connections_taken_down_are_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), "VNet1").unwrap();
+        assert!(store.load_held().unwrap().is_empty());
+        let held = BTreeSet::from(["VNet2".to_owned(), "VNet3".to_owned()]);
+        store.save_held(&held).unwrap();
+        assert_eq!(store.load_held().unwrap(), held);
+        for content in ["", r#"{"version":2,"held":[]}"#, r#"{"version":1,"held":"VNet2"}"#] {
+            atomic::write(&store.held_path(), content.as_bytes()).unwrap();
+            let error = store.load_held().unwrap_err().to_string();
+            assert!(error.contains("held.json is damaged"), "{error}");
+        }
     }
 
     #[test]

@@ -52,9 +52,7 @@ impl<D: Dataplane> Core<D> {
         if let Some(error) = &self.connection(site)?.tunnel_error {
             return Err(Refusal::Failed(error.clone()));
         }
-        if let Some(connection) = self.connections.get_mut(site) {
-            connection.held = false;
-        }
+        self.set_held(site, false)?;
         self.configure(now, site);
         let peer = PeerId(self.connection(site)?.id);
         self.endpoint.connect(now, peer);
@@ -65,12 +63,28 @@ impl<D: Dataplane> Core<D> {
     fn disconnect(&mut self, now: Instant, site: &str) -> Result<(), Refusal> {
         self.require_running()?;
         self.connection(site)?;
+        self.set_held(site, true)?;
         if let Some(connection) = self.connections.get_mut(site) {
-            connection.held = true;
             connection.refused = None;
             self.endpoint.disconnect(now, PeerId(connection.id));
         }
         self.drain(now);
+        Ok(())
+    }
+
+    /// Remembers, also beyond a restart, whether a connection was taken down by command.
+    pub(super) fn set_held(&mut self, site: &str, is_held: bool) -> Result<(), Refusal> {
+        if self.held.contains(site) == is_held {
+            return Ok(());
+        }
+        let mut held = self.held.clone();
+        if is_held {
+            held.insert(site.to_owned());
+        } else {
+            held.remove(site);
+        }
+        self.store.save_held(&held).map_err(|error| Refusal::Failed(error.to_string()))?;
+        self.held = held;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ mod status;
 mod tests;
 mod tunnels;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use ike::{Endpoint, EndpointConfig, EspAead, EspSa, Event, PeerId, PeerState, Se
 
 use self::tunnels::{Leftover, Tunnel};
 use super::dataplane::Dataplane;
-use super::events::{EventLog, EventNumber};
+use super::events::{EventLog, EventNumber, Severity};
 use super::profile::{ByteLifetime, peer_config};
 use super::settings::Settings;
 use super::throttle::Throttle;
@@ -35,12 +35,23 @@ use crate::store::{KeyRing, Store};
 /// Pause before what the datapath refused is tried again.
 const DATAPATH_RETRY: Duration = Duration::from_secs(30);
 
+/// What the gateway kept from its last run, and where it keeps it.
+pub(super) struct Kept {
+    pub(super) store: Store,
+    pub(super) configuration: NetworkConfiguration,
+    pub(super) keys: KeyRing,
+    /// Sites whose connections were taken down by command.
+    pub(super) held: BTreeSet<String>,
+}
+
 /// Everything the agent of one gateway knows.
 pub(super) struct Core<D> {
     settings: Settings,
     store: Store,
     configuration: NetworkConfiguration,
     keys: KeyRing,
+    /// Sites whose connections were taken down by command.
+    held: BTreeSet<String>,
     state: GatewayState,
     connections: BTreeMap<String, Connection>,
     /// Tunnels of removed connections that the datapath still has, under their numbers.
@@ -71,8 +82,6 @@ struct Connection {
     reason: String,
     /// Whether IKE knows the peer.
     configured: bool,
-    /// Taken down by command.
-    held: bool,
     /// What keeps IKE from being asked at all.
     missing: Option<String>,
     /// Why the datapath does not have the tunnel of the network configuration.
@@ -92,18 +101,18 @@ impl<D: Dataplane> Core<D> {
     /// [`own_network`] finds the gateway in it.
     pub(super) fn new(
         settings: Settings,
-        store: Store,
-        configuration: NetworkConfiguration,
-        keys: KeyRing,
+        kept: Kept,
         events: EventLog,
         dataplane: D,
         rng: Box<dyn SecureRng>,
     ) -> Self {
+        let Kept { store, configuration, keys, held } = kept;
         Self {
             settings,
             store,
             configuration,
             keys,
+            held,
             state: GatewayState::Provisioning,
             connections: BTreeMap::new(),
             leftovers: BTreeMap::new(),
@@ -250,6 +259,7 @@ impl<D: Dataplane> Core<D> {
     fn configure(&mut self, now: Instant, site: &str) {
         let peer =
             self.peer(site).map(|(remote, key)| peer_config(&self.settings, self.profile(), remote, key));
+        let held = self.held.contains(site);
         let Some(connection) = self.connections.get_mut(site) else { return };
         if connection.applied.is_none() {
             return;
@@ -258,10 +268,9 @@ impl<D: Dataplane> Core<D> {
         let refused = connection.refused.take();
         match peer {
             Ok(mut config) => {
-                config.initiate = !connection.held;
+                config.initiate = !held;
                 connection.missing = None;
                 connection.configured = true;
-                let held = connection.held;
                 self.endpoint.set_peer(now, id, config);
                 if held {
                     self.endpoint.disconnect(now, id);
@@ -368,9 +377,12 @@ impl<D: Dataplane> Core<D> {
         } else {
             format!("connection {} is {state}: {reason}", connection_name(vnet, site))
         };
+        let was_connected = connection.state == ConnectionState::Connected;
         connection.state = state;
         connection.reason = reason;
-        self.events.add(EventNumber::Connection(state), Some(site), message);
+        let on_purpose = self.held.contains(site) || self.state != GatewayState::Provisioned;
+        let severity = if was_connected && !on_purpose { Severity::Warning } else { Severity::Information };
+        self.events.add_as(severity, EventNumber::Connection(state), Some(site), message);
     }
 
     /// A connection whose SA the datapath refused would look connected and carry nothing: it is taken down, and tried again
@@ -382,7 +394,7 @@ impl<D: Dataplane> Core<D> {
         let error = format!("the datapath cannot {what}: {error:#}");
         let message = format!("connection {}: {error}", connection_name(vnet, site));
         self.events.add(EventNumber::DatapathRefused, Some(site), message);
-        let retry_at = (!connection.held).then(|| now + DATAPATH_RETRY);
+        let retry_at = (!self.held.contains(site)).then(|| now + DATAPATH_RETRY);
         connection.refused = Some(Refused { error, retry_at });
         self.endpoint.disconnect(now, peer);
     }

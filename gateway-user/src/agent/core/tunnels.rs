@@ -15,7 +15,7 @@ use super::super::events::EventNumber;
 use super::{Connection, Core, DATAPATH_RETRY, connection_name};
 use crate::api::types::ApplyReport;
 use crate::datapath::TunnelId;
-use crate::model::{ConnectionState, ResolvedConnection};
+use crate::model::{ConnectionState, GatewayState, ResolvedConnection};
 
 /// What the datapath has of a connection.
 #[derive(Debug, Default)]
@@ -103,11 +103,15 @@ impl<D: Dataplane> Core<D> {
     }
 
     fn remove_connection(&mut self, now: Instant, site: &str) {
-        let Some(connection) = self.connections.get(site) else { return };
-        self.endpoint.remove_peer(now, PeerId(connection.id));
+        let Some(id) = self.connections.get(site).map(|connection| connection.id) else { return };
+        // One that comes under this name later is another connection. Forgetting is not worth failing for.
+        if let Err(error) = self.set_held(site, false) {
+            tracing::warn!(site, "the removed connection is still remembered as taken down: {error}");
+        }
+        self.endpoint.remove_peer(now, PeerId(id));
         // Removal events name the connection, so it goes after them.
         self.drain(now);
-        if let Some(Connection { id, tunnel, .. }) = self.connections.remove(site) {
+        if let Some(Connection { tunnel, .. }) = self.connections.remove(site) {
             let leftover = Leftover { site: site.to_owned(), prefixes: tunnel.prefixes, error: None };
             self.leftovers.insert(id, leftover);
         }
@@ -159,11 +163,15 @@ impl<D: Dataplane> Core<D> {
             state: ConnectionState::NotConnected,
             reason: String::new(),
             configured: false,
-            held: false,
             missing: None,
             tunnel_error: None,
             refused: None,
         };
+        if self.state == GatewayState::Provisioned && self.keys.get(&site).is_some() {
+            let name = connection_name(&self.settings.vnet, &site);
+            let message = format!("new connection {name} uses the shared key stored earlier");
+            self.events.add(EventNumber::KeyReused, Some(&site), message);
+        }
         self.connections.insert(site, connection);
         Ok(())
     }

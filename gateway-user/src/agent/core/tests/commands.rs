@@ -105,6 +105,64 @@ async fn a_disconnected_connection_stays_down_when_its_key_changes() {
 }
 
 #[tokio::test]
+async fn a_disconnected_connection_stays_down_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let xml = netcfg_xml(&["192.0.2.2", "192.0.2.3"]);
+    let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
+    for site in ["VNet2", "VNet3"] {
+        bench.set_key(site, "correct horse").await.unwrap();
+        bench.ask(|reply| Command::Disconnect(site.to_owned(), reply)).await.unwrap();
+    }
+    // VNet3 goes and comes back: a new connection.
+    bench.apply(&netcfg_xml(&["192.0.2.2"])).await.unwrap();
+    bench.apply(&xml).await.unwrap();
+    drop(bench);
+
+    let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected);
+    assert_eq!(bench.connection("VNet3").await.state, ConnectionState::Connecting);
+    let destinations: Vec<_> = bench.core.take_transmits().iter().map(|sent| sent.remote.ip()).collect();
+    assert!(!destinations.contains(&"192.0.2.2".parse().unwrap()), "{destinations:?}");
+    bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap();
+    drop(bench);
+
+    let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::Connecting);
+}
+
+#[tokio::test]
+async fn what_cannot_be_remembered_is_not_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    bench.set_key("VNet2", "correct horse").await.unwrap();
+    std::fs::create_dir(dir.path().join("VNet1/held.new")).unwrap();
+    let error = bench.ask(|reply| Command::Disconnect("VNet2".to_owned(), reply)).await.unwrap_err();
+    assert!(matches!(&error, Refusal::Failed(message) if message.contains("held.json")), "{error:?}");
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::Connecting);
+}
+
+#[tokio::test]
+async fn a_refused_connect_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    bench.ask(|reply| Command::Disconnect("VNet2".to_owned(), reply)).await.unwrap();
+    let error = bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap_err();
+    assert!(matches!(&error, Refusal::Conflict(message) if message.contains("no shared key")), "{error:?}");
+    bench.set_key("VNet2", "correct horse").await.unwrap();
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected, "still taken down");
+}
+
+#[tokio::test]
+async fn the_own_address_is_no_peer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.1"])).await;
+    bench.set_key("VNet2", "correct horse").await.unwrap();
+    let error = bench.connection("VNet2").await.last_error;
+    assert_eq!(error.as_deref(), Some("gateway address 192.0.2.1 of site VNet2 is this gateway's own"));
+    assert!(bench.core.endpoint.status(PeerId(1)).is_none());
+}
+
+#[tokio::test]
 async fn status_has_the_promised_shape() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;

@@ -144,3 +144,43 @@ async fn the_error_of_a_refused_sa_goes_with_the_next_attempt() {
         assert!(!bench.core.take_transmits().is_empty(), "IKE tries again");
     }
 }
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct LogLines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_a_warning_and_one_that_was_ended_is_not() {
+    let (_dir, mut bench) = bench_with_key().await;
+    let lines = LogLines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _log = tracing::subscriber::set_default(log);
+    let change = |state, reason: &str| Event::StateChanged { peer: PeerId(1), state, reason: reason.into() };
+    apply(&mut bench, change(PeerState::Connected, "first"));
+    apply(&mut bench, change(PeerState::Connecting, "lost"));
+    apply(&mut bench, change(PeerState::Connected, "second"));
+    bench.core.set_held("VNet2", true).unwrap();
+    apply(&mut bench, change(PeerState::NotConnected, "ended"));
+    bench.core.dataplane.refuse = Some("no slot");
+    apply(&mut bench, Event::InstallInbound { peer: PeerId(1), sa: esp_sa(1) });
+
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    for (reason, level) in
+        [("first", "INFO"), ("lost", "WARN"), ("second", "INFO"), ("ended", "INFO"), ("no slot", "WARN")]
+    {
+        let line =
+            text.lines().find(|line| line.contains(reason)).unwrap_or_else(|| panic!("{reason}: {text}"));
+        assert!(line.contains(level), "{line}");
+    }
+}

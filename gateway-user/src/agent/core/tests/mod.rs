@@ -38,14 +38,12 @@ impl Bench {
     /// The core before its start.
     fn prepare(directory: &Path, vnet: &str, xml: &str) -> Self {
         let store = Store::open(directory, vnet).unwrap();
-        let keys = store.load_keys().unwrap();
+        let (keys, held) = (store.load_keys().unwrap(), store.load_held().unwrap());
         let configuration = crate::netcfg::parse("netcfg", xml.as_bytes(), &Limits::default()).unwrap();
         let rng = rand::rngs::StdRng::seed_from_u64(vnet.bytes().map(u64::from).sum());
         let core = Core::new(
             settings(vnet),
-            store,
-            configuration,
-            keys,
+            Kept { store, configuration, keys, held },
             EventLog::default(),
             Recorder::default(),
             Box::new(rng),

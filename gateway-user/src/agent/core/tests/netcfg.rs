@@ -40,6 +40,8 @@ async fn only_what_changed_is_touched() {
     bench.apply(&netcfg_xml(&["192.0.2.2", "192.0.2.3"])).await.unwrap();
     assert_eq!(bench.calls(), ["set_tunnel 2 [10.3.0.0/16]"]);
     assert_eq!(bench.connection("VNet3").await.last_error, None, "the key was kept");
+    let reused = |(number, message): &(u16, String)| *number == 211 && message.contains("VNet1-VNet3");
+    assert_eq!(bench.events().iter().filter(|event| reused(event)).count(), 1, "{:?}", bench.events());
 }
 
 #[tokio::test]
