@@ -1,6 +1,6 @@
 //! Work handed from one XDP program to the next by tail call.
 
-use crate::Pod;
+use crate::{Aead, Pod};
 
 /// The single entry of per-CPU array map `JOB`.
 ///
@@ -69,8 +69,24 @@ pub enum ProgramSlot {
 impl ProgramSlot {
     /// Number of slots.
     pub const COUNT: u32 = 9;
+
+    /// Slot of the program that seals with the [`Aead`] of number `aead`.
+    #[inline(always)]
+    pub const fn sealing(aead: u32) -> u32 {
+        Self::SealChaCha20Poly1305 as u32 + aead
+    }
+
+    /// Slot of the program that opens with the [`Aead`] of number `aead`.
+    #[inline(always)]
+    pub const fn opening(aead: u32) -> u32 {
+        Self::OpenChaCha20Poly1305 as u32 + aead
+    }
 }
 
 // SAFETY: repr(C), integers only; the size shows that nothing is padded implicitly.
 unsafe impl Pod for Job {}
 const _: () = assert!(size_of::<Job>() == 72);
+const _: () = assert!(ProgramSlot::sealing(Aead::Aes128Gcm as u32) == ProgramSlot::SealAes128Gcm as u32);
+const _: () = assert!(ProgramSlot::sealing(Aead::Aes256Gcm as u32) == ProgramSlot::SealAes256Gcm as u32);
+const _: () = assert!(ProgramSlot::opening(Aead::Aes128Gcm as u32) == ProgramSlot::OpenAes128Gcm as u32);
+const _: () = assert!(ProgramSlot::opening(Aead::Aes256Gcm as u32) == ProgramSlot::OpenAes256Gcm as u32);

@@ -9,7 +9,7 @@ use gateway_common::wire::{
     ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, PROTO_IPIP, PROTO_NONE,
 };
 use gateway_common::{
-    Aead, DropReason, EventKind, GatewayConfig, Job, ProgramSlot, RouteKind, Sa, SaFlags, SpiKey, ecn,
+    DropReason, EventKind, GatewayConfig, Job, ProgramSlot, RouteKind, Sa, SaFlags, SpiKey, ecn,
 };
 
 use crate::drop::drop;
@@ -75,15 +75,8 @@ pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
     job.sequence = sequence;
     job.tunnel = tunnel;
     job.outer_ecn = u32::from(ip.tos & 3);
-    let slot = if aead == Aead::ChaCha20Poly1305 as u32 {
-        ProgramSlot::OpenChaCha20Poly1305
-    } else if aead == Aead::Aes128Gcm as u32 {
-        ProgramSlot::OpenAes128Gcm
-    } else {
-        ProgramSlot::OpenAes256Gcm
-    };
     // SAFETY: nothing with a destructor is alive.
-    unsafe { PROGRAMS.tail_call(ctx, slot as u32) };
+    unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::opening(aead)) };
     drop(tunnel, DropReason::Internal)
 }
 

@@ -8,7 +8,7 @@ use gateway_common::wire::{
     ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, PROTO_ESP, PROTO_IPIP, PROTO_UDP,
     UDP_LEN,
 };
-use gateway_common::{Aead, DropReason, EventKind, GatewayConfig, Job, ProgramSlot, RouteKind, Sa, SaFlags};
+use gateway_common::{DropReason, EventKind, GatewayConfig, Job, ProgramSlot, RouteKind, Sa, SaFlags};
 
 use crate::drop::drop;
 use crate::maps::{COUNTERS, JOB, PROGRAMS, SAS, TUNNELS};
@@ -155,15 +155,8 @@ unsafe fn seal(
     job.egress_ifindex = egress_ifindex;
     job.tunnel = tunnel;
     job.inner_len = inner_len;
-    let slot = if aead == Aead::ChaCha20Poly1305 as u32 {
-        ProgramSlot::SealChaCha20Poly1305
-    } else if aead == Aead::Aes128Gcm as u32 {
-        ProgramSlot::SealAes128Gcm
-    } else {
-        ProgramSlot::SealAes256Gcm
-    };
     // SAFETY: nothing with a destructor is alive.
-    unsafe { PROGRAMS.tail_call(ctx, slot as u32) };
+    unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::sealing(aead)) };
     drop(tunnel, DropReason::Internal)
 }
 
