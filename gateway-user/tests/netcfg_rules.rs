@@ -377,3 +377,30 @@ fn all_errors_are_reported_at_once_in_line_order() {
         ]
     );
 }
+
+#[test]
+fn peers_lie_outside_of_everything_their_gateway_connects() {
+    // Inside another site of the same gateway.
+    assert_change(
+        VNET2_SITE,
+        "0.0.0.0",
+        "192.168.1.7",
+        ErrorKind::GatewayAddressInSite,
+        "bad.xml:21: LocalNetworkSites/LocalNetworkSite[VNet2]/VPNGatewayAddress: 192.168.1.7 of LocalNetworkSite \
+         \"VNet2\" lies inside 192.168.1.0/24 of LocalNetworkSite \"Branch.Office_7\" (line 26); the gateway of \
+         VirtualNetworkSite \"VNet1\" reaches peers outside of its network and sites only",
+    );
+    // Inside the gateway's own network.
+    assert_change(
+        BRANCH,
+        "2001:db8::1",
+        "10.1.0.9",
+        ErrorKind::GatewayAddressInSite,
+        "bad.xml:28: LocalNetworkSites/LocalNetworkSite[Branch.Office_7]/VPNGatewayAddress: 10.1.0.9 of \
+         LocalNetworkSite \"Branch.Office_7\" lies inside 10.1.0.0/16 of VirtualNetworkSite \"VNet1\" (line 35); the \
+         gateway of VirtualNetworkSite \"VNet1\" reaches peers outside of its network and sites only",
+    );
+    // VNet2's gateway does not connect to the branch: there its prefixes are addresses like any other.
+    let elsewhere = changed("<LocalNetworkSite name=\"VNet1\">", "203.0.113.1", "192.168.1.7");
+    assert!(netcfg::parse("good.xml", elsewhere.as_bytes(), &Limits::default()).is_ok());
+}

@@ -89,7 +89,8 @@ pub enum ErrorKind {
     RedundantConnection,
     /// Two connections of one gateway to the same peer address.
     SharedGatewayAddress,
-    /// A gateway address that would be reached through the tunnel that it ends.
+    /// A gateway address inside its own site, or inside a network or site on whose gateway it is a peer: it would be
+    /// reached through a tunnel, or not at all.
     GatewayAddressInSite,
     /// A connection of a virtual network to the site that stands for it.
     SelfConnection,

@@ -37,7 +37,8 @@
 //!   the site that stands for its own network, no two to the same address space; its network, the connected sites and
 //!   its client pool do not overlap. Networks and sites that meet on no gateway may overlap.
 //! - VPNGatewayAddress: unicast IPv4 or IPv6 (no IPv4-mapped, no IPv6 link-local), or a placeholder
-//!   (see [`crate::model::is_placeholder`]).
+//!   (see [`crate::model::is_placeholder`]); outside its own site, and for the peers of a gateway, different from each
+//!   other and outside the gateway's network and all its connected sites.
 
 mod document;
 mod error;

@@ -182,6 +182,7 @@ impl<'d> Rules<'d, '_> {
         let sites = self.connected_sites(network, connections);
         self.meeting(network, &gateway.value.pool, &pool_owner, &sites);
         self.different_peers(network, &sites);
+        self.peers_on_the_wan(network, &sites);
     }
 
     /// IKE tells the peers of one gateway apart by their addresses.
@@ -220,6 +221,40 @@ impl<'d> Rules<'d, '_> {
                 prefix.value, prefix.line
             );
             self.errors.add(ErrorKind::GatewayAddressInSite, address.line, &address.path, message);
+        }
+    }
+
+    /// A peer inside the network, or inside another site that the gateway connects to, is never reached on the WAN.
+    fn peers_on_the_wan(&mut self, network: &'d NetworkEntry, sites: &[&'d SiteEntry]) {
+        let own = network.space.prefixes.iter().map(|prefix| (prefix, "VirtualNetworkSite", &network.name));
+        let remote = sites.iter().flat_map(|site| {
+            site.space.prefixes.iter().map(|prefix| (prefix, "LocalNetworkSite", &site.name))
+        });
+        let ranges: HashMap<Ipv4Net, _> =
+            remote.chain(own).map(|(prefix, what, name)| (prefix.value, (prefix.line, what, name))).collect();
+        for site in sites {
+            let Some(address) = &site.gateway_address else { continue };
+            let IpAddr::V4(peer) = address.value else { continue };
+            if is_placeholder(address.value) {
+                continue;
+            }
+            let mut around = (0..=32).rev().filter_map(|length| {
+                let prefix = Ipv4Net::new(peer, length).ok()?.trunc();
+                Some((prefix, *ranges.get(&prefix)?))
+            });
+            // Inside its own site is an error on every gateway, and reported there.
+            if let Some((prefix, (line, what, name))) = around
+                .find(|(_, (_, what, name))| (*what, &name.value) != ("LocalNetworkSite", &site.name.value))
+            {
+                let message = format!(
+                    "{peer} of {} lies inside {prefix} of {} (line {line}); the gateway of {} reaches peers outside of \
+                     its network and sites only",
+                    owner("LocalNetworkSite", &site.name),
+                    owner(what, name),
+                    owner("VirtualNetworkSite", &network.name)
+                );
+                self.errors.add(ErrorKind::GatewayAddressInSite, address.line, &address.path, message);
+            }
         }
     }
 
