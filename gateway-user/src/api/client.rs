@@ -1,6 +1,8 @@
 //! The client side: one request, one connection.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -14,10 +16,14 @@ use zeroize::Zeroizing;
 
 use super::types::ErrorBody;
 
+/// How long an agent may take to answer. It answers at once unless it is starting or hangs.
+const TIME_LIMIT: Duration = Duration::from_secs(15);
+
 /// A client of the agent behind one socket.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    time_limit: Duration,
 }
 
 /// Why a request had no success.
@@ -26,6 +32,12 @@ pub enum ClientError {
     /// Nothing listens at the socket.
     #[error("no agent answers at {socket}", socket = .0.display())]
     NoAgent(PathBuf),
+    /// The socket belongs to somebody else.
+    #[error("no permission to use {socket}: it belongs to the agent's user, usually root", socket = .0.display())]
+    NoPermission(PathBuf),
+    /// The agent took the request, or did not even do that, and said nothing in time.
+    #[error("the agent at {socket} does not answer (still starting?)", socket = .0.display())]
+    NoAnswer(PathBuf),
     /// The socket exists but cannot be used.
     #[error("cannot talk to the agent at {socket}: {reason}", socket = .0.display(), reason = .1)]
     Transport(PathBuf, String),
@@ -45,7 +57,13 @@ enum Body {
 impl Client {
     /// A client for the agent at `socket`; nothing is connected yet.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { socket: socket.into(), time_limit: TIME_LIMIT }
+    }
+
+    /// The same client with another limit on the time that an answer may take.
+    #[cfg(test)]
+    pub(super) fn with_time_limit(self, time_limit: Duration) -> Self {
+        Self { time_limit, ..self }
     }
 
     /// The socket it talks to.
@@ -94,12 +112,12 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Body) -> Result<Bytes, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                ClientError::NoAgent(self.socket.clone())
-            }
-            _ => self.transport(&error),
-        })?;
+        let answer = tokio::time::timeout(self.time_limit, self.exchange(method, path, body));
+        answer.await.unwrap_or_else(|_| Err(ClientError::NoAnswer(self.socket.clone())))
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Body) -> Result<Bytes, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.connect_error(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.transport(&error))?;
@@ -124,6 +142,16 @@ impl Client {
             return Ok(bytes);
         }
         Err(self.refusal(status, &bytes))
+    }
+
+    fn connect_error(&self, error: &io::Error) -> ClientError {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NoAgent(self.socket.clone())
+            }
+            io::ErrorKind::PermissionDenied => ClientError::NoPermission(self.socket.clone()),
+            _ => self.transport(error),
+        }
     }
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
@@ -179,6 +207,16 @@ fn with_details(body: &ErrorBody) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_not_connect_is_told_so() {
+        let error =
+            Client::new("/run/vgw/VNet1/agent.sock").connect_error(&io::ErrorKind::PermissionDenied.into());
+        assert_eq!(
+            error.to_string(),
+            "no permission to use /run/vgw/VNet1/agent.sock: it belongs to the agent's user, usually root"
+        );
+    }
 
     #[test]
     fn names_become_one_segment() {

@@ -4,15 +4,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::command::{Command, Commander, Refusal};
 use super::types::{
@@ -23,6 +24,9 @@ use crate::store::{KeyText, make_private_dir};
 
 /// Longest path of a unix socket (`sun_path` less its final zero).
 const SOCKET_PATH_MAX: usize = 107;
+
+/// Longest body with a key: 128 characters, each escaped to at most six, and the JSON around them.
+const KEY_BODY_MAX: usize = 1024;
 
 /// A bound API socket; its file goes when this is dropped.
 #[derive(Debug)]
@@ -140,17 +144,15 @@ async fn get_key(State(agent): State<Commander>, path: ConnectionPath) -> Answer
     agent.ask(|reply| Command::GetKey(site, reply)).await.map(key_document)
 }
 
-async fn set_key(State(agent): State<Commander>, path: ConnectionPath, body: Bytes) -> Done {
+async fn set_key(State(agent): State<Commander>, path: ConnectionPath, body: Body) -> Done {
     let site = site_of(&agent, path)?;
-    let document: Result<KeyDocument, Refusal> = parse(&body);
-    if let Ok(mut secret) = body.try_into_mut() {
-        secret.zeroize();
-    }
     // The parser's own message could quote the key.
-    let KeyDocument { key } = document.map_err(|_| Refusal::Invalid {
+    let wrong = || Refusal::Invalid {
         message: "expected {\"key\": \"…\"} with 1 to 128 printable ASCII characters".to_owned(),
         details: Vec::new(),
-    })?;
+    };
+    let secret = read_secret(body).await.ok_or_else(wrong)?;
+    let KeyDocument { key } = serde_json::from_slice(&secret).map_err(|_| wrong())?;
     agent.ask(|reply| Command::SetKey(site, key.0, reply)).await.map(|()| StatusCode::NO_CONTENT)
 }
 
@@ -183,6 +185,21 @@ async fn set_local_network(
 ) -> Answer<ApplyReport> {
     let change = parse(&body)?;
     agent.ask(|reply| Command::SetLocalNetwork(name, change, reply)).await.map(Json)
+}
+
+/// The whole body in memory that is wiped; `None` if it is too long or breaks off. Nothing can be done about the pieces
+/// that it comes in: they are the HTTP library's.
+async fn read_secret(mut body: Body) -> Option<Zeroizing<Vec<u8>>> {
+    // Reserved in one piece: a growing vector would leave copies behind.
+    let mut secret = Zeroizing::new(Vec::with_capacity(KEY_BODY_MAX));
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.ok()?.into_data() else { continue };
+        if secret.len() + piece.len() > KEY_BODY_MAX {
+            return None;
+        }
+        secret.extend_from_slice(&piece);
+    }
+    Some(secret)
 }
 
 fn key_document(key: SharedKey) -> Json<KeyDocument> {
@@ -221,5 +238,17 @@ impl IntoResponse for Refusal {
         let error = self.to_string();
         let details = if let Self::Invalid { details, .. } = self { details } else { Vec::new() };
         (status, Json(ErrorBody { error, details })).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_secret_is_read_into_memory_that_does_not_grow() {
+        let secret = read_secret(Body::from(vec![b'x'; KEY_BODY_MAX])).await.unwrap();
+        assert_eq!((secret.len(), secret.capacity()), (KEY_BODY_MAX, KEY_BODY_MAX));
+        assert!(read_secret(Body::from(vec![b'x'; KEY_BODY_MAX + 1])).await.is_none());
     }
 }

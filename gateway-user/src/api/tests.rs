@@ -163,9 +163,15 @@ async fn keys_travel_both_ways() {
 #[tokio::test]
 async fn a_wrong_key_document_is_refused_without_an_echo() {
     let mut bench = Bench::start();
-    for body in
-        [r#"{"key":"hunter2\n"}"#, r#"{"key":["hunter2"]}"#, r#"{"hunter2":1}"#, "hunter2", r#"{"key":""}"#]
-    {
+    let long = format!(r#"{{"key":"hunter2"{}}}"#, " ".repeat(4096));
+    for body in [
+        long.as_str(),
+        r#"{"key":"hunter2\n"}"#,
+        r#"{"key":["hunter2"]}"#,
+        r#"{"hunter2":1}"#,
+        "hunter2",
+        r#"{"key":""}"#,
+    ] {
         let request = format!(
             "PUT /v1/vnets/VNet1/connections/VNet2/key HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
@@ -225,6 +231,17 @@ async fn everything_else_has_a_route() {
     let report: ApplyReport = bench.client.put("/v1/local-networks/VNet2", &change).await.unwrap();
     assert_eq!(report.changed, ["VNet2"]);
     assert_eq!([bench.seen(), bench.seen(), bench.seen()], ["events", "export", "set VNet2 192.0.2.9"]);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_starting_is_not_waited_for_without_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = super::socket_path(directory.path(), "VNet1");
+    // Bound, but nobody serves it yet.
+    let _socket = ApiSocket::bind(&path).unwrap();
+    let client = Client::new(path).with_time_limit(std::time::Duration::from_millis(10));
+    let error = client.get_text("/v1/netcfg").await.unwrap_err();
+    assert!(matches!(error, ClientError::NoAnswer(_)), "{error:?}");
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ pub(super) struct AgentArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds::<5, 172_800>)]
     pub(super) child_lifetime: Option<Duration>,
     /// Idle time after which a peer is asked whether it lives.
-    #[arg(long, value_name = "SECONDS", default_value = "45", value_parser = seconds::<1, 3600>)]
+    #[arg(long, value_name = "SECONDS", default_value = "45", value_parser = seconds::<9, 3600>)]
     pub(super) dpd: Duration,
     /// IKE proposal such as aes256gcm16-prfsha384-x25519, in place of the profile's; may be repeated, best first.
     #[arg(long, value_name = "PROPOSAL")]
@@ -283,7 +283,9 @@ mod tests {
         let agent = "vgw agent --vnet VNet1 --wan eth0 --lan eth1";
         assert!(refusal("vgw agent --vnet VNet1 --wan eth0").contains("--lan"));
         assert!(refusal(&format!("{agent} --bandwidth 100mb")).contains("100mbit"));
-        assert!(refusal(&format!("{agent} --dpd 4000")).contains("from 1 to 3600"));
+        for wrong in ["8", "3601"] {
+            assert!(refusal(&format!("{agent} --dpd {wrong}")).contains("from 9 to 3600"));
+        }
         assert!(refusal(&format!("{agent} --max-connections 0")).contains("0 is not in"));
         assert!(refusal("vgw connection set-key VNet1 VNet2 secret").contains("unexpected argument"));
         assert!(refusal("vgw local-network set VNet2 --gateway-address here").contains("here"));

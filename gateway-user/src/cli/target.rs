@@ -1,5 +1,6 @@
 //! Which agent a command talks to.
 
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -64,6 +65,9 @@ fn explain(error: ClientError, vnet: Option<&str>) -> anyhow::Error {
         (error @ ClientError::NoAgent(_), Some(vnet)) => {
             anyhow::anyhow!("{error}: is `vgw agent --vnet {vnet}` running?")
         }
+        (ClientError::NoAnswer(_), Some(vnet)) => {
+            anyhow::anyhow!("the agent of VNet {vnet} does not answer (still starting?)")
+        }
         (error @ ClientError::NoAgent(_), None) => anyhow::anyhow!("{error}: is `vgw agent` running?"),
         (error, _) => error.into(),
     }
@@ -74,13 +78,14 @@ async fn only_running(run_dir: &Path) -> anyhow::Result<String> {
     let mut running = Vec::new();
     let entries = match std::fs::read_dir(run_dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(none_running(run_dir)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(none_running(run_dir)),
         Err(error) => return Err(error).with_context(|| format!("cannot list {}", run_dir.display())),
     };
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", run_dir.display()))?;
+        let socket = entry.path().join(SOCKET_NAME);
         // A killed agent leaves its socket file behind; only a connection shows that somebody listens.
-        if UnixStream::connect(entry.path().join(SOCKET_NAME)).await.is_ok() {
+        if listens(&socket, UnixStream::connect(&socket).await)? {
             running.push(entry.file_name().to_string_lossy().into_owned());
         }
     }
@@ -92,6 +97,16 @@ async fn only_running(run_dir: &Path) -> anyhow::Result<String> {
             "several agents run here (VNets {}): say which one is meant, as --vnet or as an argument",
             several.join(", ")
         ),
+    }
+}
+
+/// Whether an attempt at a connection shows that somebody listens. Who may not even try cannot know.
+fn listens(socket: &Path, attempt: io::Result<UnixStream>) -> Result<bool, ClientError> {
+    match attempt {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(ClientError::NoPermission(socket.to_owned()))
+        }
+        attempt => Ok(attempt.is_ok()),
     }
 }
 
@@ -146,6 +161,21 @@ mod tests {
                 dir.path().display()
             )
         );
+    }
+
+    #[test]
+    fn no_permission_is_not_taken_for_no_agent() {
+        let socket = Path::new("/run/vgw/VNet1/agent.sock");
+        let attempt = |kind: io::ErrorKind| listens(socket, Err(kind.into()));
+        let error = attempt(io::ErrorKind::PermissionDenied).unwrap_err().to_string();
+        assert!(error.contains("no permission to use /run/vgw/VNet1/agent.sock"), "{error}");
+        assert!(!attempt(io::ErrorKind::ConnectionRefused).unwrap());
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_is_named() {
+        let error = explain(ClientError::NoAnswer("/a".into()), Some("VNet1")).to_string();
+        assert_eq!(error, "the agent of VNet VNet1 does not answer (still starting?)");
     }
 
     #[tokio::test]
