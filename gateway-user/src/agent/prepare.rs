@@ -90,8 +90,7 @@ fn stored(store: &Store, options: &Options) -> anyhow::Result<NetworkConfigurati
 
 fn parse(name: &str, bytes: &[u8], options: &Options) -> anyhow::Result<NetworkConfiguration> {
     let limits = Limits { max_connections: options.max_connections as usize };
-    let configuration = netcfg::parse(name, bytes, &limits)
-        .map_err(|report| anyhow!("{name} is no valid network configuration:\n{report}"))?;
+    let configuration = netcfg::parse(name, bytes, &limits).map_err(|report| anyhow!(report.message()))?;
     own_network(&options.vnet, &configuration).with_context(|| format!("cannot use {name}"))?;
     Ok(configuration)
 }

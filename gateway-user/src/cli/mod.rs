@@ -2,31 +2,32 @@
 //!
 //! Exit codes: 0 done, 1 failed or invalid, 2 wrong usage.
 
+mod agent_options;
 mod args;
 mod key_input;
+mod netcfg;
+mod output;
 mod show;
 mod table;
 mod target;
 
-use std::io::{ErrorKind, IsTerminal, Read as _, Write};
-use std::path::Path;
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing_subscriber::EnvFilter;
 
 use self::args::{
-    AgentArgs, Cli, Command, ConnectionCommand, ConnectionName, GatewayCommand, Global, LocalNetworkCommand,
-    NetcfgCommand, Output, Read, VnetCommand,
+    Cli, Command, ConnectionCommand, ConnectionName, GatewayCommand, Global, LocalNetworkCommand, Output,
+    Read, VnetCommand,
 };
+use self::output::{print, print_key};
 use self::target::Agent;
-use crate::agent::{self, Options, Peering};
+use crate::agent;
 use crate::api::client::segment;
 use crate::api::types::{KeyDocument, LocalNetworkChange};
-use crate::netcfg::{self, Limits};
 use crate::store::KeyText;
 
 /// Runs the program `vgw` with the arguments of this process.
@@ -53,8 +54,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Agent(args) => {
-            init_log()?;
-            agent::run(agent_options(global, *args)).await
+            agent_options::init_log()?;
+            agent::run(agent_options::options(global, *args)).await
         }
         Command::Status(read) => query(global, &read, "status", show::status).await,
         Command::Events(read) => query(global, &read, "events", |events: &Vec<_>| show::events(events)).await,
@@ -65,7 +66,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         }
         Command::LocalNetwork(command) => local_network(global, command).await,
         Command::Connection(command) => connection(global, command).await,
-        Command::Netcfg(command) => network_configuration(global, command).await,
+        Command::Netcfg(command) => netcfg::run(global, command).await,
     }
 }
 
@@ -124,34 +125,6 @@ async fn connection(global: &Global, command: ConnectionCommand) -> anyhow::Resu
     }
 }
 
-async fn network_configuration(global: &Global, command: NetcfgCommand) -> anyhow::Result<()> {
-    match command {
-        NetcfgCommand::Check { file, max_connections } => {
-            let (name, bytes) = read_file(&file)?;
-            let configuration = netcfg::parse(&name, &bytes, &Limits { max_connections })
-                .map_err(|report| anyhow::anyhow!("{name} is no valid network configuration:\n{report}"))?;
-            let (vnets, sites) =
-                (configuration.virtual_networks.len(), configuration.local_network_sites.len());
-            print(&format!("{name} is valid: VNets {vnets}, local networks {sites}\n"))
-        }
-        NetcfgCommand::Apply { file, target } => {
-            let agent = Agent::find(global, target.vnet.as_deref()).await?;
-            let (name, bytes) = read_file(&file)?;
-            let xml = String::from_utf8(bytes).with_context(|| format!("{name} is not UTF-8"))?;
-            let report = agent.client.put_xml("/v1/netcfg", xml).await;
-            let report = report
-                .map_err(|error| agent.explain(error))
-                .with_context(|| format!("cannot apply {name}"))?;
-            print(&show::applied(&report))
-        }
-        NetcfgCommand::Export(target) => {
-            let agent = Agent::find(global, target.vnet.as_deref()).await?;
-            let xml = agent.client.get_text("/v1/netcfg").await.map_err(|error| agent.explain(error))?;
-            print(&xml)
-        }
-    }
-}
-
 async fn find(global: &Global, name: &ConnectionName) -> anyhow::Result<Agent> {
     Agent::find(global, Some(&name.vnet)).await
 }
@@ -187,70 +160,4 @@ async fn get<T: DeserializeOwned + Serialize>(
             print(&format!("{json}\n"))
         }
     }
-}
-
-fn print_key(document: &KeyDocument) -> anyhow::Result<()> {
-    print(document.key.0.expose())?;
-    print("\n")
-}
-
-/// Prints to standard output. A reader that has seen enough (`vgw events | head`) is no failure.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
-        _ => Ok(()),
-    }
-}
-
-/// The name for messages and the content of a file, or of standard input for `-`.
-fn read_file(path: &Path) -> anyhow::Result<(String, Vec<u8>)> {
-    if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        // One byte beyond the limit makes the file's own check refuse it.
-        let mut limited = std::io::stdin().take(netcfg::MAX_BYTES as u64 + 1);
-        limited.read_to_end(&mut bytes).context("cannot read standard input")?;
-        return Ok(("standard input".to_owned(), bytes));
-    }
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok((path.display().to_string(), bytes))
-}
-
-fn agent_options(global: &Global, args: AgentArgs) -> Options {
-    Options {
-        vnet: args.vnet,
-        netcfg: args.netcfg,
-        wan: args.wan,
-        lan: args.lan,
-        bandwidth: args.bandwidth,
-        run_dir: global.run_dir.clone(),
-        state_dir: args.state_dir,
-        pin_root: args.pin_root,
-        max_connections: args.max_connections,
-        peering: Peering {
-            child_lifetime: args.child_lifetime,
-            dpd_interval: args.dpd,
-            ike_proposals: args.ike_proposal.into_iter().map(|token| token.0).collect(),
-            esp_proposals: args.esp_proposal.into_iter().map(|token| token.0).collect(),
-            force_udp_encapsulation: args.force_udp_encapsulation,
-        },
-    }
-}
-
-/// Logs to standard error, one line per event; `VGW_LOG` says what, in the syntax of `tracing_subscriber`'s `EnvFilter`.
-fn init_log() -> anyhow::Result<()> {
-    const VARIABLE: &str = "VGW_LOG";
-    let filter = match std::env::var(VARIABLE) {
-        Ok(text) => {
-            EnvFilter::try_new(&text).with_context(|| format!("{VARIABLE}={text:?} is no log filter"))?
-        }
-        // The agent logs the state changes of connections itself, by name.
-        Err(_) => EnvFilter::new("info,ike::endpoint::peer=warn"),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
 }

@@ -15,6 +15,13 @@ pub struct Report {
     pub errors: Vec<NetcfgError>,
 }
 
+impl Report {
+    /// All errors below a line that says what they are about.
+    pub fn message(&self) -> String {
+        format!("{} is no valid network configuration:\n{self}", self.file)
+    }
+}
+
 /// One broken rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NetcfgError {

@@ -1,0 +1,49 @@
+//! What `vgw agent` needs before it runs: its options and its log.
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use super::args::{AgentArgs, Global};
+use crate::agent::{Options, Peering};
+
+/// The agent's options from the command line's.
+pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
+    Options {
+        vnet: args.vnet,
+        netcfg: args.netcfg,
+        wan: args.wan,
+        lan: args.lan,
+        bandwidth: args.bandwidth,
+        run_dir: global.run_dir.clone(),
+        state_dir: args.state_dir,
+        pin_root: args.pin_root,
+        max_connections: args.max_connections,
+        peering: Peering {
+            child_lifetime: args.child_lifetime,
+            dpd_interval: args.dpd,
+            ike_proposals: args.ike_proposal.into_iter().map(|token| token.0).collect(),
+            esp_proposals: args.esp_proposal.into_iter().map(|token| token.0).collect(),
+            force_udp_encapsulation: args.force_udp_encapsulation,
+        },
+    }
+}
+
+/// Logs to standard error, one line per event; `VGW_LOG` says what, in the syntax of `tracing_subscriber`'s `EnvFilter`.
+pub(super) fn init_log() -> anyhow::Result<()> {
+    const VARIABLE: &str = "VGW_LOG";
+    let filter = match std::env::var(VARIABLE) {
+        Ok(text) => {
+            EnvFilter::try_new(&text).with_context(|| format!("{VARIABLE}={text:?} is no log filter"))?
+        }
+        // The agent logs the state changes of connections itself, by name.
+        Err(_) => EnvFilter::new("info,ike::endpoint::peer=warn"),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}

@@ -1,0 +1,22 @@
+//! Standard output.
+
+use std::io::{ErrorKind, Write};
+
+use anyhow::Context;
+
+use crate::api::types::KeyDocument;
+
+/// Prints a key and the end of its line, without a copy of the key.
+pub(super) fn print_key(document: &KeyDocument) -> anyhow::Result<()> {
+    print(document.key.0.expose())?;
+    print("\n")
+}
+
+/// Prints to standard output. A reader that has seen enough (`vgw events | head`) is no failure.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
+        _ => Ok(()),
+    }
+}
