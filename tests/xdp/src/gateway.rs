@@ -104,7 +104,7 @@ impl GatewayUnderTest {
         }
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot switch on forwarding")?;
 
-        let mut object = Object::load(Limits { tunnels: 2 })?;
+        let mut object = Object::load(Limits { tunnels: 8 })?;
         let sas = SaTable::new(&object.ebpf)?;
         let counters = Counters::new(&object.ebpf)?;
         let mut take = |name: &str| -> Result<Map> {
