@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::endpoint::RetransmitPolicy;
+use crate::wire::ExchangeType;
 
 /// Both directions of a request/response channel.
 pub(crate) struct Window {
@@ -13,6 +14,7 @@ pub(crate) struct Window {
 }
 
 struct Outstanding {
+    exchange: ExchangeType,
     octets: Vec<u8>,
     transmissions: u32,
     interval: Duration,
@@ -68,14 +70,22 @@ impl Window {
 
     /// Notes a request that is sent now under [`Self::request_id`]. An outstanding one is replaced, as when IKE_SA_INIT
     /// is repeated with a cookie.
-    pub(crate) fn sent(&mut self, now: Instant, policy: &RetransmitPolicy, octets: Vec<u8>) {
-        let interval = policy.initial;
-        self.outstanding = Some(Outstanding { octets, transmissions: 1, interval, due: now + interval });
+    pub(crate) fn sent(
+        &mut self,
+        now: Instant,
+        policy: &RetransmitPolicy,
+        exchange: ExchangeType,
+        octets: Vec<u8>,
+    ) {
+        let (interval, transmissions) = (policy.initial, 1);
+        let due = now + interval;
+        self.outstanding = Some(Outstanding { exchange, octets, transmissions, interval, due });
     }
 
-    /// Whether a response with this message ID answers the outstanding request.
-    pub(crate) fn awaits(&self, id: u32) -> bool {
-        self.outstanding.is_some() && id == self.next_id
+    /// Whether a response of this exchange and with this message ID answers the outstanding request.
+    pub(crate) fn awaits(&self, exchange: ExchangeType, id: u32) -> bool {
+        let sent = self.outstanding.as_ref().map(|outstanding| outstanding.exchange);
+        sent == Some(exchange) && id == self.next_id
     }
 
     /// The outstanding request has been answered.
@@ -135,7 +145,7 @@ mod tests {
     fn intervals_double_up_to_the_longest_and_then_it_is_given_up() {
         let start = Instant::now();
         let mut window = Window::initiator();
-        window.sent(start, &POLICY, vec![7]);
+        window.sent(start, &POLICY, ExchangeType::IKE_AUTH, vec![7]);
         assert_eq!(window.handle_timeout(start, &POLICY), Retry::Wait);
         let mut sent_at = Vec::new();
         loop {
@@ -169,11 +179,13 @@ mod tests {
     #[test]
     fn a_response_counts_once() {
         let mut window = Window::initiator();
-        assert!(!window.awaits(0));
-        window.sent(Instant::now(), &POLICY, vec![7]);
-        assert!(window.awaits(0) && !window.awaits(1));
+        let exchange = ExchangeType::IKE_AUTH;
+        assert!(!window.awaits(exchange, 0));
+        window.sent(Instant::now(), &POLICY, exchange, vec![7]);
+        assert!(window.awaits(exchange, 0) && !window.awaits(exchange, 1));
+        assert!(!window.awaits(ExchangeType::INFORMATIONAL, 0));
         window.complete();
-        assert!(!window.awaits(0) && window.is_free());
+        assert!(!window.awaits(exchange, 0) && window.is_free());
         window.complete();
         assert_eq!(window.request_id(), 1);
     }

@@ -124,7 +124,7 @@ impl IkeSa {
         };
         init.request = Message { header, payloads }.encode();
         ctx.transmit(self.path, &init.request);
-        self.window.sent(ctx.now, &ctx.config.retransmit, init.request.clone());
+        self.window.sent(ctx.now, &ctx.config.retransmit, header.exchange, init.request.clone());
     }
 
     /// Processes a response while waiting for the one to IKE_SA_INIT. Nothing of it is authenticated, so what does not

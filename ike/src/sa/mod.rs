@@ -146,7 +146,7 @@ impl IkeSa {
             return;
         }
         if header.response {
-            if !self.window.awaits(header.message_id) {
+            if !self.window.awaits(header.exchange, header.message_id) {
                 return;
             }
             if matches!(self.phase, Phase::InitSent(_)) {
@@ -179,12 +179,15 @@ impl IkeSa {
         }
         self.authenticated(ctx, from);
         match (opened, header.response) {
-            (Ok(payloads), true) => self.handle_response(ctx, &header, &payloads),
+            (Ok(payloads), true) => self.handle_response(ctx, &payloads),
             (Ok(payloads), false) => {
                 self.handle_request(ctx, from, &header, &payloads, datagram);
             }
             (Err(error), true) => {
                 self.window.complete();
+                if matches!(self.phase, Phase::Closing { told: true, .. }) {
+                    self.phase = Phase::Dead;
+                }
                 self.close(ctx, vec![], format!("malformed response from the peer: {error}"));
             }
             (Err(error), false) => self.refuse_malformed(ctx, from, &header, error, datagram),
@@ -242,15 +245,18 @@ impl IkeSa {
         self.respond(ctx, from, header, response, datagram);
     }
 
-    fn handle_response(&mut self, ctx: &mut Context<'_>, header: &Header, payloads: &[Payload]) {
+    fn handle_response(&mut self, ctx: &mut Context<'_>, payloads: &[Payload]) {
         self.window.complete();
         match &mut self.phase {
-            Phase::AuthSent(_) if header.exchange == ExchangeType::IKE_AUTH => {
-                self.handle_auth_response(ctx, payloads);
-            }
+            Phase::AuthSent(_) => self.handle_auth_response(ctx, payloads),
             Phase::Established(_) => self.handle_established_response(ctx, payloads),
             Phase::Closing { told: true, .. } => self.phase = Phase::Dead,
-            _ => {}
+            // A request from before the SA was given up, whose delete follows; the others have none outstanding.
+            Phase::Closing { told: false, .. }
+            | Phase::InitSent(_)
+            | Phase::HalfOpen(_)
+            | Phase::Closed { .. }
+            | Phase::Dead => {}
         }
     }
 
@@ -303,7 +309,7 @@ impl IkeSa {
         let Some(protection) = &mut self.protection else { return };
         let request = protection.seal(&Message { header, payloads });
         ctx.transmit(self.path, &request);
-        self.window.sent(ctx.now, &ctx.config.retransmit, request);
+        self.window.sent(ctx.now, &ctx.config.retransmit, exchange, request);
     }
 
     /// Sends what waits for a free window.

@@ -3,6 +3,7 @@
 mod collide;
 mod connect;
 mod failure;
+mod hostile;
 mod lifecycle;
 mod nat;
 mod rekey;

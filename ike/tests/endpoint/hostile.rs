@@ -1,0 +1,119 @@
+//! An end that completes IKE_SA_INIT without knowing the pre-shared key, and requests of strangers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ike::crypto::{DhGroup, DhKeyPair, IkeAead, IkeKeys, KeyExchange, Prf, SkCipher};
+use ike::wire::{ExchangeType, Header, KeyExchangeData, Message, Payload};
+use ike::{PeerConfig, PeerState};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::sim::{ADDRESSES, Conditions, PEER, Pair, cheap_config};
+
+/// A responder without the key, up to the keys of the IKE SA.
+struct Rogue {
+    header: Header,
+    cipher: SkCipher,
+}
+
+impl Rogue {
+    /// Answers the last IKE_SA_INIT of end 0.
+    fn answer_init(pair: &mut Pair) -> Self {
+        let from_end_0 =
+            |(from, datagram): &(usize, Vec<u8>)| Message::parse(datagram).ok().filter(|_| *from == 0);
+        let request = pair.trace.iter().rev().find_map(from_end_0).unwrap();
+        let (mut public, mut nonce_i, mut proposals) = (None, None, None);
+        for payload in request.payloads {
+            match payload {
+                Payload::KeyExchange(exchange) => public = Some(exchange.data),
+                Payload::Nonce(nonce) => nonce_i = Some(nonce),
+                Payload::SecurityAssociation(offered) => proposals = Some(offered),
+                _ => {}
+            }
+        }
+        let key_pair = DhKeyPair::generate(DhGroup::X25519, &mut StdRng::seed_from_u64(77));
+        let header = Header { spi_r: 0xabcdef, from_initiator: false, response: true, ..request.header };
+        let nonce_r = vec![5; 32];
+        let data = key_pair.public().to_vec();
+        let payloads = vec![
+            Payload::SecurityAssociation(proposals.unwrap()),
+            Payload::KeyExchange(KeyExchangeData { group: DhGroup::X25519.id(), data }),
+            Payload::Nonce(nonce_r.clone()),
+        ];
+        let answer = Message { header, payloads }.encode();
+        let keys = IkeKeys::derive(
+            Prf::HmacSha256,
+            IkeAead::Aes128Gcm16,
+            &KeyExchange {
+                shared: &key_pair.agree(&public.unwrap()).unwrap(),
+                nonce_i: &nonce_i.unwrap(),
+                nonce_r: &nonce_r,
+                spi_i: header.spi_i,
+                spi_r: header.spi_r,
+            },
+        );
+        pair.receive(0, socket(0), socket(1), &answer);
+        Self { header, cipher: SkCipher::new(IkeAead::Aes128Gcm16, &keys.sk_er).unwrap() }
+    }
+
+    /// Sends end 0 a response with the keys of the SA.
+    fn respond(&self, pair: &mut Pair, exchange: ExchangeType, message_id: u32, payloads: Vec<Payload>) {
+        self.send(pair, Header { exchange, message_id, ..self.header }, payloads);
+    }
+
+    fn send(&self, pair: &mut Pair, header: Header, payloads: Vec<Payload>) {
+        let mut iv = [0; 8];
+        iv[0] = u8::from(header.response);
+        iv[4..].copy_from_slice(&header.message_id.to_be_bytes());
+        let datagram = Message { header, payloads }.seal(&self.cipher, iv);
+        pair.receive(0, socket(0), socket(1), &datagram);
+    }
+}
+
+fn socket(index: usize) -> SocketAddr {
+    SocketAddr::new(ADDRESSES[index], 500)
+}
+
+/// End 0 has asked for an SA on a network that loses everything.
+fn waiting() -> Pair {
+    let mut pair = Pair::new(1);
+    pair.cut();
+    pair.set_peer(0, cheap_config(0));
+    pair
+}
+
+/// A payload that parses in no message: nonces have 16 octets or more.
+fn malformed() -> Vec<Payload> {
+    vec![Payload::Nonce(Vec::new())]
+}
+
+#[test]
+fn a_response_of_another_exchange_does_not_stop_retransmission() {
+    let mut pair = waiting();
+    let rogue = Rogue::answer_init(&mut pair);
+    let sent = pair.trace.len();
+    rogue.respond(&mut pair, ExchangeType::INFORMATIONAL, 1, Vec::new());
+    pair.run_for(Duration::from_mins(1));
+    assert!(pair.trace.len() > sent + 2, "IKE_AUTH is sent again");
+    assert_eq!(pair.last_error(0), "peer does not answer IKE_AUTH");
+    pair.conditions = Conditions::PERFECT;
+    pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+    pair.run_for(Duration::from_mins(2));
+    pair.assert_settled();
+}
+
+#[test]
+fn a_malformed_answer_to_a_delete_leaves_no_sa_behind() {
+    let mut pair = waiting();
+    let rogue = Rogue::answer_init(&mut pair);
+    rogue.respond(&mut pair, ExchangeType::IKE_AUTH, 1, malformed());
+    assert!(pair.last_error(0).starts_with("malformed response from the peer"), "{}", pair.last_error(0));
+    assert_eq!(pair.nodes[0].endpoint.ike_sa_count(), 1, "the delete is outstanding");
+    rogue.respond(&mut pair, ExchangeType::INFORMATIONAL, 2, malformed());
+    assert_eq!(pair.nodes[0].endpoint.ike_sa_count(), 0);
+    assert_eq!(pair.state(0), PeerState::Connecting);
+    pair.act(0, |endpoint, now| endpoint.disconnect(now, PEER));
+    pair.run_for(Duration::from_mins(1));
+    assert_eq!(pair.nodes[0].endpoint.ike_sa_count(), 0);
+}
