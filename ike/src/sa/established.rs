@@ -33,7 +33,7 @@ pub(crate) struct Established {
     pub(super) rekeys: u64,
     /// The outstanding request, `None` when the window is free.
     pub(super) pending: Option<Pending>,
-    /// The user wants a rekey now.
+    /// A rekey is wanted whatever the age of the Child SA.
     pub(super) rekey_wanted: bool,
     /// No rekey before this, because the peer refused one.
     pub(super) rekey_not_before: Instant,
@@ -102,6 +102,8 @@ impl Established {
         if self.active != inbound_spi {
             self.active = inbound_spi;
             self.rekeys += 1;
+            // Whoever asked, the Child SA that was to be replaced is.
+            self.rekey_wanted = false;
         }
     }
 

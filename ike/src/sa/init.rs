@@ -14,7 +14,7 @@ use crate::sa::exchange::Window;
 use crate::sa::nat::{Nat, nat_payloads};
 use crate::sa::payloads::Payloads;
 use crate::sa::protection::Protection;
-use crate::sa::{IkeSa, Phase};
+use crate::sa::{CLOSED_LINGER, IkeSa, Phase};
 use crate::wire::{ExchangeType, Header, KeyExchangeData, Message, Notify, NotifyType, ParseError, Payload};
 
 /// More rounds of cookies and other groups than any honest responder asks for.
@@ -65,7 +65,8 @@ pub(crate) enum InitAnswer {
     Ignore,
     /// An error answer, which leaves no state.
     Refuse(Vec<u8>),
-    /// An SA that waits for IKE_AUTH; the answer is queued.
+    /// An SA that waits for IKE_AUTH, or one that has ended but counts against the limits because it cost a key
+    /// exchange; the answer is queued.
     Accept(Box<IkeSa>),
 }
 
@@ -263,6 +264,9 @@ pub(crate) fn answer_init(
         let notify = Notify::new(NotifyType::INVALID_KE_PAYLOAD, group.id().to_be_bytes());
         return InitAnswer::Refuse(refusal(&header, notify));
     }
+    if exchange.data.len() != group.public_len() {
+        return InitAnswer::Refuse(refusal(&header, Notify::new(NotifyType::INVALID_SYNTAX, [])));
+    }
     let key_pair = DhKeyPair::generate(group, ctx.rng);
     let spi_r = ctx.ike_spi();
     let nonces = Nonces { initiator: nonce.to_vec(), responder: ctx.nonce() };
@@ -276,20 +280,28 @@ pub(crate) fn answer_init(
         };
         Protection::new(choice.suite, false, &inputs)
     });
-    let Ok(protection) = protection else { return InitAnswer::Ignore };
-    let mut answer = vec![
-        Payload::SecurityAssociation(vec![choice.proposal]),
-        key_exchange_payload(&key_pair),
-        Payload::Nonce(nonces.responder.clone()),
-    ];
-    answer.extend(nat_payloads(ctx, header.spi_i, spi_r, path, config.force_udp_encapsulation));
-    let answer_header = Header { spi_r, from_initiator: false, response: true, ..header };
-    let response = Message { header: answer_header, payloads: answer }.encode();
+    let response = if protection.is_ok() {
+        let mut answer = vec![
+            Payload::SecurityAssociation(vec![choice.proposal]),
+            key_exchange_payload(&key_pair),
+            Payload::Nonce(nonces.responder.clone()),
+        ];
+        answer.extend(nat_payloads(ctx, header.spi_i, spi_r, path, config.force_udp_encapsulation));
+        let header = Header { spi_r, from_initiator: false, response: true, ..header };
+        Message { header, payloads: answer }.encode()
+    } else {
+        refusal(&header, Notify::new(NotifyType::INVALID_SYNTAX, []))
+    };
     ctx.transmit(path, &response);
     let nat = Nat::detect(&header, &payloads, path, config.force_udp_encapsulation);
-    let deadline = ctx.now + ctx.config.half_open_timeout;
     let window = Window::responder(datagram.to_vec(), response.clone());
-    let messages = InitMessages { request: datagram.to_vec(), response };
+    let phase = if protection.is_ok() {
+        let deadline = ctx.now + ctx.config.half_open_timeout;
+        let messages = InitMessages { request: datagram.to_vec(), response };
+        Phase::HalfOpen(Box::new(HalfOpen { nonces, messages, deadline }))
+    } else {
+        Phase::Closed { until: ctx.now + CLOSED_LINGER }
+    };
     InitAnswer::Accept(Box::new(IkeSa {
         peer,
         config,
@@ -300,8 +312,8 @@ pub(crate) fn answer_init(
         first_remote: path.remote,
         nat,
         window,
-        protection: Some(protection),
-        phase: Phase::HalfOpen(Box::new(HalfOpen { nonces, messages, deadline })),
+        protection: protection.ok(),
+        phase,
         created: ctx.next_order(),
     }))
 }

@@ -4,7 +4,7 @@
 //! after the other end has stopped. The end that asks moves its traffic when the answer arrives and then deletes the
 //! old Child SA; the other end moves when it sees that delete.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
@@ -203,20 +203,20 @@ impl IkeSa {
                 {
                     return self.send_rekey(ctx, sent.replaces, Some(group), sent.restarts + 1);
                 }
-                established.rekey_not_before = ctx.now + RETRY_LATER;
+                established.rekey_again_at(ctx.now + RETRY_LATER);
                 ctx.notify(Notice::Problem(
                     "rekeying refused: the peer wants a group we do not offer".to_owned(),
                 ));
             }
             NotifyType::TEMPORARY_FAILURE => {
-                established.rekey_not_before = ctx.now + RETRY_SOON + ctx.random_up_to(RETRY_SOON);
+                established.rekey_again_at(ctx.now + RETRY_SOON + ctx.random_up_to(RETRY_SOON));
             }
             NotifyType::CHILD_SA_NOT_FOUND => {
                 self.close(ctx, Vec::new(), "peer does not know the Child SA any more".to_owned());
             }
             kind => {
                 let offered = describe(&self.config.esp_proposals);
-                established.rekey_not_before = ctx.now + RETRY_LATER;
+                established.rekey_again_at(ctx.now + RETRY_LATER);
                 let reason = format!("rekeying refused: peer says {}; we offered {offered}", kind.name());
                 info!(peer = %self.peer, %reason);
                 ctx.notify(Notice::Problem(reason));
@@ -297,6 +297,12 @@ impl IkeSa {
 }
 
 impl Established {
+    /// The peer has refused a rekey. Whatever it was for, a lifetime or a wish, still stands.
+    fn rekey_again_at(&mut self, at: Instant) {
+        self.rekey_wanted = true;
+        self.rekey_not_before = at;
+    }
+
     /// Our SPI of the Child SA the peer wants to rekey, or why not (RFC 7296 §2.25.1).
     fn rekeyable(&self, outbound_spi: u32) -> Result<u32, Notify> {
         let child = self

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ike::crypto::{DhGroup, DhKeyPair, IkeAead, IkeKeys, KeyExchange, Prf, SkCipher};
-use ike::wire::{ExchangeType, Header, KeyExchangeData, Message, Payload};
-use ike::{PeerConfig, PeerState};
+use ike::wire::{ExchangeType, Header, KeyExchangeData, Message, Notify, NotifyType, Payload};
+use ike::{IkeProposal, PeerConfig, PeerState};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -33,7 +33,7 @@ impl Rogue {
             }
         }
         let key_pair = DhKeyPair::generate(DhGroup::X25519, &mut StdRng::seed_from_u64(77));
-        let header = Header { spi_r: 0xabcdef, from_initiator: false, response: true, ..request.header };
+        let header = Header { spi_r: 0x1234, from_initiator: false, response: true, ..request.header };
         let nonce_r = vec![5; 32];
         let data = key_pair.public().to_vec();
         let payloads = vec![
@@ -116,4 +116,63 @@ fn a_malformed_answer_to_a_delete_leaves_no_sa_behind() {
     pair.act(0, |endpoint, now| endpoint.disconnect(now, PEER));
     pair.run_for(Duration::from_mins(1));
     assert_eq!(pair.nodes[0].endpoint.ike_sa_count(), 0);
+}
+
+/// A request of end 0 for the default profile, whose public value belongs to `group`.
+fn request_with(group: DhGroup, public: &[u8]) -> Message {
+    let mut pair = Pair::new(2);
+    pair.cut();
+    pair.set_peer(0, PeerConfig { ike_proposals: vec![IkeProposal::default_profile()], ..cheap_config(0) });
+    let mut request = Message::parse(&pair.trace[0].1).unwrap();
+    for payload in &mut request.payloads {
+        if let Payload::KeyExchange(exchange) = payload {
+            *exchange = KeyExchangeData { group: group.id(), data: public.to_owned() };
+        }
+    }
+    request
+}
+
+/// An end that only answers, with the default profile.
+fn answering() -> Pair {
+    let mut pair = Pair::new(1);
+    let proposals = vec![IkeProposal::default_profile()];
+    pair.set_peer(1, PeerConfig { ike_proposals: proposals, initiate: false, ..cheap_config(1) });
+    pair
+}
+
+#[test]
+fn invalid_public_values_count_against_the_limit_of_their_source() {
+    let mut pair = answering();
+    let mut request = request_with(DhGroup::X25519, &[0; 32]);
+    let limit = ike::EndpointConfig::default().max_half_open_per_source;
+    for spi_i in 1..=100 {
+        request.header.spi_i = spi_i;
+        let datagram = request.encode();
+        // What comes again costs nothing more.
+        for _ in 0..2 {
+            pair.receive(1, socket(1), socket(0), &datagram);
+        }
+        let sas = usize::try_from(spi_i).unwrap().min(limit);
+        assert_eq!(pair.nodes[1].endpoint.ike_sa_count(), sas);
+        assert_eq!(pair.trace.len(), 2 * sas);
+    }
+    for (_, answer) in &pair.trace {
+        let answer = Message::parse(answer).unwrap();
+        assert_eq!(answer.header.spi_r, 0);
+        assert_eq!(answer.payloads, [Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []))]);
+    }
+    pair.run_for(Duration::from_mins(1));
+    assert_eq!(pair.nodes[1].endpoint.ike_sa_count(), 0);
+}
+
+#[test]
+fn public_values_of_the_wrong_length_leave_no_state() {
+    let mut pair = answering();
+    for len in [0, 255, 257] {
+        let request = request_with(DhGroup::Modp2048, &vec![2; len]);
+        pair.receive(1, socket(1), socket(0), &request.encode());
+        let answer = Message::parse(&pair.trace.pop().unwrap().1).unwrap();
+        assert_eq!(answer.payloads, [Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []))]);
+        assert_eq!(pair.nodes[1].endpoint.ike_sa_count(), 0);
+    }
 }

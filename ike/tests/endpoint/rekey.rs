@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ike::wire::{ExchangeType, Header};
 use ike::{DhGroup, EspAead, EspProposal, PeerConfig, PeerState};
 
 use crate::sim::{Conditions, Pair, cheap_config};
@@ -194,4 +195,26 @@ fn repeated_wishes_make_one_rekey() {
     }
     pair.run_for(Duration::from_secs(3));
     assert_eq!(pair.status(1).child.unwrap().rekeys, 1);
+}
+
+#[test]
+fn a_refused_wish_is_tried_again_until_it_is_met() {
+    // The first Child SA needs no group; a rekey finds that the ends want different ones.
+    let config = |index, group| PeerConfig {
+        esp_proposals: vec![EspProposal::single(EspAead::Aes128Gcm16, Some(group), true)],
+        ..cheap_config(index)
+    };
+    let mut pair = Pair::new(5);
+    pair.set_peer(1, PeerConfig { initiate: false, ..config(1, DhGroup::X25519) });
+    pair.set_peer(0, config(0, DhGroup::Ecp256));
+    pair.run_for(Duration::from_secs(1));
+    pair.trace.clear();
+    pair.rekey(0);
+    pair.run_for(Duration::from_secs(10 * 60 + 30));
+    let is_rekey = |datagram: &[u8]| {
+        let (header, _) = Header::parse(datagram).unwrap();
+        header.exchange == ExchangeType::CREATE_CHILD_SA && !header.response
+    };
+    let requests = pair.trace.iter().filter(|(_, datagram)| is_rekey(datagram)).count();
+    assert_eq!(requests, 11, "one per minute");
 }
