@@ -9,6 +9,8 @@ use crate::wire::{Proposal, ProtocolId, Transform, TransformType};
 
 const NONE: u16 = 0;
 const ESN: u16 = 1;
+/// Most transforms of one kind that a human is told of.
+const MAX_NAMES: usize = 8;
 
 /// The negotiated algorithms of an IKE SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,12 +276,21 @@ impl Mismatch {
     }
 
     fn of_kind(agreed_kinds: usize, ours: &Kind, theirs: &[&Transform]) -> Self {
-        let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join("/") };
-        let offered = list(theirs.iter().copied().map(transform_name).collect());
-        let accepted = list(ours.transforms.iter().map(transform_name).collect());
+        let offered = list_of(theirs.iter().copied());
+        let accepted = list_of(ours.transforms.iter());
         let text = format!("{} (offered {offered}, we accept {accepted})", kind_name(ours.of));
         Self { agreed_kinds, text }
     }
+}
+
+/// The names of transforms. A message has room for hundreds, so not all of them.
+fn list_of<'a>(transforms: impl ExactSizeIterator<Item = &'a Transform>) -> String {
+    let more = transforms.len().saturating_sub(MAX_NAMES);
+    let mut names: Vec<_> = transforms.take(MAX_NAMES).map(transform_name).collect();
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    if names.is_empty() { "none".to_owned() } else { names.join("/") }
 }
 
 fn ike_suite(chosen: &Proposal) -> Option<IkeSuite> {
@@ -315,6 +326,17 @@ mod tests {
 
     fn esp(spi: u32, ours: &EspProposal, exchange: ChildExchange) -> Vec<Proposal> {
         esp_offer(std::slice::from_ref(ours), spi, exchange)
+    }
+
+    #[test]
+    fn a_mismatch_names_no_more_than_a_human_reads() {
+        let ours = [IkeProposal::default_profile()];
+        let mut offered = ike_offer(&ours);
+        offered[0].transforms =
+            (0..255).map(|count| Transform::new(TransformType::ENCR, 60000 + count, None)).collect();
+        let text = choose_ike(&offered, &ours, None).unwrap_err().to_string();
+        assert!(text.contains("/247 more, we accept"), "{text}");
+        assert!(text.len() < 300, "{text}");
     }
 
     #[test]

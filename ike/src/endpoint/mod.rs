@@ -264,6 +264,7 @@ impl Endpoint {
                     peer.set_state(events, peer.state, &reason);
                 }
             }
+            Notice::Refused(reason) => peer.refused(events, &reason),
             Notice::InboundReady(sa) => peer.install_inbound(events, sa),
             Notice::InboundRetired(spi) => peer.retire_inbound(spi, now + self.config.inbound_linger),
             Notice::OutboundReady(sa) if is_current => peer.install_outbound(events, sa),

@@ -14,6 +14,8 @@ use crate::sa::context::random_up_to;
 const MAX_INBOUND: usize = 4;
 /// Most different reasons that are reported while the state stays the same.
 const MAX_REASONS: usize = 16;
+/// Most of them that come from requests nobody vouches for, so that a stranger cannot keep the others from being seen.
+const MAX_REFUSALS: usize = 4;
 
 pub(super) struct Peer {
     id: PeerId,
@@ -26,6 +28,8 @@ pub(super) struct Peer {
     pub(super) last_error: Option<String>,
     /// The reasons of events since the state was entered, so that endless retries do not repeat them.
     reasons: Vec<String>,
+    /// How many of the reasons are those of refused requests for an IKE SA.
+    refusals: usize,
     failures: u32,
     pub(super) retry_at: Option<Instant>,
     /// Our SPI of the IKE SA we are initiating.
@@ -54,6 +58,7 @@ impl Peer {
             state: PeerState::NotConnected,
             last_error: None,
             reasons: Vec::new(),
+            refusals: 0,
             failures: 0,
             retry_at: None,
             attempt: None,
@@ -67,14 +72,31 @@ impl Peer {
     pub(super) fn set_state(&mut self, events: &mut VecDeque<Event>, state: PeerState, reason: &str) {
         if self.state != state {
             self.reasons.clear();
+            self.refusals = 0;
         }
-        let is_new = self.reasons.len() < MAX_REASONS && !self.reasons.iter().any(|known| known == reason);
+        let is_new = self.reasons.len() < MAX_REASONS && !self.is_known(reason);
         if self.state != state || is_new {
             info!(peer = %self.id, %state, reason, "connection");
             self.state = state;
             self.reasons.push(reason.to_owned());
             events.push_back(Event::StateChanged { peer: self.id, state, reason: reason.to_owned() });
         }
+    }
+
+    /// A request for an IKE SA was refused. It may be a stranger's, and says nothing while the connection is up.
+    pub(super) fn refused(&mut self, events: &mut VecDeque<Event>, reason: &str) {
+        if self.state == PeerState::Connected {
+            return;
+        }
+        self.last_error = Some(reason.to_owned());
+        if self.refusals < MAX_REFUSALS && !self.is_known(reason) {
+            self.refusals += 1;
+            self.set_state(events, self.state, reason);
+        }
+    }
+
+    fn is_known(&self, reason: &str) -> bool {
+        self.reasons.iter().any(|known| known == reason)
     }
 
     /// The connection is up.
@@ -129,11 +151,14 @@ impl Peer {
 
     pub(super) fn install_outbound(&mut self, events: &mut VecDeque<Event>, sa: EspSa) {
         self.last_error = None;
-        let old = self.outbound.replace(sa.spi);
-        events.push_back(Event::InstallOutbound { peer: self.id, sa });
-        if let Some(spi) = old {
-            events.push_back(Event::RemoveOutbound { peer: self.id, spi });
+        let peer = self.id;
+        let mut old = self.outbound.replace(sa.spi);
+        // A peer that has restarted may come to the same SPI again: the removal must not meet the new SA.
+        if let Some(spi) = old.take_if(|old| *old == sa.spi) {
+            events.push_back(Event::RemoveOutbound { peer, spi });
         }
+        events.push_back(Event::InstallOutbound { peer, sa });
+        events.extend(old.map(|spi| Event::RemoveOutbound { peer, spi }));
     }
 
     /// Nothing new is sent to an inbound SA; it goes at `remove_at`.
@@ -180,4 +205,46 @@ pub(super) fn same_terms(old: &PeerConfig, new: &PeerConfig) -> bool {
         ..old.clone()
     };
     timers_as_in_new == *new
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::crypto::{EspAead, SALT_LEN};
+    use crate::endpoint::Psk;
+
+    #[test]
+    fn traffic_moves_before_the_old_outbound_sa_goes_unless_both_have_one_spi() {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut peer = Peer::new(PeerId(1), PeerConfig::new(address, address, Psk::new("key")));
+        let mut events = VecDeque::new();
+        for spi in [300, 400, 400] {
+            let sa = EspSa {
+                spi,
+                aead: EspAead::Aes128Gcm16,
+                key: Zeroizing::new(vec![0; 16]),
+                salt: [0; SALT_LEN],
+                esn: true,
+                local: (address, 500).into(),
+                remote: (address, 500).into(),
+                udp_encapsulation: false,
+            };
+            peer.install_outbound(&mut events, sa);
+        }
+        let seen: Vec<_> = events
+            .into_iter()
+            .map(|event| match event {
+                Event::InstallOutbound { sa, .. } => ("install", sa.spi),
+                Event::RemoveOutbound { spi, .. } => ("remove", spi),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected =
+            [("install", 300), ("install", 400), ("remove", 300), ("remove", 400), ("install", 400)];
+        assert_eq!(seen, expected);
+    }
 }

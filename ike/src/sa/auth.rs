@@ -5,7 +5,7 @@ use tracing::info;
 use crate::crypto::{psk_auth, verify_psk_auth};
 use crate::proposal_choice::{ChildExchange, check_esp_answer, choose_esp, describe, esp_offer};
 use crate::sa::child::{Carrier, Child, Terms};
-use crate::sa::context::{Context, Notice};
+use crate::sa::context::{Context, FIRST_ESP_SPI, Notice};
 use crate::sa::established::Established;
 use crate::sa::identity;
 use crate::sa::init::{HalfOpen, InitMessages, Nonces};
@@ -259,8 +259,26 @@ impl IkeSa {
     }
 }
 
-/// The peer's SPI in a proposal for a Child SA; zero is none.
+/// The peer's SPI in a proposal for a Child SA, unless it is a reserved one.
 pub(super) fn esp_spi(proposal: &Proposal) -> Option<u32> {
     let spi = proposal.spi.as_slice().try_into().map(u32::from_be_bytes).ok()?;
-    (spi != 0).then_some(spi)
+    (spi >= FIRST_ESP_SPI).then_some(spi)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ProtocolId;
+
+    #[test]
+    fn reserved_spis_are_none() {
+        let spi_in = |octets: &[u8]| {
+            let (protocol, spi) = (ProtocolId::ESP, octets.to_vec());
+            esp_spi(&Proposal { number: 1, protocol, spi, transforms: Vec::new() })
+        };
+        assert_eq!(spi_in(&[0, 0, 0, 0]), None);
+        assert_eq!(spi_in(&[0, 0, 0, 255]), None);
+        assert_eq!(spi_in(&[0, 0, 1, 0]), Some(256));
+        assert_eq!(spi_in(&[0, 1, 0]), None);
+    }
 }

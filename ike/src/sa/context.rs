@@ -18,7 +18,7 @@ pub(crate) const NAT_KEEPALIVE: [u8; 1] = [0xff];
 
 const NONCE_LEN: usize = 32;
 /// SPIs below are reserved (RFC 4303 §2.1).
-const FIRST_ESP_SPI: u32 = 256;
+pub(crate) const FIRST_ESP_SPI: u32 = 256;
 
 /// Two ends of a UDP conversation, seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub(crate) enum Notice {
     OutboundMoved { spi: u32, remote: SocketAddr },
     /// Something a human should know, while the SA goes on.
     Problem(String),
+    /// A request for an IKE SA was refused, for this reason. Nobody vouches for where it came from.
+    Refused(String),
     /// The SA is of no more use.
     Ended { reason: String },
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::crypto::{DhGroup, DhKeyPair, KeyExchange};
 use crate::endpoint::{PeerConfig, PeerId};
@@ -253,8 +253,8 @@ pub(crate) fn answer_init(
     let choice = match choose_ike(proposals, &config.ike_proposals, DhGroup::from_id(exchange.group)) {
         Ok(choice) => choice,
         Err(mismatch) => {
-            info!(%peer, %mismatch, "IKE proposal refused");
-            ctx.notify(Notice::Problem(mismatch.to_string()));
+            debug!(%peer, %mismatch, "IKE proposal refused");
+            ctx.notify(Notice::Refused(mismatch.to_string()));
             return InitAnswer::Refuse(refusal(&header, Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, [])));
         }
     };

@@ -330,6 +330,9 @@ impl IkeSa {
 
     /// The SA has ended on both sides, or was never anything. It answers repeated requests for a while.
     fn end(&mut self, ctx: &mut Context<'_>, reason: String) {
+        if matches!(self.phase, Phase::Closed { .. }) {
+            return;
+        }
         self.retire_children(ctx);
         self.window.complete();
         let given_up_before = matches!(self.phase, Phase::Closing { .. });

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ike::crypto::{DhGroup, DhKeyPair, IkeAead, IkeKeys, KeyExchange, Prf, SkCipher};
-use ike::wire::{ExchangeType, Header, KeyExchangeData, Message, Notify, NotifyType, Payload};
+use ike::wire::{
+    ExchangeType, Header, KeyExchangeData, Message, Notify, NotifyType, Payload, Transform, TransformType,
+};
 use ike::{IkeProposal, PeerConfig, PeerState};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -175,4 +177,61 @@ fn public_values_of_the_wrong_length_leave_no_state() {
         assert_eq!(answer.payloads, [Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, []))]);
         assert_eq!(pair.nodes[1].endpoint.ike_sa_count(), 0);
     }
+}
+
+#[test]
+fn malformed_messages_do_not_keep_an_ended_sa() {
+    let mut pair = waiting();
+    let rogue = Rogue::answer_init(&mut pair);
+    let refusal = Payload::Notify(Notify::new(NotifyType::AUTHENTICATION_FAILED, []));
+    rogue.respond(&mut pair, ExchangeType::IKE_AUTH, 1, vec![refusal]);
+    let reason = pair.last_error(0);
+    pair.act(0, |endpoint, now| endpoint.disconnect(now, PEER));
+    for message_id in 0..10 {
+        pair.run_for(Duration::from_millis(900));
+        assert_eq!(pair.nodes[0].endpoint.ike_sa_count(), 1);
+        let exchange = ExchangeType::INFORMATIONAL;
+        let header = Header { exchange, response: false, message_id, ..rogue.header };
+        rogue.send(&mut pair, header, malformed());
+    }
+    assert_eq!(pair.last_error(0), reason);
+    pair.run_for(Duration::from_millis(1100));
+    assert_eq!(pair.nodes[0].endpoint.ike_sa_count(), 0);
+}
+
+/// A request of end 0 that asks for unknown encryption of this id.
+fn request_for(encryption: u16) -> Vec<u8> {
+    let pair = waiting();
+    let mut request = Message::parse(&pair.trace[0].1).unwrap();
+    request.header.spi_i = 1 + u64::from(encryption);
+    for payload in &mut request.payloads {
+        if let Payload::SecurityAssociation(proposals) = payload {
+            proposals[0].transforms = vec![Transform::new(TransformType::ENCR, encryption, None)];
+        }
+    }
+    request.encode()
+}
+
+#[test]
+fn a_stranger_leaves_no_error_on_a_connection() {
+    let mut pair = Pair::connected(1);
+    pair.trace.clear();
+    pair.receive(1, socket(1), socket(0), &request_for(60000));
+    assert_eq!(pair.trace.len(), 1, "it is refused");
+    assert_eq!(pair.status(1).last_error, None);
+}
+
+#[test]
+fn a_stranger_cannot_keep_other_reasons_from_being_seen() {
+    let mut pair = Pair::new(1);
+    pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+    for encryption in 60000..60040 {
+        pair.receive(1, socket(1), socket(0), &request_for(encryption));
+    }
+    assert_eq!(pair.nodes[1].states.len(), 4);
+    assert!(pair.last_error(1).contains("encryption-60039"), "{}", pair.last_error(1));
+    pair.set_peer(0, PeerConfig { psk: ike::Psk::new("wrong"), ..cheap_config(0) });
+    pair.run_for(Duration::from_secs(1));
+    let (_, reason) = pair.nodes[1].states.last().unwrap();
+    assert_eq!(reason, "authentication of peer failed: pre-shared keys differ?");
 }
