@@ -34,6 +34,13 @@ pub struct IperfReport {
     pub lost_percent: f64,
 }
 
+impl IperfReport {
+    /// Received payload in Gbit/s.
+    pub fn gbps(self) -> f64 {
+        self.bits_per_second / 1e9
+    }
+}
+
 /// Streams for `seconds` from `client` to `server`, which listens at `address`. `directory` takes the server's log.
 pub fn iperf(
     server: &NetNs,

@@ -23,6 +23,7 @@ use super::object::{Limits, Object, Plain, duplicate};
 use super::pins::Pins;
 use super::sa_table::{Direction, SaConfig, SaTable};
 use super::stats::{Counters, DatapathStats, TunnelStats};
+use super::tunnel::TunnelId;
 use super::vgw0::TunnelInterface;
 
 /// Depth of the bandwidth budget's bucket, as the time it takes to fill it. Long enough for a TCP window to pass, short
@@ -30,10 +31,6 @@ use super::vgw0::TunnelInterface;
 const BURST_MS: u64 = 20;
 /// The bucket is never shallower than this many bytes, or a slow rate would pass no full-size packet.
 const BURST_MIN: u64 = 16 * 1024;
-
-/// A tunnel's number, from 1 to [`DatapathConfig::max_tunnels`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TunnelId(pub u32);
 
 /// How to run the datapath.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use gateway_common::{Event, EventKind};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::control::TunnelId;
+use super::tunnel::TunnelId;
 
 /// What the datapath reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,11 +16,13 @@ mod pins;
 mod sa_table;
 mod stats;
 mod sysctl;
+mod tunnel;
 mod vgw0;
 
-pub use control::{Datapath, DatapathConfig, TunnelId};
+pub use control::{Datapath, DatapathConfig};
 pub use events::{DatapathEvent, DatapathEvents};
 pub use key_schedule::{KeyLengthError, expand_key, ghash_tables};
 pub use object::{Limits, Object, Plain};
 pub use sa_table::{Direction, SaConfig, SaTable};
 pub use stats::{BudgetStats, Counters, DatapathStats, TunnelStats};
+pub use tunnel::TunnelId;

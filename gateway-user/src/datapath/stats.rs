@@ -7,8 +7,8 @@ use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray};
 use gateway_common::{Budget, DropReason, TunnelCounters};
 
-use super::control::TunnelId;
 use super::object::{Plain, duplicate};
+use super::tunnel::TunnelId;
 
 /// Everything that the datapath counts.
 #[derive(Clone, Debug, Default)]

@@ -75,13 +75,8 @@ fn stream(lab: &Lab, transport: Transport, seconds: u32) -> Result<(IperfReport,
     let clear = sample.count(PacketClass::Plaintext);
     step.end(&format!(
         "{:.3} Gbit/s, {} packets looked at, {clear} in the clear",
-        gbps(report),
+        report.gbps(),
         sample.total()
     ));
     Ok((report, sample))
-}
-
-/// Received payload in Gbit/s.
-pub(super) fn gbps(report: IperfReport) -> f64 {
-    report.bits_per_second / 1e9
 }

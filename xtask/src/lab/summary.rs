@@ -1,6 +1,5 @@
 //! Results of a laboratory run.
 
-use super::measure::gbps;
 use serde_json::{Value, json};
 use std::fmt;
 use testbed::{CaptureReport, IperfReport, PacketClass, PingReport};
@@ -38,8 +37,8 @@ impl Summary {
         json!({
             "connected": self.connection["state"] == "Connected",
             "ping_loss_percent": self.ping_loss_percent(),
-            "tcp_gbps": gbps(self.tcp),
-            "udp_gbps": gbps(self.udp),
+            "tcp_gbps": self.tcp.gbps(),
+            "udp_gbps": self.udp.gbps(),
             "wan_packets": self.wire.total(),
             "wan_plaintext_packets": self.plaintext(),
             "esp_algorithm": self.connection["esp_algorithm"],
@@ -65,12 +64,12 @@ impl fmt::Display for Summary {
             ("ESP", text(&self.connection["esp_algorithm"])),
             ("engine", format!("{}, XDP {}", text(&self.status["engine"]), text(&self.status["xdp_mode"]))),
             ("ping", format!("{received} of {sent} answered, {:.0} % lost", self.ping_loss_percent())),
-            ("TCP", format!("{:.3} Gbit/s", gbps(self.tcp))),
+            ("TCP", format!("{:.3} Gbit/s", self.tcp.gbps())),
             (
                 "UDP",
                 format!(
                     "{:.3} Gbit/s received, {:.1} % lost at full speed",
-                    gbps(self.udp),
+                    self.udp.gbps(),
                     self.udp.lost_percent
                 ),
             ),
