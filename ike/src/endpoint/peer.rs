@@ -103,7 +103,6 @@ impl Peer {
     pub(super) fn connected(&mut self, events: &mut VecDeque<Event>, reason: &str) {
         self.failures = 0;
         self.retry_at = None;
-        self.last_error = None;
         self.set_state(events, PeerState::Connected, reason);
     }
 

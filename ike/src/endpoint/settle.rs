@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tracing::{debug, info};
 
-use crate::endpoint::{Endpoint, PeerId};
+use crate::endpoint::{Endpoint, PeerId, PeerState};
 use crate::sa::IkeSa;
 use crate::sa::context::Notice;
 
@@ -56,6 +56,10 @@ impl Endpoint {
         if initial_contact {
             self.forget_older(now, id, spi);
         }
+        // What is wrong with the new SA itself comes out when it is put to use.
+        if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.state != PeerState::Connected) {
+            peer.last_error = None;
+        }
         self.settle(now, id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if let Some((status, _)) =
@@ -63,7 +67,7 @@ impl Endpoint {
         {
             let by = if status.initiator { "us" } else { "the peer" };
             let reason = format!("{} established by {by}", status.proposal);
-            if peer.state != crate::endpoint::PeerState::Connected {
+            if peer.state != PeerState::Connected {
                 peer.connected(&mut self.events, &reason);
             }
         }

@@ -9,7 +9,7 @@ use crate::sa::context::{Context, FIRST_ESP_SPI, Notice};
 use crate::sa::established::Established;
 use crate::sa::identity;
 use crate::sa::init::{HalfOpen, InitMessages, Nonces};
-use crate::sa::payloads::{Payloads, any_to_any, narrow};
+use crate::sa::payloads::{AgreedSelectors, NO_SELECTORS, Payloads, any_to_any};
 use crate::sa::{IkeSa, Phase, error_payload};
 use crate::wire::{
     AuthMethod, Authentication, ExchangeType, Identification, Notify, NotifyType, Payload, Proposal,
@@ -98,9 +98,8 @@ impl IkeSa {
             .ok_or_else(|| (NotifyType::INVALID_SYNTAX, "peer asks for no Child SA".to_owned()))?;
         let choice = choose_esp(proposals, &self.config.esp_proposals, ChildExchange::Auth)
             .map_err(|mismatch| (NotifyType::NO_PROPOSAL_CHOSEN, format!("ESP: {mismatch}")))?;
-        let (selectors_i, selectors_r) = narrow(found.selectors_initiator())
-            .zip(narrow(found.selectors_responder()))
-            .ok_or_else(|| (NotifyType::TS_UNACCEPTABLE, "no common traffic selectors".to_owned()))?;
+        let selectors = AgreedSelectors::of(found)
+            .ok_or_else(|| (NotifyType::TS_UNACCEPTABLE, NO_SELECTORS.to_owned()))?;
         let mut answer = choice.proposal;
         let outbound_spi = esp_spi(&answer)
             .ok_or_else(|| (NotifyType::INVALID_SYNTAX, "peer sent an invalid SPI".to_owned()))?;
@@ -114,11 +113,12 @@ impl IkeSa {
             outbound_spi,
             ours: false,
             replaces: None,
+            restriction: selectors.restriction(),
         };
         let answer = vec![
             Payload::SecurityAssociation(vec![answer]),
-            Payload::SelectorsInitiator(selectors_i),
-            Payload::SelectorsResponder(selectors_r),
+            Payload::SelectorsInitiator(selectors.initiator),
+            Payload::SelectorsResponder(selectors.responder),
         ];
         Ok((self.new_child(ctx, &terms), answer))
     }
@@ -176,9 +176,7 @@ impl IkeSa {
         };
         let choice = check_esp_answer(proposals, &self.config.esp_proposals, ChildExchange::Auth)
             .map_err(|mismatch| format!("peer chose an ESP proposal we did not offer: {mismatch}"))?;
-        narrow(found.selectors_initiator())
-            .zip(narrow(found.selectors_responder()))
-            .ok_or("peer answered with no common traffic selectors")?;
+        let selectors = AgreedSelectors::of(found).ok_or(NO_SELECTORS)?;
         let outbound_spi = esp_spi(&choice.proposal).ok_or("peer sent an invalid SPI")?;
         let terms = Terms {
             suite: choice.suite,
@@ -188,6 +186,7 @@ impl IkeSa {
             outbound_spi,
             ours: true,
             replaces: None,
+            restriction: selectors.restriction(),
         };
         Ok(self.new_child(ctx, &terms))
     }

@@ -24,6 +24,8 @@ pub(crate) struct Child {
     pub(crate) outbound: Option<EspSa>,
     /// Who asked for it, and what it replaces.
     pub(crate) origin: Origin,
+    /// What a human should know of its traffic selectors.
+    pub(crate) restriction: Option<String>,
     pub(crate) delete: DeleteProgress,
     /// When traffic moves here at the latest, though the peer has not deleted the old SA yet.
     pub(crate) switch_at: Option<Instant>,
@@ -62,6 +64,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) ours: bool,
     /// Our SPI of the Child SA it replaces.
     pub(crate) replaces: Option<u32>,
+    /// What a human should know of its traffic selectors.
+    pub(crate) restriction: Option<String>,
 }
 
 /// The IKE SA around it.
@@ -106,6 +110,7 @@ impl Child {
                 replaces: terms.replaces,
                 lowest_nonce: nonces.lowest().to_vec(),
             },
+            restriction: terms.restriction.clone(),
             delete: DeleteProgress::None,
             switch_at: None,
             abandon_at: None,

@@ -99,6 +99,9 @@ impl Established {
         child.abandon_at = None;
         let Some(outbound) = child.outbound.take() else { return };
         ctx.notify(Notice::OutboundReady(outbound));
+        if let Some(restriction) = &child.restriction {
+            ctx.notify(Notice::Problem(restriction.clone()));
+        }
         if self.active != inbound_spi {
             self.active = inbound_spi;
             self.rekeys += 1;

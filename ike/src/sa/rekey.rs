@@ -15,7 +15,7 @@ use crate::sa::child::{Child, DeleteProgress, Terms};
 use crate::sa::context::{Context, Notice};
 use crate::sa::established::{ABANDON_AFTER, Established, Pending};
 use crate::sa::init::{Nonces, group_of_notification, key_exchange_payload};
-use crate::sa::payloads::{Payloads, any_to_any, narrow};
+use crate::sa::payloads::{AgreedSelectors, NO_SELECTORS, Payloads, any_to_any};
 use crate::sa::{IkeSa, Phase};
 use crate::wire::{ExchangeType, Notify, NotifyType, Payload, ProtocolId};
 
@@ -123,9 +123,10 @@ impl IkeSa {
                 return Err(Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted));
             }
         };
-        let (selectors_i, selectors_r) = narrow(found.selectors_initiator())
-            .zip(narrow(found.selectors_responder()))
-            .ok_or(refuse(NotifyType::TS_UNACCEPTABLE))?;
+        let Some(selectors) = AgreedSelectors::of(found) else {
+            ctx.notify(Notice::Problem(format!("rekeying by the peer refused: {NO_SELECTORS}")));
+            return Err(refuse(NotifyType::TS_UNACCEPTABLE));
+        };
         let mut answer = choice.proposal;
         let outbound_spi = esp_spi(&answer).ok_or(refuse(NotifyType::INVALID_SYNTAX))?;
         let inbound_spi = ctx.esp_spi();
@@ -141,6 +142,7 @@ impl IkeSa {
                 outbound_spi,
                 ours: false,
                 replaces: Some(replaces),
+                restriction: selectors.restriction(),
             },
         );
         if let Phase::Established(established) = &mut self.phase {
@@ -148,8 +150,8 @@ impl IkeSa {
         }
         let mut payloads = vec![Payload::SecurityAssociation(vec![answer]), Payload::Nonce(nonces.responder)];
         payloads.extend(key_pair.as_ref().map(key_exchange_payload));
-        payloads.push(Payload::SelectorsInitiator(selectors_i));
-        payloads.push(Payload::SelectorsResponder(selectors_r));
+        payloads.push(Payload::SelectorsInitiator(selectors.initiator));
+        payloads.push(Payload::SelectorsResponder(selectors.responder));
         Ok(payloads)
     }
 
@@ -246,9 +248,7 @@ impl IkeSa {
             }
             _ => return Err("the peer's public value does not fit the chosen group".to_owned()),
         };
-        narrow(found.selectors_initiator())
-            .zip(narrow(found.selectors_responder()))
-            .ok_or("no common traffic selectors")?;
+        let selectors = AgreedSelectors::of(found).ok_or(NO_SELECTORS)?;
         let outbound_spi = esp_spi(&choice.proposal).ok_or("invalid SPI")?;
         let nonces = Nonces { initiator: sent.nonce.clone(), responder: nonce.to_vec() };
         self.add_rekeyed(
@@ -261,6 +261,7 @@ impl IkeSa {
                 outbound_spi,
                 ours: true,
                 replaces: Some(sent.replaces),
+                restriction: selectors.restriction(),
             },
         );
         Ok(())

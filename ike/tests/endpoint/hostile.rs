@@ -3,20 +3,24 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ike::crypto::{DhGroup, DhKeyPair, IkeAead, IkeKeys, KeyExchange, Prf, SkCipher};
+use ike::crypto::{DhGroup, DhKeyPair, IkeAead, IkeKeys, KeyExchange, Prf, SkCipher, psk_auth};
 use ike::wire::{
-    ExchangeType, Header, KeyExchangeData, Message, Notify, NotifyType, Payload, Transform, TransformType,
+    AddressRange, AuthMethod, Authentication, ExchangeType, Header, IdType, Identification, KeyExchangeData,
+    Message, Notify, NotifyType, Payload, SealedMessage, Selector, TrafficSelector, Transform, TransformType,
 };
 use ike::{IkeProposal, PeerConfig, PeerState};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::sim::{ADDRESSES, Conditions, PEER, Pair, cheap_config};
+use crate::sim::{ADDRESSES, Conditions, PEER, PSK, Pair, cheap_config};
 
-/// A responder without the key, up to the keys of the IKE SA.
+/// A responder made by hand, up to the keys of the IKE SA; without the pre-shared key unless it is told.
 struct Rogue {
     header: Header,
+    keys: IkeKeys,
     cipher: SkCipher,
+    answer: Vec<u8>,
+    nonce_i: Vec<u8>,
 }
 
 impl Rogue {
@@ -44,19 +48,43 @@ impl Rogue {
             Payload::Nonce(nonce_r.clone()),
         ];
         let answer = Message { header, payloads }.encode();
+        let nonce_i = nonce_i.unwrap();
         let keys = IkeKeys::derive(
             Prf::HmacSha256,
             IkeAead::Aes128Gcm16,
             &KeyExchange {
                 shared: &key_pair.agree(&public.unwrap()).unwrap(),
-                nonce_i: &nonce_i.unwrap(),
+                nonce_i: &nonce_i,
                 nonce_r: &nonce_r,
                 spi_i: header.spi_i,
                 spi_r: header.spi_r,
             },
         );
         pair.receive(0, socket(0), socket(1), &answer);
-        Self { header, cipher: SkCipher::new(IkeAead::Aes128Gcm16, &keys.sk_er).unwrap() }
+        let cipher = SkCipher::new(IkeAead::Aes128Gcm16, &keys.sk_er).unwrap();
+        Self { header, keys, cipher, answer, nonce_i }
+    }
+
+    /// Answers IKE_AUTH of end 0 as one that knows the key, with these traffic selectors for itself.
+    fn authenticate(&self, pair: &mut Pair, selector: Selector) {
+        let (_, request) = pair.trace.iter().rfind(|(from, _)| *from == 0).unwrap();
+        let open = SkCipher::new(IkeAead::Aes128Gcm16, &self.keys.sk_ei).unwrap();
+        let offered = SealedMessage::parse(request).unwrap().open(&open).unwrap();
+        let chosen = offered.into_iter().find_map(|payload| match payload {
+            Payload::SecurityAssociation(proposals) => Some(proposals),
+            _ => None,
+        });
+        let id = Identification::new(IdType::FQDN, b"peer");
+        let (sk_p, message) = (&self.keys.sk_pr, &self.answer);
+        let data = psk_auth(Prf::HmacSha256, PSK, sk_p, message, &self.nonce_i, id.body()).to_vec();
+        let payloads = vec![
+            Payload::IdResponder(id),
+            Payload::Authentication(Authentication { method: AuthMethod::SHARED_KEY, data }),
+            Payload::SecurityAssociation(chosen.unwrap()),
+            Payload::SelectorsInitiator(vec![TrafficSelector::Range(Selector::ANY_IPV4)]),
+            Payload::SelectorsResponder(vec![TrafficSelector::Range(selector)]),
+        ];
+        self.respond(pair, ExchangeType::IKE_AUTH, 1, payloads);
     }
 
     /// Sends end 0 a response with the keys of the SA.
@@ -234,4 +262,26 @@ fn a_stranger_cannot_keep_other_reasons_from_being_seen() {
     pair.run_for(Duration::from_secs(1));
     let (_, reason) = pair.nodes[1].states.last().unwrap();
     assert_eq!(reason, "authentication of peer failed: pre-shared keys differ?");
+}
+
+#[test]
+fn a_peer_that_restricts_protocols_is_refused() {
+    let mut pair = waiting();
+    let rogue = Rogue::answer_init(&mut pair);
+    rogue.authenticate(&mut pair, Selector { protocol: 6, ..Selector::ANY_IPV4 });
+    assert_eq!(pair.state(0), PeerState::Connecting);
+    assert_eq!(pair.last_error(0), "no common traffic selectors for every protocol and port");
+}
+
+#[test]
+fn a_peer_that_restricts_addresses_is_told_of() {
+    let mut pair = waiting();
+    let rogue = Rogue::answer_init(&mut pair);
+    let addresses = AddressRange::V4([10, 1, 0, 0].into(), [10, 1, 255, 255].into());
+    rogue.authenticate(&mut pair, Selector { addresses, ..Selector::ANY_IPV4 });
+    assert_eq!(pair.state(0), PeerState::Connected);
+    assert_eq!(
+        pair.last_error(0),
+        "peer narrowed the traffic selectors to 0.0.0.0-255.255.255.255 === 10.1.0.0-10.1.255.255"
+    );
 }

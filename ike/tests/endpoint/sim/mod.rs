@@ -18,6 +18,8 @@ pub(crate) use network::{Conditions, NAT_ADDRESS, Nat};
 pub(crate) use plane::Plane;
 
 pub(crate) const PEER: PeerId = PeerId(1);
+/// The pre-shared key of [`cheap_config`].
+pub(crate) const PSK: &[u8] = b"gLm7cT4tqS2";
 /// Addresses of the two ends.
 pub(crate) const ADDRESSES: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1)), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2))];
@@ -71,7 +73,7 @@ pub(crate) fn cheap_config(index: usize) -> PeerConfig {
     PeerConfig {
         ike_proposals: vec![IkeProposal::single(IkeAead::Aes128Gcm16, Prf::HmacSha256, DhGroup::X25519)],
         esp_proposals: vec![EspProposal::single(EspAead::ChaCha20Poly1305, Some(DhGroup::X25519), true)],
-        ..PeerConfig::new(ADDRESSES[index], ADDRESSES[1 - index], Psk::new("gLm7cT4tqS2"))
+        ..PeerConfig::new(ADDRESSES[index], ADDRESSES[1 - index], Psk::new(PSK))
     }
 }
 
