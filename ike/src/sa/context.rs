@@ -59,7 +59,7 @@ pub(crate) enum Notice {
     OutboundMoved { spi: u32, remote: SocketAddr },
     /// Something a human should know, while the SA goes on.
     Problem(String),
-    /// A request for an IKE SA was refused, for this reason. Nobody vouches for where it came from.
+    /// A request for an IKE SA was refused, the peer's or ours, for this reason. Nobody vouches for who sent it.
     Refused(String),
     /// The SA is of no more use.
     Ended { reason: String },

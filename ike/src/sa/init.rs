@@ -1,7 +1,7 @@
 //! IKE_SA_INIT (RFC 7296 §1.2).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 
@@ -21,6 +21,8 @@ use crate::wire::{ExchangeType, Header, KeyExchangeData, Message, Notify, Notify
 const MAX_RESTARTS: u8 = 8;
 /// Longest cookie (RFC 7296 §2.6).
 const MAX_COOKIE_LEN: usize = 64;
+/// How long the true answer to IKE_SA_INIT may follow one that ends the attempt.
+const REFUSAL_GRACE: Duration = Duration::from_secs(3);
 
 /// An initiator that waits for the answer to IKE_SA_INIT.
 pub(crate) struct InitSent {
@@ -30,6 +32,26 @@ pub(crate) struct InitSent {
     /// The request as it was sent last: what AUTH covers.
     request: Vec<u8>,
     restarts: u8,
+    /// Set by an answer that does not lead on.
+    refusal: Option<InitRefusal>,
+}
+
+/// Why an attempt ends unless a better answer comes.
+struct InitRefusal {
+    reason: String,
+    ends_at: Instant,
+}
+
+impl InitSent {
+    /// When the attempt ends because of a refusal.
+    pub(super) fn ends_at(&self) -> Option<Instant> {
+        self.refusal.as_ref().map(|refusal| refusal.ends_at)
+    }
+
+    /// Why it ends then.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refusal.as_ref().map(|refusal| refusal.reason.as_str())
+    }
 }
 
 /// A responder that waits for IKE_AUTH.
@@ -86,6 +108,7 @@ impl IkeSa {
             cookie: None,
             request: Vec::new(),
             restarts: 0,
+            refusal: None,
         };
         let mut sa = Self {
             peer,
@@ -128,8 +151,8 @@ impl IkeSa {
         self.window.sent(ctx.now, &ctx.config.retransmit, header.exchange, init.request.clone());
     }
 
-    /// Processes a response while waiting for the one to IKE_SA_INIT. Nothing of it is authenticated, so what does not
-    /// fit is ignored, as the true response may follow.
+    /// Processes a response while waiting for the one to IKE_SA_INIT. Nothing of it is authenticated: what does not fit
+    /// is ignored, and after a refusal the true response may still follow for a while (RFC 7296 §2.21.1).
     pub(super) fn handle_init_response(&mut self, ctx: &mut Context<'_>, from: Path, datagram: &[u8]) {
         let Ok(Message { header, payloads }) = Message::parse(datagram) else { return };
         if header.exchange != ExchangeType::IKE_SA_INIT || from != self.path {
@@ -147,10 +170,17 @@ impl IkeSa {
                 }
                 kind => format!("peer says {}", kind.name()),
             };
-            self.end(ctx, reason);
+            self.init_refused(ctx, reason);
         } else {
             self.complete_init(ctx, &header, &payloads, datagram);
         }
+    }
+
+    fn init_refused(&mut self, ctx: &mut Context<'_>, reason: String) {
+        let Phase::InitSent(init) = &mut self.phase else { return };
+        let ends_at = init.ends_at().unwrap_or(ctx.now + REFUSAL_GRACE);
+        ctx.notify(Notice::Refused(reason.clone()));
+        init.refusal = Some(InitRefusal { reason, ends_at });
     }
 
     fn restart_with_cookie(&mut self, ctx: &mut Context<'_>, cookie: &[u8]) {
@@ -197,12 +227,16 @@ impl IkeSa {
         }
         let suite = match check_ike_answer(proposals, &self.config.ike_proposals) {
             Ok(suite) if suite.group == init.key_pair.group() && suite.group.id() == exchange.group => suite,
-            Ok(_) => return self.end(ctx, "peer chose another group than its public value has".to_owned()),
-            Err(mismatch) => return self.end(ctx, format!("peer chose what we did not offer: {mismatch}")),
+            Ok(_) => {
+                let reason = "peer chose another group than its public value has".to_owned();
+                return self.init_refused(ctx, reason);
+            }
+            Err(mismatch) => {
+                return self.init_refused(ctx, format!("peer chose what we did not offer: {mismatch}"));
+            }
         };
-        let nonces = Nonces { initiator: std::mem::take(&mut init.nonce), responder: nonce.to_vec() };
-        let messages =
-            InitMessages { request: std::mem::take(&mut init.request), response: datagram.to_vec() };
+        let nonces = Nonces { initiator: init.nonce.clone(), responder: nonce.to_vec() };
+        let messages = InitMessages { request: init.request.clone(), response: datagram.to_vec() };
         let protection = init.key_pair.agree(&exchange.data).and_then(|shared| {
             let inputs = KeyExchange {
                 shared: &shared,
@@ -215,7 +249,7 @@ impl IkeSa {
         });
         let protection = match protection {
             Ok(protection) => protection,
-            Err(error) => return self.end(ctx, format!("key exchange failed: {error}")),
+            Err(error) => return self.init_refused(ctx, format!("key exchange failed: {error}")),
         };
         self.spi_r = header.spi_r;
         self.nat = Nat::detect(header, payloads, self.path, self.config.force_udp_encapsulation);

@@ -381,7 +381,8 @@ impl IkeSa {
             Phase::HalfOpen(half_open) => Some(half_open.deadline),
             Phase::Closed { until } => Some(*until),
             Phase::Established(_) => self.established_timeout(keepalive),
-            Phase::InitSent(_) | Phase::AuthSent(_) | Phase::Closing { .. } | Phase::Dead => None,
+            Phase::InitSent(init) => init.ends_at(),
+            Phase::AuthSent(_) | Phase::Closing { .. } | Phase::Dead => None,
         };
         own.into_iter().chain(self.window.due()).min()
     }
@@ -399,6 +400,10 @@ impl IkeSa {
             }
         }
         match &self.phase {
+            Phase::InitSent(init) if init.ends_at().is_some_and(|at| at <= ctx.now) => {
+                self.discard_unanswered(ctx);
+                return;
+            }
             Phase::HalfOpen(half_open) if half_open.deadline <= ctx.now => self.phase = Phase::Dead,
             Phase::Closed { until } if *until <= ctx.now => self.phase = Phase::Dead,
             Phase::Established(_) => self.established_timers(ctx),
@@ -409,7 +414,7 @@ impl IkeSa {
 
     fn discard_unanswered(&mut self, ctx: &mut Context<'_>) {
         let reason = match &self.phase {
-            Phase::InitSent(_) => "peer does not answer IKE_SA_INIT",
+            Phase::InitSent(init) => init.refusal().unwrap_or("peer does not answer IKE_SA_INIT"),
             Phase::AuthSent(_) => "peer does not answer IKE_AUTH",
             Phase::Established(_) => "peer does not answer any more",
             // Nobody waits for the outcome.
@@ -418,7 +423,8 @@ impl IkeSa {
                 return;
             }
         };
-        self.discard(ctx, reason.to_owned());
+        let reason = reason.to_owned();
+        self.discard(ctx, reason);
     }
 }
 

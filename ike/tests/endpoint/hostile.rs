@@ -285,3 +285,32 @@ fn a_peer_that_restricts_addresses_is_told_of() {
         "peer narrowed the traffic selectors to 0.0.0.0-255.255.255.255 === 10.1.0.0-10.1.255.255"
     );
 }
+
+#[test]
+fn the_true_answer_may_follow_a_refusal_by_a_stranger() {
+    let refuse = |pair: &mut Pair| {
+        let request = Message::parse(&pair.trace[0].1).unwrap();
+        let header = Header { from_initiator: false, response: true, ..request.header };
+        let payloads = vec![Payload::Notify(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, []))];
+        pair.receive(0, socket(0), socket(1), &Message { header, payloads }.encode());
+        request.header.spi_i
+    };
+    let mut pair = waiting();
+    let spi_i = refuse(&mut pair);
+    let reason = "peer refused our proposal; we offered aes128gcm16-prfsha256-x25519";
+    assert_eq!(pair.last_error(0), reason);
+    pair.conditions = Conditions::PERFECT;
+    pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+    pair.run_for(Duration::from_secs(5));
+    pair.assert_settled();
+    assert_eq!(pair.status(0).ike.unwrap().spi_i, spi_i, "the attempt went on");
+    assert_eq!(pair.status(0).last_error, None);
+
+    // When none follows, the attempt ends and another is made.
+    let mut pair = waiting();
+    let spi_i = refuse(&mut pair);
+    pair.run_for(Duration::from_secs(10));
+    assert_eq!(pair.last_error(0), reason);
+    let latest = Message::parse(&pair.trace.last().unwrap().1).unwrap();
+    assert_ne!(latest.header.spi_i, spi_i);
+}
