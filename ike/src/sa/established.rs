@@ -14,6 +14,9 @@ use crate::wire::{ExchangeType, Payload};
 
 /// After a rekey by the peer, traffic moves this much later when the peer does not delete the old Child SA.
 const SWITCH_FALLBACK: Duration = Duration::from_secs(5);
+/// How long a rekey by the peer is taken to be unanswered while its request is repeated: longer than common
+/// implementations repeat one, so that a replayed request does not keep traffic on the old Child SA for ever.
+const REPEATS_LAST: Duration = Duration::from_mins(3);
 /// A Child SA or IKE SA that the peer should delete is deleted by us after this long.
 pub(crate) const ABANDON_AFTER: Duration = Duration::from_secs(15);
 
@@ -315,7 +318,8 @@ impl Established {
     /// The peer repeats its request. If that was a rekey, it cannot receive with the new Child SA yet, and may be slow
     /// to ask again.
     pub(super) fn peer_still_waits(&mut self, ctx: &Context<'_>) {
-        for child in self.children.iter_mut().filter(|child| child.switch_at.is_some()) {
+        let waits = |child: &&mut Child| child.switch_at.is_some() && ctx.now < child.created + REPEATS_LAST;
+        for child in self.children.iter_mut().filter(waits) {
             child.switch_at = Some(ctx.now + ctx.config.retransmit.max + SWITCH_FALLBACK);
         }
     }

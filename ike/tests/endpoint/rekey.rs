@@ -218,3 +218,27 @@ fn a_refused_wish_is_tried_again_until_it_is_met() {
     let requests = pair.trace.iter().filter(|(_, datagram)| is_rekey(datagram)).count();
     assert_eq!(requests, 11, "one per minute");
 }
+
+#[test]
+fn a_replayed_rekey_does_not_keep_traffic_on_the_old_child_sa_for_ever() {
+    let mut pair = Pair::new(9);
+    let patient = PeerConfig { dpd_interval: Duration::from_hours(1), ..cheap_config(1) };
+    pair.set_peer(1, PeerConfig { initiate: false, ..patient });
+    pair.set_peer(0, cheap_config(0));
+    pair.run_for(Duration::from_secs(1));
+    pair.assert_converged();
+    pair.rekey(0);
+    let (_, request) = pair.trace.last().cloned().unwrap();
+    assert!(pair.run_until(Duration::from_secs(1), |pair| pair.nodes[1].plane.inbound.len() == 2));
+    pair.cut();
+    let [a, b] = crate::sim::ADDRESSES.map(|address| std::net::SocketAddr::new(address, 500));
+    let rekeys_after = |pair: &mut Pair, rounds: usize| {
+        for _ in 0..rounds {
+            pair.run_for(Duration::from_secs(2));
+            pair.receive(1, b, a, &request);
+        }
+        pair.status(1).child.unwrap().rekeys
+    };
+    assert_eq!(rekeys_after(&mut pair, 85), 0);
+    assert_eq!(rekeys_after(&mut pair, 15), 1);
+}
