@@ -269,7 +269,7 @@ fn assert_ike_keys(keys: &IkeKeys, conversation: &Conversation, prefix: &str) {
 }
 
 fn assert_child_keys(keys: &ChildKeys, conversation: &Conversation, prefix: &str) {
-    let keymat = |key: &EspKey| [key.key.as_slice(), &key.salt].concat();
+    let keymat = |key: &EspKey| [key.key.as_slice(), key.salt.as_slice()].concat();
     let initiator = conversation.bytes(&format!("{prefix}_initiator_key"));
     let responder = conversation.bytes(&format!("{prefix}_responder_key"));
     assert_eq!(keymat(&keys.initiator_to_responder), initiator);

@@ -126,7 +126,7 @@ impl EspAead {
 /// One direction's cipher of the SK payload (RFC 5282), made from SK_ei or SK_er.
 pub struct SkCipher {
     cipher: Cipher,
-    salt: [u8; SALT_LEN],
+    salt: Zeroizing<[u8; SALT_LEN]>,
 }
 
 // Boxed: the expanded keys are large and the two variants differ in size.
@@ -139,7 +139,7 @@ impl SkCipher {
     /// A cipher from SK_ei or SK_er: the key followed by the 4-octet salt (RFC 5282 §7.1).
     pub fn new(aead: IkeAead, sk_e: &[u8]) -> Result<Self, CryptoError> {
         let length_error = CryptoError::KeyLength { expected: aead.key_len() + SALT_LEN, actual: sk_e.len() };
-        let (key, &salt) = sk_e.split_last_chunk::<SALT_LEN>().ok_or(length_error)?;
+        let (key, salt) = sk_e.split_last_chunk::<SALT_LEN>().ok_or(length_error)?;
         let cipher = match aead {
             IkeAead::Aes128Gcm16 => {
                 Cipher::Aes128Gcm(Box::new(Aes128Gcm::new_from_slice(key).map_err(|_| length_error)?))
@@ -148,7 +148,7 @@ impl SkCipher {
                 Cipher::Aes256Gcm(Box::new(Aes256Gcm::new_from_slice(key).map_err(|_| length_error)?))
             }
         };
-        Ok(Self { cipher, salt })
+        Ok(Self { cipher, salt: Zeroizing::new(*salt) })
     }
 
     /// Encrypts `plaintext` and returns ciphertext followed by the ICV. `iv` must never repeat for this key; `aad` is
@@ -189,7 +189,7 @@ impl SkCipher {
 
     fn nonce(&self, iv: [u8; IV_LEN]) -> Nonce<aes_gcm::aead::consts::U12> {
         let mut nonce = [0; SALT_LEN + IV_LEN];
-        nonce[..SALT_LEN].copy_from_slice(&self.salt);
+        nonce[..SALT_LEN].copy_from_slice(&*self.salt);
         nonce[SALT_LEN..].copy_from_slice(&iv);
         nonce.into()
     }

@@ -93,7 +93,7 @@ pub struct EspKey {
     /// The cipher key, [`EspAead::key_len`] octets.
     pub key: Zeroizing<Vec<u8>>,
     /// The leading octets of every nonce.
-    pub salt: [u8; SALT_LEN],
+    pub salt: Zeroizing<[u8; SALT_LEN]>,
 }
 
 impl fmt::Debug for EspKey {
@@ -143,10 +143,10 @@ impl Cutter<'_> {
         Zeroizing::new(taken.to_vec())
     }
 
-    fn take_array<const N: usize>(&mut self) -> [u8; N] {
+    fn take_array<const N: usize>(&mut self) -> Zeroizing<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk().expect("the key stream covers every key");
         self.0 = rest;
-        *taken
+        Zeroizing::new(*taken)
     }
 }
 

@@ -93,7 +93,7 @@ pub struct EspSa {
     /// The cipher key, [`EspAead::key_len`] octets, without the salt.
     pub key: Zeroizing<Vec<u8>>,
     /// The leading octets of every nonce.
-    pub salt: [u8; SALT_LEN],
+    pub salt: Zeroizing<[u8; SALT_LEN]>,
     /// Extended (64-bit) sequence numbers.
     pub esn: bool,
     /// Our end of the tunnel. The port counts only with UDP encapsulation.

@@ -226,7 +226,7 @@ mod tests {
                 spi,
                 aead: EspAead::Aes128Gcm16,
                 key: Zeroizing::new(vec![0; 16]),
-                salt: [0; SALT_LEN],
+                salt: Zeroizing::new([0; SALT_LEN]),
                 esn: true,
                 local: (address, 500).into(),
                 remote: (address, 500).into(),

@@ -417,7 +417,7 @@ impl<D: Dataplane> Core<D> {
                 EspAead::Aes256Gcm16 => Aead::Aes256Gcm,
             },
             key: sa.key.clone(),
-            salt: sa.salt,
+            salt: *sa.salt,
             esn: sa.esn,
             local: ipv4(sa.local)?,
             remote: ipv4(sa.remote)?,

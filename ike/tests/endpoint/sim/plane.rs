@@ -40,7 +40,10 @@ impl Plane {
                 assert!(self.inbound.remove(&spi).is_some(), "removed an inbound SA that is not there");
             }
             Event::InstallOutbound { sa, .. } => {
-                assert!(self.used.insert([sa.key.as_slice(), &sa.salt].concat()), "outbound key used twice");
+                assert!(
+                    self.used.insert([sa.key.as_slice(), sa.salt.as_slice()].concat()),
+                    "outbound key used twice"
+                );
                 self.installed += 1;
                 if let Some(old) = self.outbound.replace(sa) {
                     self.replaced.insert(old.spi);

@@ -97,7 +97,7 @@ fn esp_sa(spi: u32) -> EspSa {
         spi,
         aead: EspAead::ChaCha20Poly1305,
         key: vec![7; 32].into(),
-        salt: [1, 2, 3, 4],
+        salt: [1, 2, 3, 4].into(),
         esn: true,
         local: "192.0.2.1:4500".parse().unwrap(),
         remote: "192.0.2.2:4500".parse().unwrap(),
