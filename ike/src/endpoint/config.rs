@@ -89,7 +89,7 @@ impl Default for Backoff {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
     /// Our address, which datagrams to the peer leave from. It enters NAT detection, so it must be the real one; a peer
-    /// that only responds may have the unspecified address here and be reached at any of ours.
+    /// that only responds may have the unspecified address here and be reached at any of ours; we never initiate then.
     pub local: IpAddr,
     /// The peer's address, which also selects the peer for an incoming IKE_SA_INIT. The unspecified address is a
     /// placeholder: nothing is sent, nothing matches.
@@ -137,6 +137,11 @@ impl PeerConfig {
             rekey_jitter: Duration::from_mins(6),
             rekey_margin: Duration::from_mins(6),
         }
+    }
+
+    /// Whether both addresses are known, so that we can initiate.
+    pub(crate) fn has_addresses(&self) -> bool {
+        !self.local.is_unspecified() && !self.remote.is_unspecified()
     }
 }
 

@@ -57,9 +57,9 @@ impl Endpoint {
     /// Adds or replaces a peer; the same configuration again changes nothing. The peer starts connecting at once when
     /// `config.initiate` is set, also after [`Self::disconnect`]. When a change touches what was negotiated (addresses,
     /// identities, key, proposals, encapsulation), SAs with the peer are deleted; a change of timers takes effect
-    /// without that.
+    /// without that: that of `dpd_interval` at once, those of lifetimes with the next Child SA.
     pub fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig) {
-        let initiate = config.initiate && !config.remote.is_unspecified();
+        let initiate = config.initiate && config.has_addresses();
         match self.peers.get(&id).map(|peer| peer.config.clone()) {
             Some(old) if *old == config => return,
             Some(old) if same_terms(&old, &config) => {}
@@ -91,11 +91,11 @@ impl Endpoint {
     }
 
     /// Starts connecting and keeps trying, also after [`Self::disconnect`] and for a peer that is not configured to
-    /// initiate. Does nothing while connected, or while the peer's address is a placeholder.
+    /// initiate. Does nothing while connected, or while one of the two addresses is unspecified.
     pub fn connect(&mut self, now: Instant, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.blocked = false;
-        if !peer.config.remote.is_unspecified() {
+        if peer.config.has_addresses() {
             peer.wanted = true;
             peer.retry_at = None;
             self.start_attempt(now, id, "connecting");

@@ -135,3 +135,16 @@ fn a_placeholder_address_is_left_alone() {
     assert!(pair.trace.is_empty());
     assert_eq!(pair.state(0), PeerState::NotConnected);
 }
+
+#[test]
+fn an_end_that_does_not_know_its_own_address_only_responds() {
+    let mut pair = Pair::new(1);
+    pair.set_peer(1, PeerConfig { local: "0.0.0.0".parse().unwrap(), ..cheap_config(1) });
+    pair.act(1, |endpoint, now| endpoint.connect(now, PEER));
+    pair.run_for(Duration::from_mins(1));
+    assert!(pair.trace.is_empty());
+    assert_eq!(pair.state(1), PeerState::NotConnected);
+    pair.set_peer(0, cheap_config(0));
+    pair.run_for(Duration::from_mins(1));
+    pair.assert_settled();
+}
