@@ -19,7 +19,7 @@ pub struct Status {
     pub state: GatewayState,
     /// Engine that seals and opens packets: `kernel`.
     pub engine: String,
-    /// How the programs are attached: `native`, `generic` or `mixed`.
+    /// How the programs are attached: `native` or `generic`.
     pub xdp_mode: String,
     /// Outer address of the gateway.
     pub wan_address: Ipv4Addr,
