@@ -1,9 +1,9 @@
 //! The UDP sockets of IKE.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use anyhow::Context;
 use ike::Transmit;
 use tokio::net::UdpSocket;
 
@@ -23,7 +23,7 @@ const BUFFER_LEN: usize = 65_535;
 pub(super) struct IkeSockets {
     ike: Port,
     nat_t: Port,
-    failures: Throttle<std::io::ErrorKind>,
+    failures: Throttle<ErrorKind>,
 }
 
 #[derive(Debug)]
@@ -92,9 +92,36 @@ impl IkeSockets {
 impl Port {
     async fn bind(address: Ipv4Addr, port: u16) -> anyhow::Result<Self> {
         let local = SocketAddr::from((address, port));
-        let socket = UdpSocket::bind(local).await.with_context(|| {
-            format!("cannot bind UDP {local} for IKE (does another IKE daemon run here?)")
+        let socket = UdpSocket::bind(local).await.map_err(|error| {
+            let hint = bind_hint(error.kind());
+            anyhow::Error::new(error).context(format!("cannot bind UDP {local} for IKE ({hint})"))
         })?;
         Ok(Self { socket, local, buffer: vec![0; BUFFER_LEN] })
+    }
+}
+
+/// What to do when a socket cannot be bound.
+fn bind_hint(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied => "the agent needs root: run it with sudo or as a system service",
+        ErrorKind::AddrInUse => "does another IKE daemon run here?",
+        _ => "is the address still on the interface?",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_and_a_foreign_address_are_told_apart() {
+        let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let message = |error: anyhow::Error| format!("{error:#}");
+        let error = message(Port::bind(Ipv4Addr::LOCALHOST, port).await.err().unwrap());
+        assert!(error.contains("does another IKE daemon run here?"), "{error}");
+        let error = message(Port::bind([192, 0, 2, 200].into(), port).await.err().unwrap());
+        assert!(error.contains("is the address still on the interface?"), "{error}");
+        assert!(bind_hint(ErrorKind::PermissionDenied).contains("needs root"));
     }
 }
