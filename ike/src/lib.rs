@@ -36,13 +36,16 @@ pub mod endpoint;
 pub mod proposal;
 pub mod wire;
 
+mod config;
+mod event;
 mod proposal_choice;
 mod proposal_names;
 mod sa;
+mod status;
 
+pub use config::{Backoff, EndpointConfig, Identity, PeerConfig, PeerId, Psk, RetransmitPolicy};
 pub use crypto::{DhGroup, EspAead, IkeAead, Prf, SecureRng};
-pub use endpoint::{
-    Backoff, ChildStatus, Endpoint, EndpointConfig, EspSa, Event, Identity, IkeSaStatus, PeerConfig, PeerId,
-    PeerState, PeerStatus, Psk, RetransmitPolicy, Transmit,
-};
+pub use endpoint::Endpoint;
+pub use event::{EspSa, Event, PeerState, Transmit};
 pub use proposal::{EspProposal, IkeProposal};
+pub use status::{ChildStatus, IkeSaStatus, PeerStatus};

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use crate::endpoint::{Endpoint, PeerId};
+use crate::config::PeerId;
+use crate::endpoint::Endpoint;
 use crate::sa::context::{NAT_KEEPALIVE, NAT_PORT, NON_ESP_MARKER, Path};
 use crate::sa::{IkeSa, InitAnswer, answer_init};
 use crate::wire::{ExchangeType, Header};
@@ -65,7 +66,7 @@ impl Endpoint {
     /// The peer whose configured address the message comes from.
     fn peer_at(&self, path: Path) -> Option<PeerId> {
         let (local, remote) = (path.local.ip().to_canonical(), path.remote.ip().to_canonical());
-        let is_from = |config: &crate::endpoint::PeerConfig| {
+        let is_from = |config: &crate::config::PeerConfig| {
             let here = config.local.is_unspecified() || config.local.to_canonical() == local;
             here && !remote.is_unspecified() && config.remote.to_canonical() == remote
         };

@@ -1,12 +1,9 @@
 //! Many peers over one pair of ports: finds the SA a datagram belongs to, decides which SA of a peer counts, retries,
 //! and turns the work of the state machines into events and datagrams.
 
-mod config;
 mod demux;
-mod event;
 mod peer;
 mod settle;
-mod status;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,14 +11,13 @@ use std::time::Instant;
 
 use tracing::debug;
 
+use crate::config::{EndpointConfig, PeerConfig, PeerId};
 use crate::crypto::SecureRng;
+use crate::event::{Event, PeerState, Transmit};
 use crate::sa::IkeSa;
 use crate::sa::context::{Context, EspSpis, IKE_PORT, Notice, Path};
+use crate::status::PeerStatus;
 use peer::{Peer, same_terms};
-
-pub use config::{Backoff, EndpointConfig, Identity, PeerConfig, PeerId, Psk, RetransmitPolicy};
-pub use event::{EspSa, Event, PeerState, Transmit};
-pub use status::{ChildStatus, IkeSaStatus, PeerStatus};
 
 /// An IKEv2 endpoint: every peer of one gateway.
 ///

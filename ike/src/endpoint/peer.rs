@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use tracing::info;
 
+use crate::config::{Backoff, PeerConfig, PeerId};
 use crate::crypto::SecureRng;
-use crate::endpoint::{Backoff, EspSa, Event, PeerConfig, PeerId, PeerState};
+use crate::event::{EspSa, Event, PeerState};
 use crate::sa::context::random_up_to;
 
 /// Most inbound SAs the data plane holds for a peer.
@@ -213,8 +214,8 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::config::Psk;
     use crate::crypto::{EspAead, SALT_LEN};
-    use crate::endpoint::Psk;
 
     #[test]
     fn traffic_moves_before_the_old_outbound_sa_goes_unless_both_have_one_spi() {

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use tracing::{debug, info};
 
-use crate::endpoint::{Endpoint, PeerId, PeerState};
+use crate::config::PeerId;
+use crate::endpoint::Endpoint;
+use crate::event::PeerState;
 use crate::sa::IkeSa;
 use crate::sa::context::Notice;
 

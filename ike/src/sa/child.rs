@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use crate::config::PeerConfig;
 use crate::crypto::{ChildKeys, EspKey, SharedSecret};
-use crate::endpoint::{EspSa, PeerConfig};
+use crate::event::EspSa;
 use crate::proposal_choice::EspSuite;
 use crate::sa::context::{Context, NAT_PORT, Path};
 use crate::sa::init::Nonces;

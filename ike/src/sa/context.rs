@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::config::EndpointConfig;
 use crate::crypto::SecureRng;
-use crate::endpoint::{EndpointConfig, EspSa, Transmit};
+use crate::event::{EspSa, Transmit};
 
 /// UDP port of IKE without NAT traversal (RFC 7296 §2).
 pub(crate) const IKE_PORT: u16 = 500;

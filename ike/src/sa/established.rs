@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
-use crate::endpoint::{ChildStatus, IkeSaStatus};
 use crate::sa::child::{Child, DeleteProgress};
 use crate::sa::context::{Context, NAT_PORT, Notice, Path};
 use crate::sa::rekey::RekeySent;
 use crate::sa::{IkeSa, Phase};
+use crate::status::{ChildStatus, IkeSaStatus};
 use crate::wire::{ExchangeType, Payload};
 
 /// After a rekey by the peer, traffic moves this much later when the peer does not delete the old Child SA.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::endpoint::RetransmitPolicy;
+use crate::config::RetransmitPolicy;
 use crate::wire::ExchangeType;
 
 /// Both directions of a request/response channel.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::endpoint::Identity;
+use crate::config::Identity;
 use crate::wire::{IdType, Identification};
 
 /// The ID payload of an identity.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use crate::config::{PeerConfig, PeerId};
 use crate::crypto::{DhGroup, DhKeyPair, KeyExchange};
-use crate::endpoint::{PeerConfig, PeerId};
 use crate::proposal_choice::{check_ike_answer, choose_ike, describe, ike_offer};
 use crate::sa::auth::AuthSent;
 use crate::sa::context::{Context, Notice, Path};

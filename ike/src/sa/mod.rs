@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use crate::endpoint::{PeerConfig, PeerId};
+use crate::config::{PeerConfig, PeerId};
 use crate::wire::{ExchangeType, Header, Message, NotifyType, OpenError, ParseError, Payload, SealedMessage};
 use auth::AuthSent;
 use context::{Context, Notice, Path};

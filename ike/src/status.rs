@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::endpoint::PeerState;
+use crate::event::PeerState;
 
 /// The connection with a peer as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use zeroize::Zeroizing;
 
+use crate::config::PeerId;
 use crate::crypto::{EspAead, SALT_LEN};
-use crate::endpoint::PeerId;
 
 /// Something the user has to know or do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,78 @@
+//! One peer and how to talk to it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::config::{Identity, Psk};
+use crate::proposal::{EspProposal, IkeProposal};
+
+/// Names a peer towards the user of the crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u32);
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One peer and how to talk to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Our address, which datagrams to the peer leave from. It enters NAT detection, so it must be the real one; a peer
+    /// that only responds may have the unspecified address here and be reached at any of ours; we never initiate then.
+    pub local: IpAddr,
+    /// The peer's address, which also selects the peer for an incoming IKE_SA_INIT. The unspecified address is a
+    /// placeholder: nothing is sent, nothing matches.
+    pub remote: IpAddr,
+    /// The identity we send.
+    pub local_id: Identity,
+    /// The identity the peer must send; `None` takes any, the pre-shared key decides.
+    pub remote_id: Option<Identity>,
+    /// The pre-shared key.
+    pub psk: Psk,
+    /// What we offer and accept for the IKE SA, most preferred first.
+    pub ike_proposals: Vec<IkeProposal>,
+    /// What we offer and accept for Child SAs, most preferred first.
+    pub esp_proposals: Vec<EspProposal>,
+    /// Connect at once and keep trying for ever.
+    pub initiate: bool,
+    /// Encapsulate ESP in UDP port 4500 even when no NAT is found, by sending a NAT detection hash that cannot match.
+    pub force_udp_encapsulation: bool,
+    /// After this long without an authenticated IKE message from the peer its liveness is checked (RFC 7296 §2.4).
+    pub dpd_interval: Duration,
+    /// Soft lifetime of a Child SA: it is rekeyed at this age, less the jitter.
+    pub child_lifetime: Duration,
+    /// Rekeying comes earlier by a random time up to this long, so that the two ends seldom rekey at once.
+    pub rekey_jitter: Duration,
+    /// A Child SA that is older than `child_lifetime` by this much is given up: the IKE SA is deleted and connected anew.
+    pub rekey_margin: Duration,
+}
+
+impl PeerConfig {
+    /// A peer of the `default` profile that initiates: identities are the addresses, DPD after 45 s, Child SAs rekeyed
+    /// after an hour.
+    pub fn new(local: IpAddr, remote: IpAddr, psk: Psk) -> Self {
+        Self {
+            local,
+            remote,
+            local_id: local.into(),
+            remote_id: None,
+            psk,
+            ike_proposals: vec![IkeProposal::default_profile()],
+            esp_proposals: vec![EspProposal::default_profile()],
+            initiate: true,
+            force_udp_encapsulation: false,
+            dpd_interval: Duration::from_secs(45),
+            child_lifetime: Duration::from_hours(1),
+            rekey_jitter: Duration::from_mins(6),
+            rekey_margin: Duration::from_mins(6),
+        }
+    }
+
+    /// Whether both addresses are known, so that we can initiate.
+    pub(crate) fn has_addresses(&self) -> bool {
+        !self.local.is_unspecified() && !self.remote.is_unspecified()
+    }
+}
