@@ -24,7 +24,7 @@ pub struct Job {
     pub aad_len: u32,
     /// SPI, upper half of the sequence number if extended, lower half: network order (RFC 4106 section 5).
     pub aad: [u8; 12],
-    /// Salt and explicit IV.
+    /// Salt and IV.
     pub nonce: [u8; 12],
     /// [`ProgramSlot`] that continues after success.
     pub next: u32,

@@ -44,6 +44,8 @@ impl SaFlags {
     pub const ESN: u32 = 1;
     /// ESP inside UDP (RFC 3948).
     pub const UDP_ENCAP: u32 = 2;
+    /// The IV is the sequence number and is not sent (RFC 8750).
+    pub const IMPLICIT_IV: u32 = 4;
 }
 
 /// Value of array map `SAS`; index 0 is never used. Secret: holds key material.

@@ -8,7 +8,8 @@ pub const IPV4_LEN: usize = 20;
 pub const UDP_LEN: usize = 8;
 /// ESP header length in bytes: SPI and sequence number (RFC 4303 section 2).
 pub const ESP_LEN: usize = 8;
-/// Explicit IV of the ESP AEADs, in bytes (RFC 4106 section 3.1, RFC 7634 section 2).
+/// Explicit IV of the ESP AEADs, in bytes (RFC 4106 section 3.1, RFC 7634 section 2); absent where it is implicit
+/// (RFC 8750).
 pub const ESP_IV_LEN: usize = 8;
 /// Integrity check value of the ESP AEADs, in bytes.
 pub const ESP_ICV_LEN: usize = 16;

@@ -15,16 +15,17 @@ use gateway_common::{
 use crate::drop::drop;
 use crate::encap::fill_aad;
 use crate::maps::{CONFIG, COUNTERS, JOB, PROGRAMS, SAS, SPIS};
-use crate::packet::{Esp, Ethernet, Ipv4, at, frame_len};
+use crate::packet::{EspStart, Ethernet, Ipv4, at, frame_len};
 use crate::route::NextHop;
 use crate::{budget, event, replay, route, sa};
 
 /// Finds the SA of the ESP packet at `offset` behind the outer header `ip`, and hands the frame to its AEAD program.
 #[inline(always)]
 pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
-    let Some(esp) = at::<Esp>(ctx, offset) else { return drop(0, DropReason::Malformed) };
+    let Some(start) = at::<EspStart>(ctx, offset) else { return drop(0, DropReason::Malformed) };
     // SAFETY: lies within the frame.
-    let esp = unsafe { &*esp };
+    let start = unsafe { &*start };
+    let esp = &start.header;
     let key = SpiKey { spi: esp.spi, destination: ip.destination };
     // SAFETY: a plain integer is read from the map.
     let Some(index) = (unsafe { SPIS.get(key) }).copied() else {
@@ -41,7 +42,9 @@ pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
     let Some(sa) = SAS.get_ptr_mut(index) else { return drop(0, DropReason::Internal) };
     // SAFETY: `sa` points into the map; the agent does not change an SA in use.
     let (flags, tunnel, aead, salt) = unsafe { ((*sa).flags, (*sa).tunnel, (*sa).aead, (*sa).salt) };
-    let overhead = (offset - ETH_LEN + ESP_LEN + ESP_IV_LEN + ESP_ICV_LEN) as u32;
+    let is_iv_implicit = flags & SaFlags::IMPLICIT_IV != 0;
+    let payload = offset + ESP_LEN + if is_iv_implicit { 0 } else { ESP_IV_LEN };
+    let overhead = (payload - ETH_LEN + ESP_ICV_LEN) as u32;
     let total_len = ip.total_len();
     // The ciphertext is a multiple of four bytes (RFC 4303 section 2.4) and holds at least the trailer.
     if total_len < overhead + 4 || (total_len - overhead) & 3 != 0 || ETH_LEN + total_len as usize > MAX_FRAME
@@ -67,10 +70,11 @@ pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
     let job = unsafe { &mut *job };
     fill_aad(job, flags, esp, sequence);
     job.sa = index;
-    job.offset = (offset + ESP_LEN + ESP_IV_LEN) as u32;
+    job.offset = payload as u32;
     job.length = total_len - overhead;
     job.nonce[..4].copy_from_slice(&salt);
-    job.nonce[4..].copy_from_slice(&esp.iv);
+    // RFC 8750 section 3: the full sequence number, zero in its upper half unless it is extended.
+    job.nonce[4..].copy_from_slice(&if is_iv_implicit { sequence.to_be_bytes() } else { start.iv });
     job.next = ProgramSlot::DecapDone as u32;
     job.sequence = sequence;
     job.tunnel = tunnel;

@@ -12,7 +12,7 @@ use gateway_common::{DropReason, EventKind, GatewayConfig, Job, ProgramSlot, Rou
 
 use crate::drop::drop;
 use crate::maps::{COUNTERS, JOB, PROGRAMS, SAS, TUNNELS};
-use crate::packet::{Esp, Ethernet, Ipv4, Udp, at, frame_len};
+use crate::packet::{Esp, Ethernet, Ipv4, Iv, Udp, at, frame_len};
 use crate::route::NextHop;
 use crate::{atomic, budget, event, resize, route, sa};
 
@@ -98,7 +98,8 @@ unsafe fn seal(
     let padding = inner_len.wrapping_add(ESP_TRAILER_LEN as u32).wrapping_neg() & 3;
     let payload_len = inner_len + padding + ESP_TRAILER_LEN as u32;
     let udp_len = if flags & SaFlags::UDP_ENCAP != 0 { UDP_LEN } else { 0 };
-    let headers = (IPV4_LEN + ESP_LEN + ESP_IV_LEN + udp_len) as u32;
+    let iv_len = if flags & SaFlags::IMPLICIT_IV != 0 { 0 } else { ESP_IV_LEN };
+    let headers = (IPV4_LEN + ESP_LEN + iv_len + udp_len) as u32;
     let protocol = if udp_len != 0 { PROTO_UDP } else { PROTO_ESP };
     let outer_len = headers + payload_len + ESP_ICV_LEN as u32;
     let outer = Ipv4::outer(ip.tos, outer_len, protocol, local_addr, remote_addr);
@@ -129,16 +130,19 @@ unsafe fn seal(
     if !resized {
         return drop(tunnel, DropReason::Internal);
     }
-    let esp = Esp { spi, sequence: (sequence as u32).to_be_bytes(), iv: sequence.to_be_bytes() };
+    let esp = Esp { spi, sequence: (sequence as u32).to_be_bytes() };
+    // The IV that RFC 8750 section 3 prescribes, and as good as any where it is sent.
+    let iv = sequence.to_be_bytes();
+    let sent_iv = if iv_len == 0 { None } else { Some(&iv) };
     let written = if udp_len == 0 {
-        write_headers(ctx, &ethernet, &outer, None, &esp)
+        write_headers(ctx, &ethernet, &outer, None, &esp, sent_iv)
     } else {
         // SAFETY: the caller vouches for `sa`.
         let (local_port, remote_port) = unsafe { ((*sa).local_port, (*sa).remote_port) };
         // A zero checksum is what RFC 3948 section 2.1 asks for over IPv4.
         let len = ((outer_len - IPV4_LEN as u32) as u16).to_be_bytes();
         let udp = Udp { source: local_port, destination: remote_port, len, checksum: [0; 2] };
-        write_headers(ctx, &ethernet, &outer, Some(&udp), &esp)
+        write_headers(ctx, &ethernet, &outer, Some(&udp), &esp, sent_iv)
     };
     let payload = ETH_LEN as u32 + headers;
     if written.is_none() || write_trailer(ctx, payload + inner_len, padding).is_none() {
@@ -150,7 +154,7 @@ unsafe fn seal(
     job.offset = payload;
     job.length = payload_len;
     job.nonce[..4].copy_from_slice(&salt);
-    job.nonce[4..].copy_from_slice(&esp.iv);
+    job.nonce[4..].copy_from_slice(&iv);
     job.next = ProgramSlot::EncapDone as u32;
     job.egress_ifindex = egress_ifindex;
     job.tunnel = tunnel;
@@ -180,6 +184,7 @@ fn write_headers(
     ip: &Ipv4,
     udp: Option<&Udp>,
     esp: &Esp,
+    iv: Option<&Iv>,
 ) -> Option<()> {
     let ethernet_at = at::<Ethernet>(ctx, 0)?;
     let ip_at = at::<Ipv4>(ctx, ETH_LEN)?;
@@ -187,15 +192,26 @@ fn write_headers(
     unsafe {
         if let Some(udp) = udp {
             let udp_at = at::<Udp>(ctx, ETH_LEN + IPV4_LEN)?;
-            let esp_at = at::<Esp>(ctx, ETH_LEN + IPV4_LEN + UDP_LEN)?;
             *udp_at = *udp;
-            *esp_at = *esp;
+            write_esp(ctx, ETH_LEN + IPV4_LEN + UDP_LEN, esp, iv)?;
         } else {
-            let esp_at = at::<Esp>(ctx, ETH_LEN + IPV4_LEN)?;
-            *esp_at = *esp;
+            write_esp(ctx, ETH_LEN + IPV4_LEN, esp, iv)?;
         }
         *ethernet_at = *ethernet;
         *ip_at = *ip;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn write_esp(ctx: &XdpContext, offset: usize, esp: &Esp, iv: Option<&Iv>) -> Option<()> {
+    let esp_at = at::<Esp>(ctx, offset)?;
+    // SAFETY: lies within the frame.
+    unsafe { *esp_at = *esp };
+    if let Some(iv) = iv {
+        let iv_at = at::<Iv>(ctx, offset + ESP_LEN)?;
+        // SAFETY: lies within the frame.
+        unsafe { *iv_at = *iv };
     }
     Some(())
 }

@@ -1,7 +1,7 @@
 //! Headers on the wire and bounds-checked access to them.
 
 use aya_ebpf::programs::XdpContext;
-use gateway_common::wire::{ETHERTYPE_IPV4, IPV4_DF, IPV4_FRAGMENT_MASK};
+use gateway_common::wire::{ESP_IV_LEN, ETHERTYPE_IPV4, IPV4_DF, IPV4_FRAGMENT_MASK};
 
 /// Ethernet header.
 #[repr(C)]
@@ -38,13 +38,24 @@ pub(crate) struct Udp {
     pub(crate) checksum: [u8; 2],
 }
 
-/// ESP header and the explicit IV of the AEADs.
+/// ESP header (RFC 4303 section 2).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Esp {
     pub(crate) spi: [u8; 4],
     pub(crate) sequence: [u8; 4],
-    pub(crate) iv: [u8; 8],
+}
+
+/// IV of the AEADs.
+pub(crate) type Iv = [u8; ESP_IV_LEN];
+
+/// Start of an ESP packet of any SA: the shortest with an implicit IV is longer, too.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct EspStart {
+    pub(crate) header: Esp,
+    /// The first bytes of the ciphertext where the IV is implicit.
+    pub(crate) iv: Iv,
 }
 
 /// Pointer to a `T` at `offset` bytes from the start of the frame, if it lies within the frame.

@@ -33,6 +33,8 @@ pub struct SaConfig {
     pub salt: [u8; 4],
     /// Extended sequence numbers.
     pub esn: bool,
+    /// The IV is the sequence number and is not sent (RFC 8750); packets are eight bytes shorter.
+    pub implicit_iv: bool,
     /// Outer address and UDP port of this gateway.
     pub local: SocketAddrV4,
     /// Outer address and UDP port of the peer.
@@ -210,7 +212,8 @@ impl SecretEntry {
         sa.salt = config.salt;
         sa.tunnel = tunnel;
         sa.flags = if config.esn { SaFlags::ESN } else { 0 }
-            | if config.udp_encapsulation { SaFlags::UDP_ENCAP } else { 0 };
+            | if config.udp_encapsulation { SaFlags::UDP_ENCAP } else { 0 }
+            | if config.implicit_iv { SaFlags::IMPLICIT_IV } else { 0 };
         sa.aead = config.aead as u32;
         sa.replay_window = REPLAY_WINDOW_DEFAULT;
         sa.local_addr = config.local.ip().octets();

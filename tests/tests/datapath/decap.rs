@@ -41,14 +41,13 @@ fn every_algorithm_and_encapsulation_at_every_length() {
     let mut gateway = GatewayUnderTest::new().unwrap();
     let mut packets = 0;
     for (number, aead) in [Aead::ChaCha20Poly1305, Aead::Aes128Gcm, Aead::Aes256Gcm].into_iter().enumerate() {
-        for (variant, (udp_encapsulation, esn)) in
-            [(false, true), (true, true), (false, false), (true, false)].into_iter().enumerate()
-        {
+        for variant in 0..8 {
             let mut sa = sa((0x2000 + number * 16 + variant) as u32, aead);
-            sa.udp_encapsulation = udp_encapsulation;
-            sa.esn = esn;
+            sa.udp_encapsulation = variant & 1 != 0;
+            sa.esn = variant & 2 != 0;
+            sa.implicit_iv = variant & 4 != 0;
             gateway.receive_with(1, &sa).unwrap();
-            for (count, len) in (20..=1440).step_by(if esn { 1 } else { 13 }).enumerate() {
+            for (count, len) in (20..=1440).step_by(if sa.esn { 1 } else { 13 }).enumerate() {
                 let sent = inner().packet(&pattern(len - 20));
                 let esp = esp::seal(&sa, count as u64 + 1, &sent, 0, esp::IPV4);
                 let outcome = gateway.run(&arriving(&sa, &esp, 0)).unwrap();
@@ -74,31 +73,52 @@ fn every_algorithm_and_encapsulation_at_every_length() {
 fn a_changed_bit_anywhere_is_refused() {
     let mut gateway = GatewayUnderTest::new().unwrap();
     for (number, aead) in [Aead::ChaCha20Poly1305, Aead::Aes128Gcm, Aead::Aes256Gcm].into_iter().enumerate() {
-        let sa = sa(0x3000 + number as u32, aead);
-        gateway.receive_with(1, &sa).unwrap();
-        let esp = esp::seal(&sa, 5, &inner().packet(&pattern(200)), 0, esp::IPV4);
-        // Behind the SPI: low bits of the sequence number, IV, ciphertext, ICV.
-        for position in (7..esp.len()).step_by(3).chain([esp.len() - 1]) {
-            let mut forged = esp.clone();
-            forged[position] ^= 1 << (position % 3 + 3);
-            expect_drop(&mut gateway, &arriving(&sa, &forged, 0), 1, DropReason::AuthenticationFailed);
+        for implicit_iv in [false, true] {
+            let mut sa = sa((0x3000 + number * 2) as u32 + u32::from(implicit_iv), aead);
+            sa.implicit_iv = implicit_iv;
+            gateway.receive_with(1, &sa).unwrap();
+            let esp = esp::seal(&sa, 5, &inner().packet(&pattern(200)), 0, esp::IPV4);
+            // Behind the SPI: low bits of the sequence number, IV if any, ciphertext, ICV.
+            for position in (7..esp.len()).step_by(3).chain([esp.len() - 1]) {
+                let mut forged = esp.clone();
+                forged[position] ^= 1 << (position % 3 + 3);
+                expect_drop(&mut gateway, &arriving(&sa, &forged, 0), 1, DropReason::AuthenticationFailed);
+            }
+            let outcome = gateway.run(&arriving(&sa, &esp, 0)).unwrap();
+            assert_eq!(outcome.verdict, Verdict::Redirect, "forgeries did not move the window");
         }
-        let outcome = gateway.run(&arriving(&sa, &esp, 0)).unwrap();
-        assert_eq!(outcome.verdict, Verdict::Redirect, "forgeries did not move the window");
+    }
+}
+
+/// Both ends must agree; a packet of the other kind authenticates under no circumstances.
+#[test]
+fn an_explicit_iv_is_not_taken_for_an_implicit_one() {
+    let mut gateway = GatewayUnderTest::new().unwrap();
+    for (number, implicit_iv) in [false, true].into_iter().enumerate() {
+        let mut receiving = sa(0x3050 + number as u32, Aead::Aes256Gcm);
+        receiving.implicit_iv = implicit_iv;
+        gateway.receive_with(1, &receiving).unwrap();
+        let sending = SaConfig { implicit_iv: !implicit_iv, ..receiving.clone() };
+        let esp = esp::seal(&sending, 1, &inner().packet(&pattern(100)), 0, esp::IPV4);
+        expect_drop(&mut gateway, &arriving(&receiving, &esp, 0), 1, DropReason::AuthenticationFailed);
     }
 }
 
 #[test]
 fn truncated_packets_are_malformed_or_refused() {
     let mut gateway = GatewayUnderTest::new().unwrap();
-    for udp_encapsulation in [false, true] {
-        let mut sa = sa(0x3100 + u32::from(udp_encapsulation), Aead::Aes128Gcm);
+    for (variant, (udp_encapsulation, implicit_iv)) in
+        [(false, false), (true, false), (false, true), (true, true)].into_iter().enumerate()
+    {
+        let mut sa = sa(0x3100 + variant as u32, Aead::Aes128Gcm);
         sa.udp_encapsulation = udp_encapsulation;
+        sa.implicit_iv = implicit_iv;
         gateway.receive_with(1, &sa).unwrap();
         let esp = esp::seal(&sa, 5, &inner().packet(&pattern(40)), 0, esp::IPV4);
+        // 8 bytes of header, 8 of IV unless it is implicit, 16 of ICV, and at least 4 of ciphertext, in steps of 4.
+        let shortest = if implicit_iv { 28 } else { 36 };
         for len in 8..esp.len() {
-            // 8 bytes of header, 8 of IV, 16 of ICV, and at least 4 of ciphertext, in steps of 4.
-            let reason = if len < 36 || len % 4 != 0 {
+            let reason = if len < shortest || len % 4 != 0 {
                 DropReason::Malformed
             } else {
                 DropReason::AuthenticationFailed
@@ -119,9 +139,12 @@ fn truncated_packets_are_malformed_or_refused() {
 #[test]
 fn replays_are_refused_and_reordering_is_not() {
     let mut gateway = GatewayUnderTest::new().unwrap();
-    for esn in [false, true] {
-        let mut sa = sa(0x3200 + u32::from(esn), Aead::ChaCha20Poly1305);
+    for (variant, (esn, implicit_iv)) in
+        [(false, false), (true, false), (false, true), (true, true)].into_iter().enumerate()
+    {
+        let mut sa = sa(0x3200 + variant as u32, Aead::ChaCha20Poly1305);
         sa.esn = esn;
+        sa.implicit_iv = implicit_iv;
         gateway.receive_with(1, &sa).unwrap();
         let packet = |sequence| {
             arriving(&sa, &esp::seal(&sa, sequence, &inner().packet(&pattern(40)), 0, esp::IPV4), 0)
@@ -149,21 +172,23 @@ fn replays_are_refused_and_reordering_is_not() {
 #[test]
 fn extended_sequence_numbers_are_inferred_across_the_border() {
     let mut gateway = GatewayUnderTest::new().unwrap();
-    let sa = sa(0x3300, Aead::Aes256Gcm);
-    let index = gateway.receive_with(1, &sa).unwrap();
-    let border = 1_u64 << 32;
-    gateway.edit_sa(index, |entry| entry.sequence = border - 100).unwrap();
-    let packet =
-        |sequence| arriving(&sa, &esp::seal(&sa, sequence, &inner().packet(&pattern(40)), 0, esp::IPV4), 0);
-    for sequence in [border - 50, border - 1, border + 5, border - 2, border, border + 2000, border - 60] {
-        assert_eq!(
-            gateway.run(&packet(sequence)).unwrap().verdict,
-            Verdict::Redirect,
-            "sequence {sequence:#x}"
-        );
-    }
-    for sequence in [border - 50, border, border + 5] {
-        expect_drop(&mut gateway, &packet(sequence), 1, DropReason::Replayed);
+    for implicit_iv in [false, true] {
+        let mut sa = sa(0x3300 + u32::from(implicit_iv), Aead::Aes256Gcm);
+        sa.implicit_iv = implicit_iv;
+        let index = gateway.receive_with(1, &sa).unwrap();
+        let border = 1_u64 << 32;
+        gateway.edit_sa(index, |entry| entry.sequence = border - 100).unwrap();
+        let packet = |sequence| {
+            arriving(&sa, &esp::seal(&sa, sequence, &inner().packet(&pattern(40)), 0, esp::IPV4), 0)
+        };
+        for sequence in [border - 50, border - 1, border + 5, border - 2, border, border + 2000, border - 60]
+        {
+            let outcome = gateway.run(&packet(sequence)).unwrap();
+            assert_eq!(outcome.verdict, Verdict::Redirect, "sequence {sequence:#x}");
+        }
+        for sequence in [border - 50, border, border + 5] {
+            expect_drop(&mut gateway, &packet(sequence), 1, DropReason::Replayed);
+        }
     }
 }
 
@@ -333,8 +358,15 @@ fn congestion_marks_of_the_outer_header_arrive() {
 #[test]
 fn what_needs_the_kernel_reaches_it_through_vgw0() {
     let mut gateway = GatewayUnderTest::new().unwrap();
-    let sa = sa(0x3800, Aead::ChaCha20Poly1305);
-    gateway.receive_with(1, &sa).unwrap();
+    for implicit_iv in [false, true] {
+        let mut sa = sa(0x3800 + u32::from(implicit_iv), Aead::ChaCha20Poly1305);
+        sa.implicit_iv = implicit_iv;
+        gateway.receive_with(1, &sa).unwrap();
+        reaches_the_kernel_through_vgw0(&gateway, &sa);
+    }
+}
+
+fn reaches_the_kernel_through_vgw0(gateway: &GatewayUnderTest, sa: &SaConfig) {
     let packets = [
         ("TTL 1", Ip { ttl: 1, ..inner() }),
         ("options", Ip { options: vec![1; 4], ..inner() }),
@@ -344,7 +376,7 @@ fn what_needs_the_kernel_reaches_it_through_vgw0() {
     for (count, (what, ip)) in packets.into_iter().enumerate() {
         let sent = ip.packet(&pattern(40));
         let outcome =
-            gateway.run(&arriving(&sa, &esp::seal(&sa, count as u64 + 1, &sent, 0, esp::IPV4), 0)).unwrap();
+            gateway.run(&arriving(sa, &esp::seal(sa, count as u64 + 1, &sent, 0, esp::IPV4), 0)).unwrap();
         assert_eq!(outcome.verdict, Verdict::Redirect, "{what}");
         assert_eq!(outcome.frame[..6], VGW0_MAC, "{what}");
         assert_eq!(outcome.frame[14..], sent, "{what}: the kernel decrements the TTL");

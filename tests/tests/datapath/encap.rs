@@ -50,28 +50,28 @@ fn every_algorithm_and_encapsulation_at_every_length() {
     let mut gateway = GatewayUnderTest::new().unwrap();
     let mut spi = 0x1000;
     for aead in AEADS {
-        for udp_encapsulation in [false, true] {
-            for esn in [false, true] {
-                spi += 1;
-                let mut sa = sa(spi, aead);
-                sa.udp_encapsulation = udp_encapsulation;
-                sa.esn = esn;
-                sa.local.set_port(4500);
-                sa.remote.set_port(40_000);
-                let index = gateway.send_with(1, &sa).unwrap();
-                for (count, len) in (20..=TUNNEL_MTU as usize).step_by(if esn { 1 } else { 13 }).enumerate() {
-                    let tos = (len % 256) as u8;
-                    let (sent, expected) = packet(len, tos);
-                    let outcome = gateway.run(&ethernet(&sent)).unwrap();
-                    assert_eq!(outcome.verdict, Verdict::Redirect, "{aead:?} length {len}");
-                    let (sequence, inner) = esp::open(&sa, 0, esp_of(&outcome.frame, &sa, tos));
-                    assert_eq!(sequence, count as u64 + 1, "sequence numbers count up from 1");
-                    assert!(inner == expected, "{aead:?} length {len}: inner packet changed");
-                }
-                let entry = gateway.read_sa(index).unwrap();
-                assert_eq!(entry.packets, entry.sequence);
-                gateway.sas.remove(gateway_user::datapath::Direction::Outbound, 1, spi).unwrap();
+        for variant in 0..8 {
+            spi += 1;
+            let mut sa = sa(spi, aead);
+            sa.udp_encapsulation = variant & 1 != 0;
+            sa.esn = variant & 2 != 0;
+            sa.implicit_iv = variant & 4 != 0;
+            sa.local.set_port(4500);
+            sa.remote.set_port(40_000);
+            let index = gateway.send_with(1, &sa).unwrap();
+            let step = if sa.esn { 1 } else { 13 };
+            for (count, len) in (20..=TUNNEL_MTU as usize).step_by(step).enumerate() {
+                let tos = (len % 256) as u8;
+                let (sent, expected) = packet(len, tos);
+                let outcome = gateway.run(&ethernet(&sent)).unwrap();
+                assert_eq!(outcome.verdict, Verdict::Redirect, "{aead:?} length {len}");
+                let (sequence, inner) = esp::open(&sa, 0, esp_of(&outcome.frame, &sa, tos));
+                assert_eq!(sequence, count as u64 + 1, "sequence numbers count up from 1");
+                assert!(inner == expected, "{aead:?} length {len}: inner packet changed");
             }
+            let entry = gateway.read_sa(index).unwrap();
+            assert_eq!(entry.packets, entry.sequence);
+            gateway.sas.remove(gateway_user::datapath::Direction::Outbound, 1, spi).unwrap();
         }
     }
     let counters = gateway.counters.traffic(1).unwrap();
@@ -81,46 +81,69 @@ fn every_algorithm_and_encapsulation_at_every_length() {
 #[test]
 fn extended_sequence_numbers_pass_the_32_bit_border() {
     let mut gateway = GatewayUnderTest::new().unwrap();
-    let sa = sa(7, Aead::ChaCha20Poly1305);
-    let index = gateway.send_with(1, &sa).unwrap();
-    gateway.edit_sa(index, |entry| entry.sequence = u64::from(u32::MAX) - 1).unwrap();
-    let (sent, expected) = packet(100, 0);
-    for high in [0, 1, 1] {
-        let outcome = gateway.run(&ethernet(&sent)).unwrap();
-        let (_, inner) = esp::open(&sa, high, esp_of(&outcome.frame, &sa, 0));
-        assert_eq!(inner, expected);
+    for implicit_iv in [false, true] {
+        let mut sa = sa(7 + u32::from(implicit_iv), Aead::ChaCha20Poly1305);
+        sa.implicit_iv = implicit_iv;
+        let index = gateway.send_with(1, &sa).unwrap();
+        gateway.edit_sa(index, |entry| entry.sequence = u64::from(u32::MAX) - 1).unwrap();
+        let (sent, expected) = packet(100, 0);
+        for high in [0, 1, 1] {
+            let outcome = gateway.run(&ethernet(&sent)).unwrap();
+            let (_, inner) = esp::open(&sa, high, esp_of(&outcome.frame, &sa, 0));
+            assert_eq!(inner, expected);
+        }
     }
 }
 
 #[test]
 fn a_32_bit_sequence_number_is_never_reused() {
     let mut gateway = GatewayUnderTest::new().unwrap();
-    let mut sa = sa(7, Aead::ChaCha20Poly1305);
-    sa.esn = false;
-    let index = gateway.send_with(1, &sa).unwrap();
-    gateway.edit_sa(index, |entry| entry.sequence = u64::from(u32::MAX) - 1).unwrap();
-    let (sent, _) = packet(100, 0);
-    let outcome = gateway.run(&ethernet(&sent)).unwrap();
-    assert_eq!(esp::open(&sa, 0, esp_of(&outcome.frame, &sa, 0)).0, u64::from(u32::MAX));
-    for _ in 0..3 {
-        assert_eq!(gateway.run(&ethernet(&sent)).unwrap().verdict, Verdict::Drop);
+    for implicit_iv in [false, true] {
+        let mut sa = sa(7 + u32::from(implicit_iv), Aead::ChaCha20Poly1305);
+        sa.esn = false;
+        sa.implicit_iv = implicit_iv;
+        let index = gateway.send_with(1, &sa).unwrap();
+        gateway.edit_sa(index, |entry| entry.sequence = u64::from(u32::MAX) - 1).unwrap();
+        let (sent, _) = packet(100, 0);
+        let outcome = gateway.run(&ethernet(&sent)).unwrap();
+        assert_eq!(esp::open(&sa, 0, esp_of(&outcome.frame, &sa, 0)).0, u64::from(u32::MAX));
+        for _ in 0..3 {
+            assert_eq!(gateway.run(&ethernet(&sent)).unwrap().verdict, Verdict::Drop);
+        }
     }
-    assert_eq!(gateway.dropped(1, DropReason::SequenceExhausted).unwrap(), 3);
+    assert_eq!(gateway.dropped(1, DropReason::SequenceExhausted).unwrap(), 6);
 }
 
 #[test]
 fn a_packet_that_the_kernel_routed_keeps_its_ttl_and_options() {
     let mut gateway = GatewayUnderTest::new().unwrap();
     gateway.set_roles(PortRole::TUNNEL).unwrap();
-    let sa = sa(7, Aead::Aes128Gcm);
-    gateway.send_with(1, &sa).unwrap();
-    let mut ip = Ip::new(HOST, PEER_HOST);
-    ip.ttl = 1;
-    ip.options = vec![1; 8];
-    let sent = ip.packet(&pattern(90));
-    let outcome = gateway.run(&ethernet(&sent)).unwrap();
-    assert_eq!(outcome.verdict, Verdict::Redirect);
-    assert_eq!(esp::open(&sa, 0, esp_of(&outcome.frame, &sa, 0)).1, sent);
+    for implicit_iv in [false, true] {
+        let mut sa = sa(7 + u32::from(implicit_iv), Aead::Aes128Gcm);
+        sa.implicit_iv = implicit_iv;
+        gateway.send_with(1, &sa).unwrap();
+        let mut ip = Ip::new(HOST, PEER_HOST);
+        ip.ttl = 1;
+        ip.options = vec![1; 8];
+        let sent = ip.packet(&pattern(90));
+        let outcome = gateway.run(&ethernet(&sent)).unwrap();
+        assert_eq!(outcome.verdict, Verdict::Redirect);
+        assert_eq!(esp::open(&sa, 0, esp_of(&outcome.frame, &sa, 0)).1, sent);
+    }
+}
+
+#[test]
+fn an_implicit_iv_makes_packets_eight_bytes_shorter() {
+    let mut gateway = GatewayUnderTest::new().unwrap();
+    let mut lengths = Vec::new();
+    for implicit_iv in [false, true] {
+        let mut sa = sa(7 + u32::from(implicit_iv), Aead::Aes256Gcm);
+        sa.implicit_iv = implicit_iv;
+        gateway.send_with(1, &sa).unwrap();
+        lengths.push(gateway.run(&ethernet(&packet(500, 0).0)).unwrap().frame.len());
+    }
+    // Ethernet and IPv4 headers; SPI and sequence number; IV; 500 and 2 bytes padded to a multiple of 4; ICV.
+    assert_eq!(lengths, [34 + 8 + 8 + 504 + 16, 34 + 8 + 504 + 16]);
 }
 
 #[test]
@@ -155,15 +178,18 @@ fn what_needs_the_kernel_is_left_to_it_unchanged() {
 #[test]
 fn an_unresolved_next_hop_goes_through_the_stack() {
     let mut gateway = GatewayUnderTest::new().unwrap();
-    let mut sa = sa(7, Aead::ChaCha20Poly1305);
-    sa.remote.set_ip(UNRESOLVED_REMOTE);
-    gateway.send_with(1, &sa).unwrap();
-    let (sent, expected) = packet(100, 0);
-    let outcome = gateway.run(&ethernet(&sent)).unwrap();
-    assert_eq!(outcome.verdict, Verdict::Redirect);
-    assert_eq!(outcome.frame[..6], VGW0_MAC);
-    assert_eq!(outcome.frame[30..34], UNRESOLVED_REMOTE.octets());
-    assert_eq!(esp::open(&sa, 0, &outcome.frame[34..]).1, expected);
+    for implicit_iv in [false, true] {
+        let mut sa = sa(7 + u32::from(implicit_iv), Aead::ChaCha20Poly1305);
+        sa.implicit_iv = implicit_iv;
+        sa.remote.set_ip(UNRESOLVED_REMOTE);
+        gateway.send_with(1, &sa).unwrap();
+        let (sent, expected) = packet(100, 0);
+        let outcome = gateway.run(&ethernet(&sent)).unwrap();
+        assert_eq!(outcome.verdict, Verdict::Redirect);
+        assert_eq!(outcome.frame[..6], VGW0_MAC);
+        assert_eq!(outcome.frame[30..34], UNRESOLVED_REMOTE.octets());
+        assert_eq!(esp::open(&sa, 0, &outcome.frame[34..]).1, expected);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! ESP built and opened by hand, independent of the gateway's code (RFC 4303, RFC 4106, RFC 7634).
+//! ESP built and opened by hand, independent of the gateway's code (RFC 4303, RFC 4106, RFC 7634, RFC 8750).
 
 use gateway_common::Aead;
 use gateway_user::datapath::SaConfig;
@@ -35,6 +35,16 @@ fn aad(sa: &SaConfig, sequence: u64) -> Vec<u8> {
     aad
 }
 
+/// The IV that RFC 8750 section 3 prescribes: four zero bytes and the sequence number, or all of an extended one.
+fn implicit_iv(sa: &SaConfig, sequence: u64) -> [u8; 8] {
+    let mut iv = [0; 8];
+    iv[4..].copy_from_slice(&(sequence as u32).to_be_bytes());
+    if sa.esn {
+        iv[..4].copy_from_slice(&((sequence >> 32) as u32).to_be_bytes());
+    }
+    iv
+}
+
 /// An ESP packet, from SPI to ICV, whose plaintext is `payload`, `filler` zero bytes, padding and trailer.
 pub fn seal(sa: &SaConfig, sequence: u64, payload: &[u8], filler: usize, next_header: u8) -> Vec<u8> {
     let mut text = payload.to_vec();
@@ -42,20 +52,26 @@ pub fn seal(sa: &SaConfig, sequence: u64, payload: &[u8], filler: usize, next_he
     let padding = (4 - (text.len() + 2) % 4) % 4;
     text.extend((1..=padding).map(|byte| byte as u8));
     text.extend([padding as u8, next_header]);
-    // Not the sequence number: a receiver must take the IV as it comes.
-    let iv = (sequence ^ 0x5a5a_0000_0000_0000).to_be_bytes();
+    // Not the sequence number where it is sent: a receiver must take the IV as it comes.
+    let sent_iv = (sequence ^ 0x5a5a_0000_0000_0000).to_be_bytes();
+    let (iv, sent_iv) =
+        if sa.implicit_iv { (implicit_iv(sa, sequence), &[][..]) } else { (sent_iv, &sent_iv[..]) };
     key(sa).seal_in_place_append_tag(nonce(sa, &iv), Aad::from(aad(sa, sequence)), &mut text).unwrap();
-    [&sa.spi.to_be_bytes()[..], &(sequence as u32).to_be_bytes(), &iv, &text].concat()
+    [&sa.spi.to_be_bytes()[..], &(sequence as u32).to_be_bytes(), sent_iv, &text].concat()
 }
 
 /// Opens an ESP packet whose sequence number has the upper half `high`: sequence number and payload.
 pub fn open(sa: &SaConfig, high: u32, esp: &[u8]) -> (u64, Vec<u8>) {
     assert_eq!(esp[..4], sa.spi.to_be_bytes(), "SPI");
     let sequence = u64::from(high) << 32 | u64::from(u32::from_be_bytes(esp[4..8].try_into().unwrap()));
-    let mut text = esp[16..].to_vec();
+    let (iv, text) = if sa.implicit_iv {
+        (implicit_iv(sa, sequence), &esp[8..])
+    } else {
+        (esp[8..16].try_into().unwrap(), &esp[16..])
+    };
+    let mut text = text.to_vec();
     assert_eq!((text.len() - 16) % 4, 0, "alignment of the ciphertext");
-    let plain =
-        key(sa).open_in_place(nonce(sa, &esp[8..16]), Aad::from(aad(sa, sequence)), &mut text).expect("ICV");
+    let plain = key(sa).open_in_place(nonce(sa, &iv), Aad::from(aad(sa, sequence)), &mut text).expect("ICV");
     let (padding, next_header) = (plain[plain.len() - 2], plain[plain.len() - 1]);
     assert_eq!(next_header, IPV4, "next header");
     let end = plain.len() - 2 - usize::from(padding);

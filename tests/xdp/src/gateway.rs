@@ -251,6 +251,7 @@ pub fn sa(spi: u32, aead: Aead) -> SaConfig {
         key: Zeroizing::new(key),
         salt: [spi as u8, 2, 3, 4],
         esn: true,
+        implicit_iv: false,
         local: SocketAddrV4::new(LOCAL, 4500),
         remote: SocketAddrV4::new(REMOTE, 4500),
         udp_encapsulation: false,

@@ -419,6 +419,7 @@ impl<D: Dataplane> Core<D> {
             key: sa.key.clone(),
             salt: *sa.salt,
             esn: sa.esn,
+            implicit_iv: false,
             local: ipv4(sa.local)?,
             remote: ipv4(sa.remote)?,
             udp_encapsulation: sa.udp_encapsulation,
