@@ -37,6 +37,7 @@ pub mod proposal;
 pub mod wire;
 
 mod config;
+mod der;
 mod event;
 mod proposal_choice;
 mod proposal_names;

@@ -1,4 +1,4 @@
-//! Authentication by pre-shared key (RFC 7296 §2.15).
+//! Authentication data (RFC 7296 §2.15).
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -23,6 +23,17 @@ pub fn psk_auth(
     let key = prf.prf(psk, &[KEY_PAD]);
     let maced_id = prf.prf(sk_p, &[id_payload_body]);
     prf.prf(&key, &[message, peer_nonce, &maced_id])
+}
+
+/// The octets that a side signs: message | nonce | prf(SK_p, IDx'). The arguments are those of [`psk_auth`].
+pub fn signed_octets(
+    prf: Prf,
+    sk_p: &[u8],
+    message: &[u8],
+    peer_nonce: &[u8],
+    id_payload_body: &[u8],
+) -> Vec<u8> {
+    [message, peer_nonce, &prf.prf(sk_p, &[id_payload_body])].concat()
 }
 
 /// Compares the AUTH data `received` from a peer with what [`psk_auth`] gives for the other arguments, in constant
