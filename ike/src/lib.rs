@@ -44,7 +44,9 @@ mod proposal_names;
 mod sa;
 mod status;
 
-pub use config::{Backoff, EndpointConfig, Identity, PeerConfig, PeerId, Psk, RetransmitPolicy};
+pub use config::{
+    Backoff, EndpointConfig, FRAGMENT_SIZES, Identity, PeerConfig, PeerId, Psk, RetransmitPolicy,
+};
 pub use crypto::{DhGroup, EspAead, IkeAead, Prf, SecureRng};
 pub use endpoint::Endpoint;
 pub use event::{EspSa, Event, PeerState, Transmit};

@@ -22,6 +22,7 @@ pub struct PeerStatus {
 
 /// An established IKE SA.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each shown by itself")]
 pub struct IkeSaStatus {
     /// The original initiator's SPI.
     pub spi_i: u64,
@@ -37,6 +38,8 @@ pub struct IkeSaStatus {
     pub nat_detected: bool,
     /// Whether ESP goes in UDP port 4500.
     pub udp_encapsulation: bool,
+    /// Whether both ends understand fragments of IKE messages (RFC 7383).
+    pub fragmentation: bool,
 }
 
 /// The Child SA whose outbound half carries the traffic.

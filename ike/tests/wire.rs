@@ -6,14 +6,24 @@ use ike::crypto::{IkeAead, SkCipher};
 use ike::wire::{
     AddressRange, Attribute, AttributeValue, AuthMethod, Authentication, Certificate, Delete, ExchangeType,
     Header, IdType, Identification, KeyExchangeData, Message, Notify, NotifyType, OpenError, ParseError,
-    Payload, PayloadType, Proposal, ProtocolId, SealedMessage, Selector, TrafficSelector, Transform,
-    TransformType,
+    Payload, PayloadType, Proposal, ProtocolId, SealedFragment, SealedMessage, Selector, TrafficSelector,
+    Transform, TransformType,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn cipher() -> SkCipher {
     SkCipher::new(IkeAead::Aes128Gcm16, &[7; 20]).unwrap()
+}
+
+/// The datagrams of a message of which none is longer than `largest`, each with an IV of its own.
+fn in_fragments(message: &Message, largest: usize) -> Vec<Vec<u8>> {
+    let mut count = 0_u64;
+    let next_iv = || {
+        count += 1;
+        count.to_be_bytes()
+    };
+    message.seal_within(&cipher(), next_iv, largest)
 }
 
 fn octets(longest: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -164,6 +174,46 @@ proptest! {
     }
 
     #[test]
+    fn what_is_sealed_in_fragments_opens_to_the_same(message in message(), largest in 70..900_usize) {
+        let datagrams = in_fragments(&message, largest);
+        prop_assert!(datagrams.iter().all(|datagram| datagram.len() <= largest));
+        let whole = message.seal(&cipher(), [0; 8]).len();
+        prop_assert_eq!(datagrams.len() == 1, whole <= largest);
+        if let [datagram] = datagrams.as_slice() {
+            prop_assert_eq!(SealedMessage::parse(datagram).unwrap().open(&cipher()), Ok(message.payloads));
+            return Ok(());
+        }
+        let mut content = Vec::new();
+        let mut first = PayloadType::NONE;
+        for (index, datagram) in datagrams.iter().enumerate() {
+            prop_assert_eq!(Message::parse(datagram), Err(ParseError::Protection));
+            let sealed = SealedFragment::parse(datagram).unwrap();
+            prop_assert_eq!(sealed.header, message.header);
+            prop_assert_eq!(usize::from(sealed.position.number), index + 1);
+            prop_assert_eq!(usize::from(sealed.position.total), datagrams.len());
+            let fragment = sealed.open(&cipher()).unwrap();
+            if index == 0 {
+                first = fragment.first;
+            } else {
+                prop_assert_eq!(fragment.first, PayloadType::NONE);
+            }
+            content.extend_from_slice(&fragment.content);
+        }
+        prop_assert_eq!(Payload::parse_all(first, &content), Ok(message.payloads));
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_a_fragment_does_not_open(message in message(), at in any::<[prop::sample::Index; 2]>(), bit in 0..8_u32) {
+        let mut datagrams = in_fragments(&message, 80);
+        let index = at[0].index(datagrams.len());
+        let datagram = &mut datagrams[index];
+        let at = at[1].index(datagram.len());
+        datagram[at] ^= 1_u8 << bit;
+        let opened = SealedFragment::parse(datagram).map(|sealed| sealed.open(&cipher()));
+        prop_assert!(matches!(opened, Err(_) | Ok(Err(OpenError::Integrity))), "{opened:?}");
+    }
+
+    #[test]
     fn a_flipped_bit_anywhere_does_not_open(message in message(), at in any::<prop::sample::Index>(), bit in 0..8_u32) {
         let mut datagram = message.seal(&cipher(), [0; 8]);
         let at = at.index(datagram.len());
@@ -179,6 +229,7 @@ proptest! {
             *version = 0x20;
         }
         let _ = SealedMessage::parse(&datagram).map(|sealed| sealed.open(&cipher()));
+        let _ = SealedFragment::parse(&datagram).map(|sealed| sealed.open(&cipher()));
         if let Ok(message) = Message::parse(&datagram) {
             prop_assert_eq!(Message::parse(&message.encode()), Ok(message));
         }
@@ -187,6 +238,7 @@ proptest! {
     #[test]
     fn damaged_messages_do_not_panic_and_what_parses_is_stable(datagram in damaged()) {
         let _ = SealedMessage::parse(&datagram).map(|sealed| sealed.open(&cipher()));
+        let _ = SealedFragment::parse(&datagram).map(|sealed| sealed.open(&cipher()));
         if let Ok(message) = Message::parse(&datagram) {
             prop_assert_eq!(Message::parse(&message.encode()), Ok(message));
         }
@@ -258,6 +310,45 @@ fn an_sa_payload_is_laid_out_as_in_rfc_7296() {
 }
 
 #[test]
+fn a_fragment_is_laid_out_as_in_rfc_7383() {
+    let vendor = Payload::VendorId(vec![7; 60]);
+    let message = Message { payloads: vec![vendor], ..empty_message() };
+    let datagrams = in_fragments(&message, 100);
+    let lengths: Vec<_> = datagrams.iter().map(Vec::len).collect();
+    // 64 octets of content, and 61 around each part: header 28, generic header 4, numbers 4, IV 8, pad length 1, ICV 16.
+    assert_eq!(lengths, [100, 61 + 25]);
+    let outside = |next: u8, number: u8, len: u8, iv: u8| {
+        let header =
+            [&1_u64.to_be_bytes()[..], &2_u64.to_be_bytes(), &[53, 0x20, 37, 0x08], &3_u32.to_be_bytes()];
+        let fields = [0, 0, 0, len + 28, next, 0, 0, len, 0, number, 0, 2, 0, 0, 0, 0, 0, 0, 0, iv];
+        [&header.concat()[..], &fields].concat()
+    };
+    assert_eq!(datagrams[0][..44], outside(43, 1, 72, 1));
+    assert_eq!(datagrams[1][..44], outside(0, 2, 58, 2));
+}
+
+#[test]
+fn impossible_numbers_of_fragments_are_refused() {
+    for (number, total, expected) in [
+        (0, 0, Some("fragment number")),
+        (0, 2, Some("fragment number")),
+        (3, 2, Some("fragment number")),
+        (1, 1, None),
+        (0xffff, 0xffff, None),
+    ] {
+        let [number, total] = [number, total].map(u16::to_be_bytes);
+        let body = [&number[..], &total, &[0; 24]].concat();
+        let error = SealedFragment::parse(&with_raw_payload(53, 0, &body)).err();
+        assert_eq!(error, expected.map(ParseError::Invalid), "{number:?} of {total:?}");
+    }
+    assert_eq!(
+        SealedFragment::parse(&with_raw_payload(53, 0, &[0, 1, 0])).err(),
+        Some(ParseError::Truncated)
+    );
+    assert_eq!(SealedFragment::parse(&with_raw_payload(46, 0, &[0; 30])).err(), Some(ParseError::Protection));
+}
+
+#[test]
 fn unknown_payloads_are_skipped_unless_they_are_critical() {
     assert_eq!(Message::parse(&with_raw_payload(200, 0, b"what")), Ok(empty_message()));
     assert_eq!(
@@ -291,6 +382,7 @@ fn malformed_payloads_are_refused() {
         (44, &[1, 0, 0, 0, 7, 0, 0, 8, 0, 0, 0, 0], ParseError::Truncated),
         (35, &[1, 0, 0], ParseError::Truncated),
         (46, &[0; 40], ParseError::Protection),
+        (53, &[0; 40], ParseError::Protection),
     ] {
         assert_eq!(Message::parse(&with_raw_payload(kind, 0, body)), Err(expected), "type {kind} {body:?}");
     }

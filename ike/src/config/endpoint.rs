@@ -1,6 +1,10 @@
 //! Limits and timers of the endpoint as a whole.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
+
+/// Octets [`EndpointConfig::fragment_size`] may have: from what every IPv4 host must take up to the longest packet.
+pub const FRAGMENT_SIZES: RangeInclusive<usize> = 576..=65_535;
 
 /// Limits and timers of an endpoint, the same for every peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +23,10 @@ pub struct EndpointConfig {
     pub max_half_open_per_source: usize,
     /// Pause between NAT keep-alives while this side is behind a NAT (RFC 3948 §2.3).
     pub keepalive_interval: Duration,
+    /// Longest IP packet in octets that carries a protected message whole, when the peer understands fragments
+    /// (RFC 7383): longer messages are sent in fragments up to this size. Counts as the nearest of [`FRAGMENT_SIZES`].
+    /// The path's own MTU is not discovered.
+    pub fragment_size: usize,
 }
 
 impl Default for EndpointConfig {
@@ -31,6 +39,7 @@ impl Default for EndpointConfig {
             max_half_open: 256,
             max_half_open_per_source: 16,
             keepalive_interval: Duration::from_secs(20),
+            fragment_size: 1280,
         }
     }
 }

@@ -5,7 +5,7 @@ mod identity;
 mod peer;
 mod psk;
 
-pub use endpoint::{Backoff, EndpointConfig, RetransmitPolicy};
+pub use endpoint::{Backoff, EndpointConfig, FRAGMENT_SIZES, RetransmitPolicy};
 pub use identity::Identity;
 pub use peer::{PeerConfig, PeerId};
 pub use psk::Psk;

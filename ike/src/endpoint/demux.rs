@@ -53,7 +53,7 @@ impl Endpoint {
         let notices = std::mem::take(&mut ctx.notices);
         match answer {
             InitAnswer::Ignore => {}
-            InitAnswer::Refuse(response) => ctx.transmit(path, &response),
+            InitAnswer::Refuse(response) => ctx.transmit(path, &[response]),
             InitAnswer::Accept(sa) => {
                 self.sas.insert(sa.local_spi(), *sa);
             }

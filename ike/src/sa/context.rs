@@ -67,11 +67,13 @@ pub(crate) enum Notice {
 }
 
 impl Context<'_> {
-    /// Queues an IKE message, with the non-ESP marker where it belongs.
-    pub(crate) fn transmit(&mut self, path: Path, message: &[u8]) {
+    /// Queues the datagrams of an IKE message, with the non-ESP marker where it belongs.
+    pub(crate) fn transmit(&mut self, path: Path, message: &[Vec<u8>]) {
         let marker: &[u8] = if path.local.port() == NAT_PORT { &NON_ESP_MARKER } else { &[] };
-        let payload = [marker, message].concat();
-        self.transmits.push_back(Transmit { local: path.local, remote: path.remote, payload });
+        for datagram in message {
+            let payload = [marker, datagram].concat();
+            self.transmits.push_back(Transmit { local: path.local, remote: path.remote, payload });
+        }
     }
 
     /// Queues a NAT keep-alive.

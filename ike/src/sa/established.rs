@@ -274,6 +274,7 @@ impl IkeSa {
             initiator: self.initiator,
             nat_detected: self.nat.detected(),
             udp_encapsulation: self.nat.encapsulation,
+            fragmentation: self.fragmentation,
         };
         let child = established.child(established.active).map(|child| ChildStatus {
             inbound_spi: child.inbound_spi,

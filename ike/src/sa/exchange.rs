@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::config::RetransmitPolicy;
-use crate::wire::ExchangeType;
+use crate::wire::{ExchangeType, Header};
 
 /// Both directions of a request/response channel.
 pub(crate) struct Window {
@@ -15,7 +15,8 @@ pub(crate) struct Window {
 
 struct Outstanding {
     exchange: ExchangeType,
-    octets: Vec<u8>,
+    /// The message: one, or its fragments.
+    datagrams: Vec<Vec<u8>>,
     transmissions: u32,
     interval: Duration,
     due: Instant,
@@ -23,8 +24,11 @@ struct Outstanding {
 
 /// The last request we answered, to recognise it when it comes again, and the answer.
 struct Answered {
+    exchange: ExchangeType,
+    /// The request as it came; of one in fragments, the first of them.
     request: Vec<u8>,
-    response: Vec<u8>,
+    /// The response: one message, or its fragments.
+    response: Vec<Vec<u8>>,
 }
 
 /// What to do with a request by its message ID.
@@ -33,7 +37,9 @@ pub(crate) enum Incoming<'a> {
     /// The next one: process it.
     New,
     /// The one answered last: send the very same response again.
-    Duplicate(&'a [u8]),
+    Duplicate(&'a [Vec<u8>]),
+    /// The message ID of the one answered last, but other octets: that request, if the message is authentic.
+    Similar(&'a [Vec<u8>]),
     /// Out of the window.
     Stray,
 }
@@ -42,7 +48,7 @@ pub(crate) enum Incoming<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Retry<'a> {
     Wait,
-    Send(&'a [u8]),
+    Send(&'a [Vec<u8>]),
     GiveUp,
 }
 
@@ -54,7 +60,8 @@ impl Window {
 
     /// The window of an original responder that has answered IKE_SA_INIT.
     pub(crate) fn responder(request: Vec<u8>, response: Vec<u8>) -> Self {
-        let answered = Some(Answered { request, response });
+        let (exchange, response) = (ExchangeType::IKE_SA_INIT, vec![response]);
+        let answered = Some(Answered { exchange, request, response });
         Self { next_id: 0, outstanding: None, expected_id: 1, answered }
     }
 
@@ -75,11 +82,11 @@ impl Window {
         now: Instant,
         policy: &RetransmitPolicy,
         exchange: ExchangeType,
-        octets: Vec<u8>,
+        datagrams: Vec<Vec<u8>>,
     ) {
         let (interval, transmissions) = (policy.initial, 1);
         let due = now + interval;
-        self.outstanding = Some(Outstanding { exchange, octets, transmissions, interval, due });
+        self.outstanding = Some(Outstanding { exchange, datagrams, transmissions, interval, due });
     }
 
     /// Whether a response of this exchange and with this message ID answers the outstanding request.
@@ -110,26 +117,29 @@ impl Window {
         outstanding.transmissions += 1;
         outstanding.interval = (outstanding.interval * 2).min(policy.max);
         outstanding.due = now + outstanding.interval;
-        Retry::Send(&outstanding.octets)
+        Retry::Send(&outstanding.datagrams)
     }
 
-    /// Classifies a request. Only identical octets count as a duplicate, so that a stranger who guesses a message ID
-    /// cannot make us send.
-    pub(crate) fn incoming(&self, id: u32, datagram: &[u8]) -> Incoming<'_> {
-        if id == self.expected_id {
+    /// Classifies a request. Before authentication only identical octets count as a duplicate, so that a stranger who
+    /// guesses a message ID cannot make us send. Nobody can vouch for an IKE_SA_INIT with other octets.
+    pub(crate) fn incoming(&self, header: &Header, datagram: &[u8]) -> Incoming<'_> {
+        if header.message_id == self.expected_id {
             return Incoming::New;
         }
-        match &self.answered {
-            Some(answered) if id.checked_add(1) == Some(self.expected_id) && answered.request == datagram => {
-                Incoming::Duplicate(&answered.response)
+        let is_last = header.message_id.checked_add(1) == Some(self.expected_id);
+        match self.answered.as_ref().filter(|answered| is_last && answered.exchange == header.exchange) {
+            Some(answered) if answered.request == datagram => Incoming::Duplicate(&answered.response),
+            Some(answered) if answered.exchange != ExchangeType::IKE_SA_INIT => {
+                Incoming::Similar(&answered.response)
             }
             _ => Incoming::Stray,
         }
     }
 
-    /// Notes the response to the request with the expected message ID.
-    pub(crate) fn answer(&mut self, request: Vec<u8>, response: Vec<u8>) {
-        self.answered = Some(Answered { request, response });
+    /// Notes the response to the request with the expected message ID. Of a request in fragments, `request` is the
+    /// first one.
+    pub(crate) fn answer(&mut self, exchange: ExchangeType, request: Vec<u8>, response: Vec<Vec<u8>>) {
+        self.answered = Some(Answered { exchange, request, response });
         self.expected_id += 1;
     }
 }
@@ -145,13 +155,13 @@ mod tests {
     fn intervals_double_up_to_the_longest_and_then_it_is_given_up() {
         let start = Instant::now();
         let mut window = Window::initiator();
-        window.sent(start, &POLICY, ExchangeType::IKE_AUTH, vec![7]);
+        window.sent(start, &POLICY, ExchangeType::IKE_AUTH, vec![vec![7], vec![8]]);
         assert_eq!(window.handle_timeout(start, &POLICY), Retry::Wait);
         let mut sent_at = Vec::new();
         loop {
             let due = window.due().unwrap();
             match window.handle_timeout(due, &POLICY) {
-                Retry::Send(octets) => assert_eq!(octets, [7]),
+                Retry::Send(datagrams) => assert_eq!(datagrams, [[7], [8]]),
                 Retry::GiveUp => {
                     assert_eq!(due - start, Duration::from_secs(9));
                     break;
@@ -163,17 +173,27 @@ mod tests {
         assert_eq!(sent_at, [1, 3, 6]);
     }
 
+    fn request(exchange: ExchangeType, message_id: u32) -> Header {
+        Header { spi_i: 1, spi_r: 2, exchange, from_initiator: true, response: false, message_id }
+    }
+
     #[test]
     fn only_the_identical_last_request_is_a_duplicate() {
+        let init = |id| request(ExchangeType::IKE_SA_INIT, id);
+        let auth = |id| request(ExchangeType::IKE_AUTH, id);
         let mut window = Window::responder(vec![1], vec![2]);
-        assert_eq!(window.incoming(0, &[1]), Incoming::Duplicate(&[2]));
-        assert_eq!(window.incoming(0, &[9]), Incoming::Stray);
-        assert_eq!(window.incoming(1, &[3]), Incoming::New);
-        window.answer(vec![3], vec![4]);
-        assert_eq!(window.incoming(1, &[3]), Incoming::Duplicate(&[4]));
-        assert_eq!(window.incoming(0, &[1]), Incoming::Stray);
-        assert_eq!(window.incoming(3, &[1]), Incoming::Stray);
-        assert_eq!(window.incoming(u32::MAX, &[1]), Incoming::Stray);
+        assert_eq!(window.incoming(&init(0), &[1]), Incoming::Duplicate(&[vec![2]]));
+        assert_eq!(window.incoming(&init(0), &[9]), Incoming::Stray);
+        assert_eq!(window.incoming(&auth(0), &[1]), Incoming::Stray);
+        assert_eq!(window.incoming(&auth(1), &[3]), Incoming::New);
+        let response = vec![vec![4], vec![5]];
+        window.answer(ExchangeType::IKE_AUTH, vec![3], response.clone());
+        assert_eq!(window.incoming(&auth(1), &[3]), Incoming::Duplicate(&response));
+        assert_eq!(window.incoming(&auth(1), &[9]), Incoming::Similar(&response));
+        assert_eq!(window.incoming(&request(ExchangeType::INFORMATIONAL, 1), &[9]), Incoming::Stray);
+        assert_eq!(window.incoming(&init(0), &[1]), Incoming::Stray);
+        assert_eq!(window.incoming(&auth(3), &[1]), Incoming::Stray);
+        assert_eq!(window.incoming(&auth(u32::MAX), &[1]), Incoming::Stray);
     }
 
     #[test]
@@ -181,7 +201,7 @@ mod tests {
         let mut window = Window::initiator();
         let exchange = ExchangeType::IKE_AUTH;
         assert!(!window.awaits(exchange, 0));
-        window.sent(Instant::now(), &POLICY, exchange, vec![7]);
+        window.sent(Instant::now(), &POLICY, exchange, vec![vec![7]]);
         assert!(window.awaits(exchange, 0) && !window.awaits(exchange, 1));
         assert!(!window.awaits(ExchangeType::INFORMATIONAL, 0));
         window.complete();

@@ -14,7 +14,7 @@ use crate::sa::exchange::Window;
 use crate::sa::nat::{Nat, nat_payloads};
 use crate::sa::payloads::Payloads;
 use crate::sa::protection::Protection;
-use crate::sa::{CLOSED_LINGER, IkeSa, Phase};
+use crate::sa::{CLOSED_LINGER, Fragments, IkeSa, Phase};
 use crate::wire::{ExchangeType, Header, KeyExchangeData, Message, Notify, NotifyType, ParseError, Payload};
 
 /// More rounds of cookies and other groups than any honest responder asks for.
@@ -120,6 +120,8 @@ impl IkeSa {
             first_remote: path.remote,
             nat: Nat::default(),
             window: Window::initiator(),
+            fragmentation: false,
+            fragments: Fragments::default(),
             protection: None,
             phase: Phase::InitSent(Box::new(init)),
             created: ctx.next_order(),
@@ -138,6 +140,7 @@ impl IkeSa {
         payloads.push(key_exchange_payload(&init.key_pair));
         payloads.push(Payload::Nonce(init.nonce.clone()));
         payloads.extend(nat_payloads(ctx, self.spi_i, 0, self.path, self.config.force_udp_encapsulation));
+        payloads.push(fragmentation_supported());
         let header = Header {
             spi_i: self.spi_i,
             spi_r: 0,
@@ -147,8 +150,9 @@ impl IkeSa {
             message_id: 0,
         };
         init.request = Message { header, payloads }.encode();
-        ctx.transmit(self.path, &init.request);
-        self.window.sent(ctx.now, &ctx.config.retransmit, header.exchange, init.request.clone());
+        let request = vec![init.request.clone()];
+        ctx.transmit(self.path, &request);
+        self.window.sent(ctx.now, &ctx.config.retransmit, header.exchange, request);
     }
 
     /// Processes a response while waiting for the one to IKE_SA_INIT. Nothing of it is authenticated: what does not fit
@@ -254,6 +258,7 @@ impl IkeSa {
         self.spi_r = header.spi_r;
         self.nat = Nat::detect(header, payloads, self.path, self.config.force_udp_encapsulation);
         self.nat.move_path(&mut self.path);
+        self.fragmentation = understands_fragments(found);
         self.protection = Some(protection);
         self.window.complete();
         let inbound_spi = ctx.esp_spi();
@@ -321,12 +326,15 @@ pub(crate) fn answer_init(
             Payload::Nonce(nonces.responder.clone()),
         ];
         answer.extend(nat_payloads(ctx, header.spi_i, spi_r, path, config.force_udp_encapsulation));
+        if understands_fragments(found) {
+            answer.push(fragmentation_supported());
+        }
         let header = Header { spi_r, from_initiator: false, response: true, ..header };
         Message { header, payloads: answer }.encode()
     } else {
         refusal(&header, Notify::new(NotifyType::INVALID_SYNTAX, []))
     };
-    ctx.transmit(path, &response);
+    ctx.transmit(path, std::slice::from_ref(&response));
     let nat = Nat::detect(&header, &payloads, path, config.force_udp_encapsulation);
     let window = Window::responder(datagram.to_vec(), response.clone());
     let phase = if protection.is_ok() {
@@ -346,6 +354,8 @@ pub(crate) fn answer_init(
         first_remote: path.remote,
         nat,
         window,
+        fragmentation: understands_fragments(found),
+        fragments: Fragments::default(),
         protection: protection.ok(),
         phase,
         created: ctx.next_order(),
@@ -361,6 +371,15 @@ fn refusal(request: &Header, notify: Notify) -> Vec<u8> {
 pub(super) fn key_exchange_payload(key_pair: &DhKeyPair) -> Payload {
     let data = key_pair.public().to_vec();
     Payload::KeyExchange(KeyExchangeData { group: key_pair.group().id(), data })
+}
+
+fn fragmentation_supported() -> Payload {
+    Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, []))
+}
+
+/// Whether the sender of a message of IKE_SA_INIT understands fragments.
+fn understands_fragments(found: Payloads<'_>) -> bool {
+    found.notification(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some()
 }
 
 /// The group an INVALID_KE_PAYLOAD notification asks for.

@@ -5,7 +5,7 @@
 //! - `established`: what an authenticated SA does by itself, and its timers;
 //! - `rekey`: CREATE_CHILD_SA;
 //! - `informational`: deletes, liveness, errors;
-//! - `exchange`: window and retransmission; `protection`: keys of the SK payload; `child`: Child SAs.
+//! - `exchange`: window and retransmission; `fragments`: messages in parts; `protection`: keys of the SK payload; `child`: Child SAs.
 
 pub(crate) mod context;
 
@@ -13,6 +13,7 @@ mod auth;
 mod child;
 mod established;
 mod exchange;
+mod fragments;
 mod identity;
 mod informational;
 mod init;
@@ -28,11 +29,14 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use crate::config::{PeerConfig, PeerId};
-use crate::wire::{ExchangeType, Header, Message, NotifyType, OpenError, ParseError, Payload, SealedMessage};
+use crate::wire::{
+    ExchangeType, Header, Message, NotifyType, OpenError, ParseError, Payload, SealedFragment, SealedMessage,
+};
 use auth::AuthSent;
 use context::{Context, Notice, Path};
 use established::Established;
 use exchange::{Incoming, Retry, Window};
+use fragments::{Reassembly, Whole, largest_message};
 use init::{HalfOpen, InitSent};
 pub(crate) use init::{InitAnswer, answer_init};
 use nat::Nat;
@@ -54,11 +58,27 @@ pub(crate) struct IkeSa {
     first_remote: SocketAddr,
     nat: Nat,
     window: Window,
+    /// The peer understands fragments, too (RFC 7383 §2.3).
+    fragmentation: bool,
+    fragments: Fragments,
     /// Present once both public values are known.
     protection: Option<Protection>,
     phase: Phase,
     /// Order among all SAs of the endpoint in which this one came into being.
     created: u64,
+}
+
+/// Messages of which some fragments have arrived.
+#[derive(Default)]
+struct Fragments {
+    request: Reassembly,
+    response: Reassembly,
+}
+
+impl Fragments {
+    fn of(&mut self, header: &Header) -> &mut Reassembly {
+        if header.response { &mut self.response } else { &mut self.request }
+    }
 }
 
 enum Phase {
@@ -154,9 +174,10 @@ impl IkeSa {
                 return;
             }
         } else {
-            match self.window.incoming(header.message_id, datagram) {
+            match self.window.incoming(header, datagram) {
                 Incoming::New => {}
-                Incoming::Duplicate(response) => {
+                Incoming::Similar(_) if !self.is_repetition(datagram) => return,
+                Incoming::Duplicate(response) | Incoming::Similar(response) => {
                     ctx.transmit(from, response);
                     if let Phase::Established(established) = &mut self.phase {
                         established.peer_still_waits(ctx);
@@ -169,20 +190,45 @@ impl IkeSa {
         self.handle_sealed(ctx, from, datagram);
     }
 
+    /// Whether a request with the message ID of the one answered last is that request in another form: the peer has cut
+    /// it into other fragments, or into any at all. Of fragments only the first brings the response about, so that there
+    /// is one response to them all (RFC 7383 §2.6.1).
+    fn is_repetition(&self, datagram: &[u8]) -> bool {
+        let Some(protection) = &self.protection else { return false };
+        match SealedFragment::parse(datagram) {
+            Ok(sealed) if !self.fragmentation || sealed.position.number != 1 => false,
+            Ok(sealed) => sealed.open(&protection.open).is_ok(),
+            Err(_) => {
+                SealedMessage::parse(datagram).is_ok_and(|sealed| sealed.open(&protection.open).is_ok())
+            }
+        }
+    }
+
     fn handle_sealed(&mut self, ctx: &mut Context<'_>, from: Path, datagram: &[u8]) {
         let Some(protection) = &self.protection else { return };
-        let Ok(sealed) = SealedMessage::parse(datagram) else { return };
-        let (header, opened) = (sealed.header, sealed.open(&protection.open));
-        if opened == Err(OpenError::Integrity) {
-            debug!(peer = %self.peer, "message failed its integrity check");
-            return;
-        }
-        self.authenticated(ctx, from);
-        match (opened, header.response) {
-            (Ok(payloads), true) => self.handle_response(ctx, &payloads),
-            (Ok(payloads), false) => {
-                self.handle_request(ctx, from, &header, &payloads, datagram);
+        let (header, opened) = if let Ok(sealed) = SealedFragment::parse(datagram) {
+            if !self.fragmentation {
+                return;
             }
+            let reassembly = self.fragments.of(&sealed.header);
+            let whole = reassembly.take(ctx.now, &protection.open, &sealed, datagram);
+            let Some(whole) = whole else { return };
+            (sealed.header, whole)
+        } else {
+            let Ok(sealed) = SealedMessage::parse(datagram) else { return };
+            let payloads = sealed.open(&protection.open);
+            if payloads == Err(OpenError::Integrity) {
+                debug!(peer = %self.peer, "message failed its integrity check");
+                return;
+            }
+            (sealed.header, Whole { payloads, first_datagram: datagram.to_vec() })
+        };
+        self.fragments.of(&header).forget();
+        self.authenticated(ctx, from);
+        let Whole { payloads, first_datagram } = opened;
+        match (payloads, header.response) {
+            (Ok(payloads), true) => self.handle_response(ctx, &payloads),
+            (Ok(payloads), false) => self.handle_request(ctx, from, &header, &payloads, &first_datagram),
             (Err(error), true) => {
                 self.window.complete();
                 if matches!(self.phase, Phase::Closing { told: true, .. }) {
@@ -190,7 +236,7 @@ impl IkeSa {
                 }
                 self.close(ctx, vec![], format!("malformed response from the peer: {error}"));
             }
-            (Err(error), false) => self.refuse_malformed(ctx, from, &header, error, datagram),
+            (Err(error), false) => self.refuse_malformed(ctx, from, &header, error, &first_datagram),
         }
         self.pump(ctx);
     }
@@ -290,10 +336,9 @@ impl IkeSa {
         datagram: &[u8],
     ) {
         let header = Header { from_initiator: self.initiator, response: true, ..*request };
-        let Some(protection) = &mut self.protection else { return };
-        let response = protection.seal(&Message { header, payloads });
+        let Some(response) = self.seal(ctx, from, &Message { header, payloads }) else { return };
         ctx.transmit(from, &response);
-        self.window.answer(datagram.to_vec(), response);
+        self.window.answer(header.exchange, datagram.to_vec(), response);
     }
 
     /// Sends a protected request. The window must be free.
@@ -306,10 +351,19 @@ impl IkeSa {
             response: false,
             message_id: self.window.request_id(),
         };
-        let Some(protection) = &mut self.protection else { return };
-        let request = protection.seal(&Message { header, payloads });
+        let Some(request) = self.seal(ctx, self.path, &Message { header, payloads }) else { return };
         ctx.transmit(self.path, &request);
         self.window.sent(ctx.now, &ctx.config.retransmit, exchange, request);
+    }
+
+    /// The datagrams of a protected message.
+    fn seal(&mut self, ctx: &Context<'_>, path: Path, message: &Message) -> Option<Vec<Vec<u8>>> {
+        let largest = if self.fragmentation {
+            largest_message(ctx.config.fragment_size, path.remote)
+        } else {
+            usize::MAX
+        };
+        Some(self.protection.as_mut()?.seal(message, largest))
     }
 
     /// Sends what waits for a free window.
@@ -384,10 +438,14 @@ impl IkeSa {
             Phase::InitSent(init) => init.ends_at(),
             Phase::AuthSent(_) | Phase::Closing { .. } | Phase::Dead => None,
         };
-        own.into_iter().chain(self.window.due()).min()
+        let fragments = [&self.fragments.request, &self.fragments.response];
+        let fragments = fragments.into_iter().filter_map(Reassembly::expires_at);
+        own.into_iter().chain(self.window.due()).chain(fragments).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
+        self.fragments.request.handle_timeout(ctx.now);
+        self.fragments.response.handle_timeout(ctx.now);
         match self.window.handle_timeout(ctx.now, &ctx.config.retransmit) {
             Retry::Wait => {}
             Retry::Send(request) => {

@@ -29,9 +29,13 @@ impl Protection {
         Ok(Self { suite, keys, open, seal, sealed: 0 })
     }
 
-    pub(crate) fn seal(&mut self, message: &Message) -> Vec<u8> {
-        let iv: [u8; IV_LEN] = self.sealed.to_be_bytes();
-        self.sealed += 1;
-        message.seal(&self.seal, iv)
+    /// The octets of a message: one datagram, or fragments when it would be longer than `largest`.
+    pub(crate) fn seal(&mut self, message: &Message, largest: usize) -> Vec<Vec<u8>> {
+        let next_iv = || {
+            let iv: [u8; IV_LEN] = self.sealed.to_be_bytes();
+            self.sealed += 1;
+            iv
+        };
+        message.seal_within(&self.seal, next_iv, largest)
     }
 }

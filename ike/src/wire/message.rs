@@ -2,14 +2,14 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{ICV_LEN, IV_LEN, SkCipher};
+use crate::crypto::{IV_LEN, SkCipher};
 use crate::wire::payload::{encode_chain, first_kind, parse_chain};
 use crate::wire::reader::Reader;
+use crate::wire::sealed::{Outside, Sealed, seal_content};
 use crate::wire::{ExchangeType, OpenError, ParseError, Payload, PayloadType};
 
 /// Octets of the IKE header.
 pub const HEADER_LEN: usize = 28;
-const GENERIC_HEADER_LEN: usize = 4;
 const VERSION: u8 = 0x20;
 const FLAG_INITIATOR: u8 = 0x08;
 const FLAG_RESPONSE: u8 = 0x20;
@@ -56,7 +56,8 @@ impl Header {
         Ok((Self { spi_i, spi_r, exchange, from_initiator, response, message_id }, first))
     }
 
-    fn encode(&self, first: PayloadType, out: &mut Vec<u8>) {
+    /// Appends the header, with zeros where the length belongs: see [`write_length`].
+    pub(super) fn encode(&self, first: PayloadType, out: &mut Vec<u8>) {
         out.extend(self.spi_i.to_be_bytes());
         out.extend(self.spi_r.to_be_bytes());
         let initiator = if self.from_initiator { FLAG_INITIATOR } else { 0 };
@@ -89,34 +90,34 @@ impl Message {
         let mut out = Vec::new();
         self.header.encode(first_kind(&self.payloads), &mut out);
         encode_chain(&self.payloads, &mut out);
-        set_length(&mut out);
+        let length = out.len();
+        write_length(&mut out, length);
         out
     }
 
-    /// The octets of the message with all payloads inside of one SK payload (RFC 5282 §3, no padding). `iv` must never
-    /// repeat for this key.
+    /// The octets of the message with all payloads inside of one SK payload. `iv` must never repeat for this key.
     pub fn seal(&self, cipher: &SkCipher, iv: [u8; IV_LEN]) -> Vec<u8> {
-        let mut plaintext = Zeroizing::new(Vec::new());
-        encode_chain(&self.payloads, &mut plaintext);
-        // Pad Length.
-        plaintext.push(0);
-        let sk_len = GENERIC_HEADER_LEN + IV_LEN + plaintext.len() + ICV_LEN;
-        let sk_len = u16::try_from(sk_len).expect("messages built here fit a datagram");
-        let mut out = Vec::new();
-        self.header.encode(PayloadType::SK, &mut out);
-        out.extend([first_kind(&self.payloads).0, 0]);
-        out.extend(sk_len.to_be_bytes());
-        let total = (HEADER_LEN + usize::from(sk_len)) as u32;
-        out[LENGTH_AT..HEADER_LEN].copy_from_slice(&total.to_be_bytes());
-        let ciphertext = cipher.seal(iv, &out, &plaintext);
-        out.extend(iv);
-        out.extend(ciphertext);
-        out
+        let outside =
+            Outside { header: &self.header, kind: PayloadType::SK, first: self.first(), fields: &[] };
+        seal_content(cipher, iv, &outside, &self.content())
+    }
+
+    /// The payloads as they are before encryption.
+    pub(super) fn content(&self) -> Zeroizing<Vec<u8>> {
+        let mut content = Zeroizing::new(Vec::new());
+        encode_chain(&self.payloads, &mut content);
+        content
+    }
+
+    /// The type of the first payload.
+    pub(super) fn first(&self) -> PayloadType {
+        first_kind(&self.payloads)
     }
 }
 
-fn set_length(message: &mut [u8]) {
-    let length = u32::try_from(message.len()).expect("messages built here fit a datagram");
+/// Writes the length that a message will have into its header.
+pub(super) fn write_length(message: &mut [u8], length: usize) {
+    let length = u32::try_from(length).expect("messages built here fit a datagram");
     message[LENGTH_AT..HEADER_LEN].copy_from_slice(&length.to_be_bytes());
 }
 
@@ -125,35 +126,19 @@ fn set_length(message: &mut [u8]) {
 pub struct SealedMessage<'a> {
     /// The header, not authenticated before [`Self::open`] has succeeded.
     pub header: Header,
-    first: PayloadType,
-    aad: &'a [u8],
-    iv: [u8; IV_LEN],
-    ciphertext: &'a [u8],
+    sealed: Sealed<'a>,
 }
 
 impl<'a> SealedMessage<'a> {
     /// Parses the outside of a message. One whose only payload is not SK gives [`ParseError::Protection`].
     pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
-        let (header, outer) = Header::parse(datagram)?;
-        if outer != PayloadType::SK {
-            return Err(ParseError::Protection);
-        }
-        let mut reader = Reader::new(&datagram[HEADER_LEN..]);
-        let first = PayloadType(reader.u8()?);
-        reader.u8()?;
-        let length = reader.u16()?;
-        let mut body = reader.nested(length, GENERIC_HEADER_LEN)?;
-        reader.finish()?;
-        let iv = body.array()?;
-        let aad = &datagram[..HEADER_LEN + GENERIC_HEADER_LEN];
-        Ok(Self { header, first, aad, iv, ciphertext: body.rest() })
+        let (header, sealed) = Sealed::parse(datagram, PayloadType::SK, 0)?;
+        Ok(Self { header, sealed })
     }
 
     /// Checks integrity, decrypts and parses the payloads inside.
     pub fn open(&self, cipher: &SkCipher) -> Result<Vec<Payload>, OpenError> {
-        let plaintext = cipher.open(self.iv, self.aad, self.ciphertext).map_err(|_| OpenError::Integrity)?;
-        let (&pad_len, padded) = plaintext.split_last().ok_or(ParseError::Truncated)?;
-        let len = padded.len().checked_sub(usize::from(pad_len)).ok_or(ParseError::Invalid("padding"))?;
-        Ok(parse_chain(self.first, &padded[..len])?)
+        let content = self.sealed.open(cipher)?;
+        Ok(parse_chain(self.sealed.first, &content)?)
     }
 }

@@ -4,14 +4,17 @@
 //! value. Numbers with an IANA registry are newtypes, so that a value unknown here survives.
 
 mod error;
+mod fragment;
 mod message;
 mod numbers;
 mod payload;
 mod reader;
+mod sealed;
 mod security_association;
 mod traffic_selector;
 
 pub use error::{OpenError, ParseError};
+pub use fragment::{Fragment, FragmentPosition, SealedFragment};
 pub use message::{HEADER_LEN, Header, Message, SealedMessage};
 pub use numbers::{AuthMethod, ExchangeType, IdType, NotifyType, PayloadType, ProtocolId, TransformType};
 pub use payload::{

@@ -59,6 +59,8 @@ registry! {
         TS_R = 45,
         /// Encrypted and Authenticated.
         SK = 46,
+        /// Encrypted and Authenticated Fragment (RFC 7383 §2.5).
+        SKF = 53,
     }
 }
 
@@ -145,6 +147,8 @@ registry! {
         COOKIE = 16390,
         /// The CREATE_CHILD_SA request replaces the Child SA with this SPI.
         REKEY_SA = 16393,
+        /// The sender understands fragments (RFC 7383 §2.3).
+        IKEV2_FRAGMENTATION_SUPPORTED = 16430,
     }
 }
 
@@ -171,6 +175,7 @@ impl NotifyType {
             Self::NAT_DETECTION_DESTINATION_IP => "NAT_DETECTION_DESTINATION_IP",
             Self::COOKIE => "COOKIE",
             Self::REKEY_SA => "REKEY_SA",
+            Self::IKEV2_FRAGMENTATION_SUPPORTED => "IKEV2_FRAGMENTATION_SUPPORTED",
             Self(number) => return format!("notification {number}"),
         };
         name.to_owned()

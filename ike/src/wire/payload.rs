@@ -144,6 +144,12 @@ pub enum Delete {
 }
 
 impl Payload {
+    /// Parses the decrypted content of a message: payloads with their generic headers, the first of type `first`, up to
+    /// the very end of `octets`.
+    pub fn parse_all(first: PayloadType, octets: &[u8]) -> Result<Vec<Self>, ParseError> {
+        parse_chain(first, octets)
+    }
+
     /// The type in the generic header in front.
     pub fn kind(&self) -> PayloadType {
         match self {
@@ -236,7 +242,7 @@ pub(super) fn parse_chain(first: PayloadType, octets: &[u8]) -> Result<Vec<Paylo
         let critical = reader.u8()? & CRITICAL != 0;
         let length = reader.u16()?;
         let mut body = reader.nested(length, 4)?;
-        if kind == PayloadType::SK {
+        if kind == PayloadType::SK || kind == PayloadType::SKF {
             return Err(ParseError::Protection);
         }
         match Payload::parse(kind, &mut body)? {

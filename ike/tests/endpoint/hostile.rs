@@ -1,117 +1,16 @@
 //! An end that completes IKE_SA_INIT without knowing the pre-shared key, and requests of strangers.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use ike::crypto::{DhGroup, DhKeyPair, IkeAead, IkeKeys, KeyExchange, Prf, SkCipher, psk_auth};
+use ike::crypto::DhGroup;
 use ike::wire::{
-    AddressRange, AuthMethod, Authentication, ExchangeType, Header, IdType, Identification, KeyExchangeData,
-    Message, Notify, NotifyType, Payload, SealedMessage, Selector, TrafficSelector, Transform, TransformType,
+    AddressRange, ExchangeType, Header, KeyExchangeData, Message, Notify, NotifyType, Payload, Selector,
+    Transform, TransformType,
 };
 use ike::{IkeProposal, PeerConfig, PeerState};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 
-use crate::sim::{ADDRESSES, Conditions, PEER, PSK, Pair, cheap_config};
-
-/// A responder made by hand, up to the keys of the IKE SA; without the pre-shared key unless it is told.
-struct Rogue {
-    header: Header,
-    keys: IkeKeys,
-    cipher: SkCipher,
-    answer: Vec<u8>,
-    nonce_i: Vec<u8>,
-}
-
-impl Rogue {
-    /// Answers the last IKE_SA_INIT of end 0.
-    fn answer_init(pair: &mut Pair) -> Self {
-        let from_end_0 =
-            |(from, datagram): &(usize, Vec<u8>)| Message::parse(datagram).ok().filter(|_| *from == 0);
-        let request = pair.trace.iter().rev().find_map(from_end_0).unwrap();
-        let (mut public, mut nonce_i, mut proposals) = (None, None, None);
-        for payload in request.payloads {
-            match payload {
-                Payload::KeyExchange(exchange) => public = Some(exchange.data),
-                Payload::Nonce(nonce) => nonce_i = Some(nonce),
-                Payload::SecurityAssociation(offered) => proposals = Some(offered),
-                _ => {}
-            }
-        }
-        let key_pair = DhKeyPair::generate(DhGroup::X25519, &mut StdRng::seed_from_u64(77));
-        let header = Header { spi_r: 0x1234, from_initiator: false, response: true, ..request.header };
-        let nonce_r = vec![5; 32];
-        let data = key_pair.public().to_vec();
-        let payloads = vec![
-            Payload::SecurityAssociation(proposals.unwrap()),
-            Payload::KeyExchange(KeyExchangeData { group: DhGroup::X25519.id(), data }),
-            Payload::Nonce(nonce_r.clone()),
-        ];
-        let answer = Message { header, payloads }.encode();
-        let nonce_i = nonce_i.unwrap();
-        let keys = IkeKeys::derive(
-            Prf::HmacSha256,
-            IkeAead::Aes128Gcm16,
-            &KeyExchange {
-                shared: &key_pair.agree(&public.unwrap()).unwrap(),
-                nonce_i: &nonce_i,
-                nonce_r: &nonce_r,
-                spi_i: header.spi_i,
-                spi_r: header.spi_r,
-            },
-        );
-        pair.receive(0, socket(0), socket(1), &answer);
-        let cipher = SkCipher::new(IkeAead::Aes128Gcm16, &keys.sk_er).unwrap();
-        Self { header, keys, cipher, answer, nonce_i }
-    }
-
-    /// Answers IKE_AUTH of end 0 as one that knows the key, with these traffic selectors for itself.
-    fn authenticate(&self, pair: &mut Pair, selector: Selector) {
-        let (_, request) = pair.trace.iter().rfind(|(from, _)| *from == 0).unwrap();
-        let open = SkCipher::new(IkeAead::Aes128Gcm16, &self.keys.sk_ei).unwrap();
-        let offered = SealedMessage::parse(request).unwrap().open(&open).unwrap();
-        let chosen = offered.into_iter().find_map(|payload| match payload {
-            Payload::SecurityAssociation(proposals) => Some(proposals),
-            _ => None,
-        });
-        let id = Identification::new(IdType::FQDN, b"peer");
-        let (sk_p, message) = (&self.keys.sk_pr, &self.answer);
-        let data = psk_auth(Prf::HmacSha256, PSK, sk_p, message, &self.nonce_i, id.body()).to_vec();
-        let payloads = vec![
-            Payload::IdResponder(id),
-            Payload::Authentication(Authentication { method: AuthMethod::SHARED_KEY, data }),
-            Payload::SecurityAssociation(chosen.unwrap()),
-            Payload::SelectorsInitiator(vec![TrafficSelector::Range(Selector::ANY_IPV4)]),
-            Payload::SelectorsResponder(vec![TrafficSelector::Range(selector)]),
-        ];
-        self.respond(pair, ExchangeType::IKE_AUTH, 1, payloads);
-    }
-
-    /// Sends end 0 a response with the keys of the SA.
-    fn respond(&self, pair: &mut Pair, exchange: ExchangeType, message_id: u32, payloads: Vec<Payload>) {
-        self.send(pair, Header { exchange, message_id, ..self.header }, payloads);
-    }
-
-    fn send(&self, pair: &mut Pair, header: Header, payloads: Vec<Payload>) {
-        let mut iv = [0; 8];
-        iv[0] = u8::from(header.response);
-        iv[4..].copy_from_slice(&header.message_id.to_be_bytes());
-        let datagram = Message { header, payloads }.seal(&self.cipher, iv);
-        pair.receive(0, socket(0), socket(1), &datagram);
-    }
-}
-
-fn socket(index: usize) -> SocketAddr {
-    SocketAddr::new(ADDRESSES[index], 500)
-}
-
-/// End 0 has asked for an SA on a network that loses everything.
-fn waiting() -> Pair {
-    let mut pair = Pair::new(1);
-    pair.cut();
-    pair.set_peer(0, cheap_config(0));
-    pair
-}
+use crate::rogue::{Rogue, socket, waiting};
+use crate::sim::{Conditions, PEER, Pair, cheap_config};
 
 /// A payload that parses in no message: nonces have 16 octets or more.
 fn malformed() -> Vec<Payload> {
