@@ -22,6 +22,7 @@ mod process;
 mod scenario;
 mod scope;
 mod skip;
+pub mod strongswan;
 mod sweep;
 mod topology;
 pub mod traffic;

@@ -264,6 +264,11 @@ impl Site {
         self.wan(2)
     }
 
+    /// Address of the gateway's own port towards the internet.
+    pub fn gateway_address(&self) -> Ipv4Addr {
+        self.wan_address()
+    }
+
     /// Name of the port of `inet` towards this gateway.
     pub fn inet_port(&self) -> String {
         format!("gw{}", self.number)

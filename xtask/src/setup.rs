@@ -6,13 +6,14 @@ use crate::{cargo, environment};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::path::Path;
 use std::process::Command;
+use testbed::strongswan::strongswan_missing;
 use testbed::{Probe, run, try_run};
 
 /// Version of `bpf-linker` that fits the pinned `aya`.
 const BPF_LINKER: &str = "0.10.3";
 
 /// Programs that the laboratory and the tests call, each with the Debian package that has it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("iperf3", "iperf3"),
@@ -22,6 +23,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("traceroute", "traceroute"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
+    ("openssl", "openssl"),
 ];
 
 /// Installs what is missing and fails if this machine cannot run a gateway; the error says what it lacks.
@@ -40,25 +42,29 @@ pub(crate) fn install() -> Result<()> {
 }
 
 fn packages() -> Result<()> {
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !has_program(program)).collect();
-    if missing.is_empty() {
+    let programs = PROGRAMS.iter().filter(|(program, _)| !has_program(program)).map(|(_, package)| *package);
+    let strongswan = strongswan_missing();
+    let packages: Vec<&str> = programs.chain(strongswan.iter().copied()).collect();
+    if packages.is_empty() {
         return Ok(());
     }
-    let programs = missing.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", ");
-    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let packages_text = packages.join(" ");
     ensure!(
         has_program("apt-get"),
-        "these programs are missing: {programs}; install them with this system's package manager"
+        "these Debian packages are missing: {packages_text}; install what they contain with this system's package manager"
     );
     ensure!(
         nix::unistd::geteuid().is_root(),
-        "these programs are missing: {programs}; as root, run: apt-get install {}",
-        packages.join(" ")
+        "these Debian packages are missing; as root, run: apt-get install {packages_text}"
     );
-    let step = Step::begin(&format!("Installing Debian packages: {}", packages.join(" ")));
+    let step = Step::begin(&format!("Installing Debian packages: {packages_text}"));
     apt_get(&["update"])?;
     let options = ["install", "--yes", "--no-install-recommends"];
     apt_get(&[&options[..], &packages].concat())?;
+    // The tests start daemons of their own; the distribution's would take the ports of IKE.
+    if !strongswan.is_empty() && Path::new("/run/systemd/system").exists() {
+        try_run("systemctl disable --now strongswan.service")?;
+    }
     step.end("installed");
     Ok(())
 }

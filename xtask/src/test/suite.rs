@@ -18,6 +18,8 @@ pub(crate) enum Suite {
     Datapath,
     /// Whole gateways, hosts and the internet between them.
     Lab,
+    /// Our gateway and strongSwan as its peer.
+    Interop,
 }
 
 /// One call of `cargo test`.
@@ -32,7 +34,7 @@ const ONE_AT_A_TIME: &[&str] = &["--test-threads=1"];
 
 impl Suite {
     /// Every suite, quick ones first.
-    pub(crate) const ALL: [Self; 3] = [Self::Unit, Self::Datapath, Self::Lab];
+    pub(crate) const ALL: [Self; 4] = [Self::Unit, Self::Datapath, Self::Lab, Self::Interop];
 
     /// Whether the tests run the program `vgw`.
     pub(crate) fn needs_vgw(self) -> bool {
@@ -62,6 +64,11 @@ impl Suite {
             Self::Lab => vec![Run {
                 name: "laboratory tests",
                 cargo: &["--package", "testbed", "--release", "--test", "lab"],
+                runner: ONE_AT_A_TIME,
+            }],
+            Self::Interop => vec![Run {
+                name: "tests with strongSwan",
+                cargo: &["--package", "testbed", "--release", "--test", "interop"],
                 runner: ONE_AT_A_TIME,
             }],
         }

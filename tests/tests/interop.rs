@@ -1,0 +1,14 @@
+//! Our gateway and strongSwan, each with a host behind it, in network namespaces.
+//!
+//! Run them with `cargo xtask test interop`; each file of `interop/` is one behaviour.
+
+#[path = "interop/connect.rs"]
+mod connect;
+#[path = "interop/delete.rs"]
+mod delete;
+#[path = "interop/refusals.rs"]
+mod refusals;
+#[path = "interop/rekey_child.rs"]
+mod rekey_child;
+#[path = "interop/support.rs"]
+mod support;

@@ -1,0 +1,21 @@
+//! Our gateway initiates, strongSwan answers.
+
+use crate::support::Gateways;
+use testbed::{Capture, GatewayOptions, PacketClass, scenario};
+
+#[test]
+fn we_initiate_with_default_proposals_and_only_ipsec_crosses_the_internet() {
+    scenario("we_initiate_with_default_proposals_and_only_ipsec_crosses_the_internet", 2, |lab| {
+        let capture = Capture::start(&lab.inet, &lab.site(1).inet_port(), b"no payload of this test")?;
+        let gateways = Gateways::connect(lab, &GatewayOptions::default())?;
+        gateways.exercise()?;
+        let wire = capture.stop();
+        assert_eq!(wire.count(PacketClass::Plaintext), 0, "{:#?}", wire.described);
+        // libipsec makes both ends find a NAT.
+        assert!(wire.count(PacketClass::EspInUdp) > 100 && wire.count(PacketClass::Esp) == 0, "{wire:?}");
+        let theirs = gateways.wait_connected()?;
+        assert!(!theirs.initiator, "{theirs:#?}");
+        assert_eq!(theirs.children[0].local_selectors, lab.site(2).prefix(), "{theirs:#?}");
+        Ok(())
+    });
+}
