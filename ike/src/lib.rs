@@ -45,7 +45,8 @@ mod sa;
 mod status;
 
 pub use config::{
-    Backoff, EndpointConfig, FRAGMENT_SIZES, Identity, PeerConfig, PeerId, Psk, RetransmitPolicy,
+    Backoff, DistinguishedName, EndpointConfig, FRAGMENT_SIZES, Identity, IdentityError, PeerConfig, PeerId,
+    Psk, RetransmitPolicy,
 };
 pub use crypto::{DhGroup, EspAead, IkeAead, Prf, SecureRng};
 pub use endpoint::Endpoint;

@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ike::crypto::{IkeAead, SkCipher};
 use ike::wire::{
-    AddressRange, Attribute, AttributeValue, AuthMethod, Authentication, Certificate, Delete, ExchangeType,
-    Header, IdType, Identification, KeyExchangeData, Message, Notify, NotifyType, OpenError, ParseError,
-    Payload, PayloadType, Proposal, ProtocolId, SealedFragment, SealedMessage, Selector, TrafficSelector,
-    Transform, TransformType,
+    AddressRange, Attribute, AttributeValue, AuthMethod, Authentication, CertEncoding, Certificate, Delete,
+    ExchangeType, Header, IdType, Identification, KeyExchangeData, Message, Notify, NotifyType, OpenError,
+    ParseError, Payload, PayloadType, Proposal, ProtocolId, SealedFragment, SealedMessage, Selector,
+    TrafficSelector, Transform, TransformType,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -82,7 +82,8 @@ fn selector() -> impl Strategy<Value = TrafficSelector> {
 }
 
 fn certificate() -> impl Strategy<Value = Certificate> {
-    (any::<u8>(), octets(50)).prop_map(|(encoding, data)| Certificate { encoding, data })
+    (any::<u8>(), octets(50))
+        .prop_map(|(encoding, data)| Certificate { encoding: CertEncoding(encoding), data })
 }
 
 fn identification() -> impl Strategy<Value = Identification> {

@@ -16,7 +16,9 @@ mod traffic_selector;
 pub use error::{OpenError, ParseError};
 pub use fragment::{Fragment, FragmentPosition, SealedFragment};
 pub use message::{HEADER_LEN, Header, Message, SealedMessage};
-pub use numbers::{AuthMethod, ExchangeType, IdType, NotifyType, PayloadType, ProtocolId, TransformType};
+pub use numbers::{
+    AuthMethod, CertEncoding, ExchangeType, IdType, NotifyType, PayloadType, ProtocolId, TransformType,
+};
 pub use payload::{
     Authentication, Certificate, Delete, Identification, KeyExchangeData, NONCE_LEN, Notify, Payload,
 };

@@ -105,14 +105,58 @@ registry! {
         RFC822_ADDR = 3,
         /// An IPv6 address of sixteen octets.
         IPV6_ADDR = 5,
+        /// A distinguished name in DER.
+        DER_ASN1_DN = 9,
+    }
+}
+
+registry! {
+    /// Certificate encoding (RFC 7296 §3.6).
+    CertEncoding(u8) {
+        /// X.509 certificate in DER, for a signature.
+        X509_SIGNATURE = 4,
+        /// Hash and URL of an X.509 certificate.
+        HASH_AND_URL = 12,
+        /// Hash and URL of a bundle of X.509 certificates.
+        HASH_AND_URL_BUNDLE = 13,
     }
 }
 
 registry! {
     /// Authentication method (RFC 7296 §3.8).
     AuthMethod(u8) {
+        /// RSA Digital Signature.
+        RSA = 1,
         /// Shared Key Message Integrity Code.
         SHARED_KEY = 2,
+        /// DSS Digital Signature.
+        DSS = 3,
+        /// ECDSA with SHA-256 on the P-256 curve (RFC 4754).
+        ECDSA_256 = 9,
+        /// ECDSA with SHA-384 on the P-384 curve (RFC 4754).
+        ECDSA_384 = 10,
+        /// ECDSA with SHA-512 on the P-521 curve (RFC 4754).
+        ECDSA_521 = 11,
+        /// NULL Authentication (RFC 7619).
+        NULL = 13,
+        /// Digital Signature (RFC 7427).
+        DIGITAL_SIGNATURE = 14,
+    }
+}
+
+impl AuthMethod {
+    /// What a human calls it.
+    pub fn name(self) -> String {
+        let name = match self {
+            Self::RSA => "an RSA signature without RFC 7427",
+            Self::SHARED_KEY => "a pre-shared key",
+            Self::DSS => "a DSS signature",
+            Self::ECDSA_256 | Self::ECDSA_384 | Self::ECDSA_521 => "an ECDSA signature without RFC 7427",
+            Self::NULL => "no authentication at all",
+            Self::DIGITAL_SIGNATURE => "a digital signature",
+            Self(method) => return format!("authentication method {method}"),
+        };
+        name.to_owned()
     }
 }
 
@@ -149,6 +193,10 @@ registry! {
         REKEY_SA = 16393,
         /// The sender understands fragments (RFC 7383 §2.3).
         IKEV2_FRAGMENTATION_SUPPORTED = 16430,
+        /// Another authentication of the same end follows (RFC 4739).
+        ANOTHER_AUTH_FOLLOWS = 16405,
+        /// The hash algorithms that signatures may use (RFC 7427 §4).
+        SIGNATURE_HASH_ALGORITHMS = 16431,
     }
 }
 
@@ -176,6 +224,8 @@ impl NotifyType {
             Self::COOKIE => "COOKIE",
             Self::REKEY_SA => "REKEY_SA",
             Self::IKEV2_FRAGMENTATION_SUPPORTED => "IKEV2_FRAGMENTATION_SUPPORTED",
+            Self::ANOTHER_AUTH_FOLLOWS => "ANOTHER_AUTH_FOLLOWS",
+            Self::SIGNATURE_HASH_ALGORITHMS => "SIGNATURE_HASH_ALGORITHMS",
             Self(number) => return format!("notification {number}"),
         };
         name.to_owned()

@@ -6,7 +6,8 @@ use crate::wire::reader::{Reader, with_length};
 use crate::wire::security_association::{encode_proposals, parse_proposals};
 use crate::wire::traffic_selector::{encode_selectors, parse_selectors};
 use crate::wire::{
-    AuthMethod, IdType, NotifyType, ParseError, PayloadType, Proposal, ProtocolId, TrafficSelector,
+    AuthMethod, CertEncoding, IdType, NotifyType, ParseError, PayloadType, Proposal, ProtocolId,
+    TrafficSelector,
 };
 
 /// Octets a nonce may have (RFC 7296 §3.9).
@@ -84,7 +85,7 @@ impl Identification {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// Certificate encoding.
-    pub encoding: u8,
+    pub encoding: CertEncoding,
     /// Certificate or hashes of authorities.
     pub data: Vec<u8>,
 }
@@ -215,7 +216,7 @@ impl Payload {
                 out.extend(&identification.0);
             }
             Self::Certificate(certificate) | Self::CertificateRequest(certificate) => {
-                out.push(certificate.encoding);
+                out.push(certificate.encoding.0);
                 out.extend(&certificate.data);
             }
             Self::Authentication(authentication) => {
@@ -280,7 +281,7 @@ fn parse_identification(body: &mut Reader<'_>) -> Result<Identification, ParseEr
 }
 
 fn parse_certificate(body: &mut Reader<'_>) -> Result<Certificate, ParseError> {
-    Ok(Certificate { encoding: body.u8()?, data: body.rest().to_vec() })
+    Ok(Certificate { encoding: CertEncoding(body.u8()?), data: body.rest().to_vec() })
 }
 
 fn parse_notify(body: &mut Reader<'_>) -> Result<Notify, ParseError> {
