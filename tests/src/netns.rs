@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, setns};
 use std::ffi::OsStr;
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,6 +48,24 @@ impl NetNs {
     /// Runs `ip <arguments>` in the namespace (words separated by spaces) and returns what it printed.
     pub fn ip(&self, arguments: &str) -> Result<String> {
         run(Command::new("ip").arg("-n").arg(&self.name).args(arguments.split_whitespace()))
+    }
+
+    /// Connects a port of this namespace to a port of `far`, each given by its name and address, both in one /24.
+    pub(crate) fn cable(
+        &self,
+        (port, address): (&str, Ipv4Addr),
+        far: &Self,
+        (far_port, far_address): (&str, Ipv4Addr),
+    ) -> Result<()> {
+        try_run(&format!(
+            "ip link add name {port} netns {} type veth peer name {far_port} netns {}",
+            self.name, far.name
+        ))?;
+        for (namespace, port, address) in [(self, port, address), (far, far_port, far_address)] {
+            namespace.ip(&format!("address add {address}/24 dev {port}"))?;
+            namespace.ip(&format!("link set {port} up"))?;
+        }
+        Ok(())
     }
 
     /// A command that will run in this namespace.

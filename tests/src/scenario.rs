@@ -1,6 +1,6 @@
 //! Frame of an end-to-end test.
 
-use crate::{Lab, skip_unless_capable, sweep_stale};
+use crate::{Lab, LabBuilder, skip_unless_capable, sweep_stale};
 use anyhow::Result;
 use std::path::Path;
 
@@ -10,10 +10,19 @@ const LOG_TAIL: usize = 80;
 /// Runs `body` in a fresh laboratory with `sites` sites. On a machine that cannot, the test `name` is reported as
 /// skipped. When `body` fails or panics, the logs of all agents are printed.
 pub fn scenario(name: &str, sites: u8, body: impl FnOnce(&Lab) -> Result<()>) {
+    scenario_in(name, |lab| lab.sites(sites), body);
+}
+
+/// Runs `body` in a fresh laboratory that `plan` decides; see [`scenario`].
+pub fn scenario_in(
+    name: &str,
+    plan: impl FnOnce(LabBuilder) -> LabBuilder,
+    body: impl FnOnce(&Lab) -> Result<()>,
+) {
     if skip_unless_capable(name) {
         return;
     }
-    let prepared = sweep_stale().and_then(|_| Lab::builder().sites(sites).build());
+    let prepared = sweep_stale().and_then(|_| plan(Lab::builder()).build());
     let lab = prepared.unwrap_or_else(|error| panic!("no laboratory for {name}: {error:#}"));
     let logs = LogsOnPanic(&lab);
     if let Err(error) = body(&lab) {

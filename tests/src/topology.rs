@@ -1,7 +1,7 @@
 //! Hosts, gateways and the internet between them.
 
 use crate::sweep::remove_tree;
-use crate::{Agent, GatewayOptions, LocalSite, NetCfg, NetNs, Scope, VNet, ping, try_run, wait_until};
+use crate::{Agent, GatewayOptions, LocalSite, Nat, NetCfg, NetNs, Scope, VNet, ping, wait_until};
 use anyhow::{Context as _, Result};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -24,6 +24,9 @@ const WAN_NETWORKS: [[u8; 3]; 3] = [[192, 0, 2], [198, 51, 100], [203, 0, 113]];
 /// host3 eth0 ── lan0 gw3 wan0 ── gw3 ┘
 /// ```
 ///
+/// A site may lie behind address translation ([`LabBuilder::behind_nat`]): then a [`Nat`] stands between its gateway and
+/// `inet`, and the gateway's own address is a private one.
+///
 /// Frames that XDP redirects are invisible to a capture on the gateway's own port, so the wire is watched in `inet`,
 /// whose port towards gateway N is named `gwN`.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub struct Site {
     pub host: NetNs,
     /// The gateway; its ports are [`Site::LAN`] and [`Site::WAN`].
     pub gateway: NetNs,
+    nat: Option<Nat>,
 }
 
 /// Prepares a [`Lab`].
@@ -50,6 +54,7 @@ pub struct Site {
 pub struct LabBuilder {
     scope: Scope,
     sites: u8,
+    behind_nat: Vec<u8>,
 }
 
 impl LabBuilder {
@@ -58,6 +63,13 @@ impl LabBuilder {
     pub fn sites(mut self, sites: u8) -> Self {
         assert!((1..=WAN_NETWORKS.len()).contains(&usize::from(sites)), "a laboratory has 1 to 3 sites");
         self.sites = sites;
+        self
+    }
+
+    /// Puts address translation between the gateway of site `number` and the internet.
+    #[must_use]
+    pub fn behind_nat(mut self, number: u8) -> Self {
+        self.behind_nat.push(number);
         self
     }
 
@@ -76,7 +88,7 @@ impl LabBuilder {
         inet.sysctl("net/ipv4/ip_forward", "1")?;
         let mut lab = Lab { scope: self.scope, inet, sites: Vec::new(), keep: false };
         for number in 1..=self.sites {
-            let site = Site::build(&lab.scope, number, &lab.inet)?;
+            let site = Site::build(&lab.scope, number, &lab.inet, self.behind_nat.contains(&number))?;
             lab.sites.push(site);
         }
         Ok(lab)
@@ -86,7 +98,7 @@ impl LabBuilder {
 impl Lab {
     /// Starts with two sites and a scope of its own.
     pub fn builder() -> LabBuilder {
-        LabBuilder { scope: Scope::unique(), sites: 2 }
+        LabBuilder { scope: Scope::unique(), sites: 2, behind_nat: Vec::new() }
     }
 
     /// The name of everything in this laboratory.
@@ -209,6 +221,9 @@ impl Lab {
         for site in &mut self.sites {
             site.host.keep();
             site.gateway.keep();
+            if let Some(nat) = &mut site.nat {
+                nat.keep();
+            }
         }
     }
 }
@@ -259,14 +274,19 @@ impl Site {
         Ipv4Addr::new(10, self.number, 1, 1)
     }
 
-    /// Public address of the gateway.
+    /// Public address of the gateway, or of the address translation in front of it.
     pub fn wan_address(&self) -> Ipv4Addr {
         self.wan(2)
     }
 
-    /// Address of the gateway's own port towards the internet.
+    /// Address of the gateway's own port towards the internet: the public one, or a private one behind address translation.
     pub fn gateway_address(&self) -> Ipv4Addr {
-        self.wan_address()
+        if self.nat.is_some() { self.private(2) } else { self.wan_address() }
+    }
+
+    /// The address translation in front of the gateway.
+    pub fn nat(&self) -> Option<&Nat> {
+        self.nat.as_ref()
     }
 
     /// Name of the port of `inet` towards this gateway.
@@ -274,38 +294,38 @@ impl Site {
         format!("gw{}", self.number)
     }
 
-    fn build(scope: &Scope, number: u8, inet: &NetNs) -> Result<Self> {
+    fn build(scope: &Scope, number: u8, inet: &NetNs, behind_nat: bool) -> Result<Self> {
         let host = NetNs::create(&scope.namespace(&format!("host{number}")))?;
         let gateway = NetNs::create(&scope.namespace(&format!("gw{number}")))?;
-        let site = Self { number, host, gateway };
+        let mut site = Self { number, host, gateway, nat: None };
         let port = site.inet_port();
-        site.cable(Self::LAN, site.lan_address(), &site.host, Self::HOST_PORT, site.host_address())?;
-        site.cable(Self::WAN, site.wan_address(), inet, &port, site.wan(1))?;
+        let lan = (Self::LAN, site.lan_address());
+        site.gateway.cable(lan, &site.host, (Self::HOST_PORT, site.host_address()))?;
+        site.host.face_xdp(Self::HOST_PORT)?;
+        let (inside, outside) = ((Self::WAN, site.wan_address()), (&*port, site.wan(1)));
+        if behind_nat {
+            let nat = Nat::create(&scope.namespace(&format!("nat{number}")), site.wan(1))?;
+            site.gateway.cable(
+                (Self::WAN, site.private(2)),
+                nat.namespace(),
+                (Nat::INSIDE, site.private(1)),
+            )?;
+            nat.namespace().face_xdp(Nat::INSIDE)?;
+            nat.namespace().cable((Nat::OUTSIDE, inside.1), inet, outside)?;
+            nat.start()?;
+            site.gateway.ip(&format!("route add default via {}", site.private(1)))?;
+            site.nat = Some(nat);
+        } else {
+            site.gateway.cable(inside, inet, outside)?;
+            inet.face_xdp(&port)?;
+            site.gateway.ip(&format!("route add default via {}", site.wan(1)))?;
+        }
         site.host.ip(&format!("route add default via {}", site.lan_address()))?;
-        site.gateway.ip(&format!("route add default via {}", site.wan(1)))?;
         Ok(site)
     }
 
-    /// Connects the gateway's `port` to `far_port` of the namespace `far`, both in one /24.
-    fn cable(
-        &self,
-        port: &str,
-        address: Ipv4Addr,
-        far: &NetNs,
-        far_port: &str,
-        far_address: Ipv4Addr,
-    ) -> Result<()> {
-        let near = &self.gateway;
-        try_run(&format!(
-            "ip link add name {port} netns {} type veth peer name {far_port} netns {}",
-            near.name(),
-            far.name()
-        ))?;
-        for (namespace, port, address) in [(near, port, address), (far, far_port, far_address)] {
-            namespace.ip(&format!("address add {address}/24 dev {port}"))?;
-            namespace.ip(&format!("link set {port} up"))?;
-        }
-        far.face_xdp(far_port)
+    fn private(&self, last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(192, 168, self.number, last)
     }
 
     fn wan(&self, last: u8) -> Ipv4Addr {

@@ -6,9 +6,15 @@
 mod connect;
 #[path = "interop/delete.rs"]
 mod delete;
+#[path = "interop/nat.rs"]
+mod nat;
 #[path = "interop/refusals.rs"]
 mod refusals;
 #[path = "interop/rekey_child.rs"]
 mod rekey_child;
+#[path = "interop/restart.rs"]
+mod restart;
 #[path = "interop/support.rs"]
 mod support;
+#[path = "interop/two_peers.rs"]
+mod two_peers;
