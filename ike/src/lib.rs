@@ -4,7 +4,9 @@
 //! and 4500, the clock, the source of randomness and the data plane, and drives one [`Endpoint`]:
 //!
 //! 1. datagrams go in by [`Endpoint::handle_datagram`], the passing of time by [`Endpoint::handle_timeout`] (not later
-//!    than [`Endpoint::poll_timeout`] says), wishes by [`Endpoint::set_peer`], [`Endpoint::connect`] and so on;
+//!    than [`Endpoint::poll_timeout`] says), wishes by [`Endpoint::set_peer`], [`Endpoint::connect`] and so on. None of
+//!    these calls computes much: that is left to the pieces of [`Work`] which come from [`Endpoint::poll_work`], may run
+//!    on any thread, and go back by [`Endpoint::handle_done`];
 //! 2. after each of these calls all events are taken from [`Endpoint::poll_event`] and carried out, **then** all
 //!    datagrams from [`Endpoint::poll_transmit`] are sent. The order matters: a peer may use a new inbound SA as soon as
 //!    it has received the datagram that announces it.
@@ -19,6 +21,10 @@
 //! let mut endpoint = Endpoint::new(EndpointConfig::default(), Box::new(rng));
 //! let peer = PeerConfig::new("192.0.2.1".parse()?, "198.51.100.7".parse()?, Psk::new("correct horse"));
 //! endpoint.set_peer(Instant::now(), PeerId(1), peer);
+//! while let Some(work) = endpoint.poll_work() {
+//!     let done = std::thread::spawn(|| work.run()).join().expect("work does not panic");
+//!     endpoint.handle_done(Instant::now(), done);
+//! }
 //! let first = endpoint.poll_transmit().expect("IKE_SA_INIT goes out at once");
 //! assert_eq!(first.remote, "198.51.100.7:500".parse()?);
 //! # Ok::<(), std::net::AddrParseError>(())
@@ -49,7 +55,7 @@ pub use config::{
     Psk, RetransmitPolicy,
 };
 pub use crypto::{DhGroup, EspAead, IkeAead, Prf, SecureRng};
-pub use endpoint::Endpoint;
+pub use endpoint::{Done, Endpoint, Work};
 pub use event::{EspSa, Event, PeerState, Transmit};
 pub use proposal::{EspProposal, IkeProposal};
 pub use status::{ChildStatus, IkeSaStatus, PeerStatus};

@@ -3,6 +3,7 @@
 //! ```text
 //! run      prepares everything, then runs the loop below until SIGTERM or SIGINT
 //! runtime  the loop: sockets, timers, signals, commands and datapath events, one at a time
+//! workers  threads for the cryptography of IKE
 //! core     all state; driven by function calls, no sockets, no clock
 //! ```
 
@@ -21,6 +22,7 @@ mod sockets;
 #[cfg(test)]
 mod test_support;
 mod throttle;
+mod workers;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
 pub use interface::InterfaceError;

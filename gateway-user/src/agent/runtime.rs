@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use ike::Transmit;
+use ike::Done;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -13,6 +13,7 @@ use super::events::EventLog;
 use super::prepare::{Prepared, prepare};
 use super::settings::Options;
 use super::sockets::{Datagram, IkeSockets};
+use super::workers::Workers;
 use crate::api::command::{Command, Commander};
 use crate::api::server::ApiSocket;
 use crate::api::socket_path;
@@ -28,6 +29,7 @@ const COMMAND_QUEUE: usize = 64;
 /// Everything that the loop waits for.
 struct Sources {
     sockets: IkeSockets,
+    workers: Workers,
     commands: mpsc::Receiver<Command>,
     datapath_events: DatapathEvents,
     terminate: Signal,
@@ -37,6 +39,7 @@ struct Sources {
 /// What the loop was woken by.
 enum Input<'a> {
     Datagram(Datagram<'a>),
+    Done(Done),
     Command(Command),
     Datapath(DatapathEvent),
     Timeout,
@@ -82,7 +85,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let rng = rand::make_rng::<rand::rngs::StdRng>();
     let mut core =
         Core::new(settings, Kept { store, configuration, keys, held }, events, datapath, Box::new(rng));
-    let mut sources = Sources { sockets, commands, datapath_events, terminate, interrupt };
+    let workers = Workers::default();
+    let mut sources = Sources { sockets, workers, commands, datapath_events, terminate, interrupt };
     let started = match core.start(Instant::now()).await {
         Ok(()) if from_file => core.store_configuration(),
         outcome => outcome,
@@ -106,7 +110,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// The loop of a running gateway; ends with a signal.
 async fn serve(core: &mut Core<Datapath>, sources: &mut Sources) -> anyhow::Result<()> {
     loop {
-        sources.send(core.take_transmits()).await;
+        sources.take_from(core).await;
         match sources.next(core.next_timeout()).await? {
             Input::Signal => return Ok(()),
             input => handle(core, input).await,
@@ -119,10 +123,14 @@ async fn bid_farewell(core: &mut Core<Datapath>, sources: &mut Sources) -> anyho
     let deadline = Instant::now() + FAREWELL;
     core.begin_stop(Instant::now());
     loop {
-        sources.send(core.take_transmits()).await;
-        // A farewell that is not confirmed yet has a timer for its repetition; what else has timers lasts longer.
-        let Some(timeout) = core.next_timeout().filter(|timeout| *timeout <= deadline) else { return Ok(()) };
-        let input = sources.next(Some(timeout)).await?;
+        sources.take_from(core).await;
+        // A farewell that is not confirmed yet is being sealed, or has a timer for its repetition; what else has timers
+        // lasts longer.
+        let timeout = core.next_timeout().filter(|timeout| *timeout <= deadline);
+        if timeout.is_none() && (sources.workers.is_idle() || Instant::now() >= deadline) {
+            return Ok(());
+        }
+        let input = sources.next(timeout.or(Some(deadline))).await?;
         handle(core, input).await;
     }
 }
@@ -133,6 +141,7 @@ async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
         Input::Datagram(Datagram { local, remote, payload }) => {
             core.handle_datagram(now, local, remote, payload);
         }
+        Input::Done(done) => core.handle_done(now, done),
         Input::Command(command) => core.handle_command(now, command).await,
         Input::Datapath(event) => core.handle_datapath_event(now, event),
         Input::Timeout => core.handle_timeout(now).await,
@@ -151,6 +160,7 @@ impl Sources {
         };
         tokio::select! {
             datagram = self.sockets.receive() => Ok(Input::Datagram(datagram)),
+            done = self.workers.next() => Ok(Input::Done(done)),
             Some(command) = self.commands.recv() => Ok(Input::Command(command)),
             event = self.datapath_events.next() => event.map(Input::Datapath),
             () = timer => Ok(Input::Timeout),
@@ -159,9 +169,15 @@ impl Sources {
         }
     }
 
-    async fn send(&mut self, transmits: Vec<Transmit>) {
-        for transmit in transmits {
+    /// Sends what the core has to send, and begins as much of its work as there are workers for.
+    async fn take_from(&mut self, core: &mut Core<Datapath>) {
+        for transmit in core.take_transmits() {
             self.sockets.send(&transmit).await;
+        }
+        while self.workers.has_room()
+            && let Some(work) = core.poll_work()
+        {
+            self.workers.begin(work);
         }
     }
 }

@@ -1,50 +1,62 @@
-//! Many peers over one pair of ports: finds the SA a datagram belongs to, decides which SA of a peer counts, retries,
-//! and turns the work of the state machines into events and datagrams.
+//! Many peers over one pair of ports.
+//!
+//! - `demux`: which SA a datagram belongs to, and what strangers get;
+//! - `slots` and `peers`: all IKE SAs and all peers, found without looking at the others;
+//! - `work`: steps of SAs that cost time, detached; `drive`: how they leave and come back;
+//! - `settle`: which SA of a peer counts; `peer`: retries, events and SAs of the data plane.
 
 mod demux;
+mod drive;
 mod peer;
+mod peers;
 mod settle;
+mod slots;
+mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
-
-use tracing::debug;
 
 use crate::config::{EndpointConfig, PeerConfig, PeerId};
 use crate::crypto::SecureRng;
 use crate::event::{Event, PeerState, Transmit};
-use crate::sa::IkeSa;
-use crate::sa::context::{Context, EspSpis, IKE_PORT, Notice, Path};
+use crate::sa::context::{Counters, IKE_PORT, Path};
+use crate::sa::{IkeSa, Summary};
 use crate::status::PeerStatus;
-use peer::{Peer, same_terms};
+use drive::WorkQueue;
+use peer::same_terms;
+use peers::Peers;
+use slots::{Reports, Slots};
+pub use work::{Done, Work};
+use work::{Input, Job};
 
 /// An IKEv2 endpoint: every peer of one gateway.
 ///
-/// After each call that takes `now`, drain [`Self::poll_event`], then [`Self::poll_transmit`], and look at
-/// [`Self::poll_timeout`] again.
+/// After each call that takes `now`, drain [`Self::poll_event`], then [`Self::poll_transmit`], have the work of
+/// [`Self::poll_work`] done, and look at [`Self::poll_timeout`] again.
 pub struct Endpoint {
-    config: EndpointConfig,
+    config: Arc<EndpointConfig>,
     rng: Box<dyn SecureRng>,
-    peers: BTreeMap<PeerId, Peer>,
+    counters: Arc<Counters>,
+    peers: Peers,
     /// By our SPI.
-    sas: BTreeMap<u64, IkeSa>,
-    esp_spis: EspSpis,
-    order: u64,
+    sas: Slots,
+    work: WorkQueue,
     events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
 }
 
 impl Endpoint {
     /// An endpoint without peers.
-    pub fn new(config: EndpointConfig, rng: Box<dyn SecureRng>) -> Self {
+    pub fn new(config: EndpointConfig, mut rng: Box<dyn SecureRng>) -> Self {
         Self {
-            config,
+            counters: Counters::new(&mut *rng).into(),
             rng,
-            peers: BTreeMap::new(),
-            sas: BTreeMap::new(),
-            esp_spis: EspSpis::default(),
-            order: 0,
+            peers: Peers::default(),
+            sas: Slots::new(config.keepalive_interval),
+            config: config.into(),
+            work: WorkQueue::default(),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
         }
@@ -56,63 +68,69 @@ impl Endpoint {
     /// without that: that of `dpd_interval` at once, those of lifetimes with the next Child SA.
     pub fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig) {
         let initiate = config.initiate && config.has_addresses();
-        match self.peers.get(&id).map(|peer| peer.config.clone()) {
+        match self.peers.get(id).map(|peer| peer.config.clone()) {
             Some(old) if *old == config => return,
             Some(old) if same_terms(&old, &config) => {}
             Some(_) => self.take_down(now, id, "configuration changed"),
             None => {}
         }
-        let peer = self.peers.entry(id).or_insert_with(|| Peer::new(id, config.clone()));
-        peer.config = config.into();
+        let peer = self.peers.set(id, config);
         peer.wanted = initiate;
         peer.blocked &= !initiate;
-        for sa in self.sas.values_mut().filter(|sa| sa.peer == id) {
-            sa.set_config(peer.config.clone());
+        let config = peer.config.clone();
+        for spi in self.sas.of_peer(id) {
+            let config = config.clone();
+            self.step(now, spi, |sa, _| sa.set_config(config));
         }
         if initiate {
             self.start_attempt(now, id, "connecting");
-        } else if peer.current.is_none() {
+        } else if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.current.is_none()) {
             // An attempt under way may still succeed, but nothing comes after it.
             peer.retry_at = None;
             if peer.attempt.is_none() && peer.state == PeerState::Connecting {
                 peer.set_state(&mut self.events, PeerState::NotConnected, "configured not to initiate");
             }
         }
+        self.peers.refresh();
     }
 
     /// Removes a peer: its SAs are deleted, removal events come out at once.
     pub fn remove_peer(&mut self, now: Instant, id: PeerId) {
         self.take_down(now, id, "peer removed");
-        self.peers.remove(&id);
+        self.peers.remove(id);
+        self.peers.refresh();
     }
 
     /// Starts connecting and keeps trying, also after [`Self::disconnect`] and for a peer that is not configured to
     /// initiate. Does nothing while connected, or while one of the two addresses is unspecified.
     pub fn connect(&mut self, now: Instant, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         peer.blocked = false;
         if peer.config.has_addresses() {
             peer.wanted = true;
             peer.retry_at = None;
             self.start_attempt(now, id, "connecting");
         }
+        self.peers.refresh();
     }
 
     /// Deletes the SAs with a peer and keeps the connection down, also against attempts of the peer, until
     /// [`Self::connect`].
     pub fn disconnect(&mut self, now: Instant, id: PeerId) {
         self.take_down(now, id, "disconnected");
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(id) {
             peer.wanted = false;
             peer.blocked = true;
         }
+        self.peers.refresh();
     }
 
     /// Rekeys the Child SA of a peer as soon as possible, as after a soft lifetime in packets or octets.
     pub fn rekey_child(&mut self, now: Instant, id: PeerId) {
-        if let Some(current) = self.peers.get(&id).and_then(|peer| peer.current) {
+        if let Some(current) = self.peers.get(id).and_then(|peer| peer.current) {
             self.step(now, current, IkeSa::want_rekey);
         }
+        self.peers.refresh();
     }
 
     /// Takes a datagram that arrived from `remote` on our `local` address and port: the raw UDP payload. `local` is the
@@ -120,24 +138,39 @@ impl Endpoint {
     /// ESP packets and keep-alives are recognised and ignored.
     pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, datagram: &[u8]) {
         self.demultiplex(now, Path { local, remote }, datagram);
+        self.peers.refresh();
     }
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let keepalive = self.config.keepalive_interval;
-        let is_due = |sa: &IkeSa| sa.next_timeout(keepalive).is_some_and(|at| at <= now);
-        let due: Vec<u64> = self.sas.iter().filter(|(_, sa)| is_due(sa)).map(|(spi, _)| *spi).collect();
-        for spi in due {
-            self.step(now, spi, IkeSa::handle_timeout);
+        for spi in self.sas.due(now) {
+            self.give(now, spi, Input::Timeout);
         }
-        let mut attempts = Vec::new();
-        for (id, peer) in &mut self.peers {
+        for id in self.peers.due(now) {
+            let Some(peer) = self.peers.get_mut(id) else { continue };
             if peer.handle_timeout(&mut self.events, now) {
-                attempts.push(*id);
+                self.start_attempt(now, id, "connecting");
             }
         }
-        for id in attempts {
-            self.start_attempt(now, id, "connecting");
+        self.peers.refresh();
+    }
+
+    /// The next piece of work that takes time. It may run on any thread; what it comes to goes to
+    /// [`Self::handle_done`]. What concerns connections that stand comes first, so do not take more than can be run.
+    pub fn poll_work(&mut self) -> Option<Work> {
+        self.work.pop()
+    }
+
+    /// Takes the outcome of a piece of work.
+    pub fn handle_done(&mut self, now: Instant, done: Done) {
+        self.take_back(now, done);
+        self.peers.refresh();
+    }
+
+    /// Does all work that waits on the calling thread, as a program with few peers may.
+    pub fn run_work(&mut self, now: Instant) {
+        while let Some(work) = self.poll_work() {
+            self.handle_done(now, work.run());
         }
     }
 
@@ -148,8 +181,7 @@ impl Endpoint {
 
     /// When [`Self::handle_timeout`] must be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let sas = self.sas.values().filter_map(|sa| sa.next_timeout(self.config.keepalive_interval));
-        sas.chain(self.peers.values().filter_map(Peer::next_timeout)).min()
+        self.sas.next_timeout().into_iter().chain(self.peers.next_timeout()).min()
     }
 
     /// The next event.
@@ -159,15 +191,15 @@ impl Endpoint {
 
     /// The connection with a peer as it is now, `None` for an unknown peer.
     pub fn status(&self, id: PeerId) -> Option<PeerStatus> {
-        let peer = self.peers.get(&id)?;
-        let current = peer.current.and_then(|spi| self.sas.get(&spi));
-        let (ike, child) = current.and_then(IkeSa::status).unzip();
+        let peer = self.peers.get(id)?;
+        let current = peer.current.and_then(|spi| self.sas.summary(spi));
+        let standing = current.and_then(|summary| summary.standing.as_ref());
         Some(PeerStatus {
             state: peer.state,
             last_error: peer.last_error.clone(),
-            remote: current.map(|sa| sa.path().remote),
-            ike,
-            child: child.flatten(),
+            remote: current.map(|summary| summary.remote),
+            ike: standing.map(|standing| standing.ike.clone()),
+            child: standing.and_then(|standing| standing.child.clone()),
         })
     }
 
@@ -178,7 +210,7 @@ impl Endpoint {
 
     /// Starts an attempt to connect unless there is one, or nothing to do. `reason` is for the first one.
     fn start_attempt(&mut self, now: Instant, id: PeerId, reason: &str) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.current.is_some() || peer.attempt.is_some() || !peer.wanted {
             return;
         }
@@ -191,102 +223,32 @@ impl Endpoint {
             local: SocketAddr::new(config.local, IKE_PORT),
             remote: SocketAddr::new(config.remote, IKE_PORT),
         };
-        let mut ctx = self.context(now, true);
-        let started = IkeSa::initiate(&mut ctx, id, config, path);
-        match started {
-            Ok(sa) => {
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.attempt = Some(sa.local_spi());
-                }
-                self.sas.insert(sa.local_spi(), sa);
-            }
-            Err(reason) => self.peer_failed(now, id, &reason),
-        }
-    }
-
-    /// The surroundings of a step.
-    fn context(&mut self, now: Instant, sole: bool) -> Context<'_> {
-        Context {
-            now,
-            rng: &mut *self.rng,
-            config: &self.config,
-            esp_spis: &mut self.esp_spis,
-            order: &mut self.order,
-            sole,
-            transmits: &mut self.transmits,
-            notices: Vec::new(),
-        }
-    }
-
-    /// Steps one SA and carries out what it reports.
-    fn step(&mut self, now: Instant, spi: u64, action: impl FnOnce(&mut IkeSa, &mut Context<'_>)) {
-        if let Some((id, notices)) = self.step_quietly(now, spi, action) {
-            for notice in notices {
-                self.carry_out(now, id, spi, notice);
-            }
-        }
-    }
-
-    /// Steps one SA; its reports are for the caller.
-    fn step_quietly(
-        &mut self,
-        now: Instant,
-        spi: u64,
-        action: impl FnOnce(&mut IkeSa, &mut Context<'_>),
-    ) -> Option<(PeerId, Vec<Notice>)> {
-        let mut sa = self.sas.remove(&spi)?;
-        let id = sa.peer;
-        let sole = !self.sas.values().any(|other| other.peer == id && other.established().is_some());
-        let mut ctx = self.context(now, sole);
-        action(&mut sa, &mut ctx);
-        let notices = ctx.notices;
-        if !sa.is_dead() {
-            self.sas.insert(spi, sa);
-        }
-        Some((id, notices))
-    }
-
-    fn carry_out(&mut self, now: Instant, id: PeerId, ike_spi: u64, notice: Notice) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let is_current = peer.current == Some(ike_spi);
-        let events = &mut self.events;
-        match notice {
-            Notice::Established { initial_contact } => self.sa_established(now, id, ike_spi, initial_contact),
-            Notice::Confirmed => self.settle(now, id),
-            Notice::Ended { reason } => self.sa_ended(now, id, ike_spi, &reason),
-            Notice::Problem(reason) => {
-                peer.last_error = Some(reason.clone());
-                if peer.state != PeerState::Connected {
-                    peer.set_state(events, peer.state, &reason);
-                }
-            }
-            Notice::Refused(reason) => peer.refused(events, &reason),
-            Notice::InboundReady(sa) => peer.install_inbound(events, sa),
-            Notice::InboundRetired(spi) => peer.retire_inbound(spi, now + self.config.inbound_linger),
-            Notice::OutboundReady(sa) if is_current => peer.install_outbound(events, sa),
-            Notice::OutboundReady(_) => debug!(peer = %id, "outbound SA of a superseded IKE SA"),
-            Notice::OutboundMoved { spi, remote } => {
-                if peer.outbound == Some(spi) {
-                    events.push_back(Event::OutboundMoved { peer: id, spi, remote });
-                }
-            }
+        let spi = self.start(now, id, Summary::initiating(path), Job::Initiate { peer: id, config, path });
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.attempt = Some(spi);
         }
     }
 
     /// Deletes every SA with a peer, from the data plane too.
     fn take_down(&mut self, now: Instant, id: PeerId, reason: &str) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         peer.clear(&mut self.events);
         peer.set_state(&mut self.events, PeerState::NotConnected, reason);
-        let spis: Vec<u64> = self.sas.iter().filter(|(_, sa)| sa.peer == id).map(|(spi, _)| *spi).collect();
-        for spi in spis {
+        for spi in self.sas.of_peer(id) {
+            let Some(slot) = self.sas.get_mut(spi) else { continue };
+            if slot.is_new() {
+                self.sas.remove(spi);
+                continue;
+            }
+            slot.orphaned = true;
+            let reason = reason.to_owned();
             // Its reports are about what was just cleared.
-            self.step_quietly(now, spi, |sa, ctx| sa.close(ctx, Vec::new(), reason.to_owned()));
+            self.step_with(now, spi, Reports::None, |sa, ctx| sa.close(ctx, Vec::new(), reason));
         }
     }
 
     fn peer_failed(&mut self, now: Instant, id: PeerId, reason: &str) {
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(id) {
             peer.failed(&mut self.events, now, self.config.reconnect, &mut *self.rng, reason);
         }
     }

@@ -50,10 +50,10 @@ struct Inbound {
 }
 
 impl Peer {
-    pub(super) fn new(id: PeerId, config: PeerConfig) -> Self {
+    pub(super) fn new(id: PeerId, config: Arc<PeerConfig>) -> Self {
         Self {
             id,
-            config: Arc::new(config),
+            config,
             wanted: false,
             blocked: false,
             state: PeerState::NotConnected,
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn traffic_moves_before_the_old_outbound_sa_goes_unless_both_have_one_spi() {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let mut peer = Peer::new(PeerId(1), PeerConfig::new(address, address, Psk::new("key")));
+        let mut peer = Peer::new(PeerId(1), PeerConfig::new(address, address, Psk::new("key")).into());
         let mut events = VecDeque::new();
         for spi in [300, 400, 400] {
             let sa = EspSa {

@@ -9,9 +9,9 @@ use tracing::{debug, info};
 
 use crate::config::PeerId;
 use crate::endpoint::Endpoint;
+use crate::endpoint::slots::Reports;
 use crate::event::PeerState;
-use crate::sa::IkeSa;
-use crate::sa::context::Notice;
+use crate::sa::{IkeSa, Standing};
 
 /// An established IKE SA as far as the choice needs it.
 struct Candidate {
@@ -43,32 +43,31 @@ impl Candidate {
 impl Endpoint {
     /// An IKE SA has been established.
     pub(super) fn sa_established(&mut self, now: Instant, id: PeerId, spi: u64, initial_contact: bool) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.attempt == Some(spi) {
             peer.attempt = None;
         }
         // Our own attempt is superfluous when the peer cannot have heard our authentication yet.
         let attempt = peer
             .attempt
-            .filter(|attempt| self.sas.get(attempt).is_some_and(IkeSa::is_unauthenticated_attempt));
+            .filter(|attempt| self.sas.summary(*attempt).is_some_and(|sa| sa.unauthenticated_attempt));
         if let Some(attempt) = attempt {
             peer.attempt = None;
-            self.sas.remove(&attempt);
+            self.sas.remove(attempt);
         }
         if initial_contact {
             self.forget_older(now, id, spi);
         }
         // What is wrong with the new SA itself comes out when it is put to use.
-        if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.state != PeerState::Connected) {
+        if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.state != PeerState::Connected) {
             peer.last_error = None;
         }
         self.settle(now, id);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if let Some((status, _)) =
-            peer.current.and_then(|current| self.sas.get(&current)).and_then(IkeSa::status)
-        {
-            let by = if status.initiator { "us" } else { "the peer" };
-            let reason = format!("{} established by {by}", status.proposal);
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let current = peer.current.and_then(|current| self.sas.summary(current));
+        if let Some(Standing { ike, .. }) = current.and_then(|summary| summary.standing.as_ref()) {
+            let by = if ike.initiator { "us" } else { "the peer" };
+            let reason = format!("{} established by {by}", ike.proposal);
             if peer.state != PeerState::Connected {
                 peer.connected(&mut self.events, &reason);
             }
@@ -83,15 +82,11 @@ impl Endpoint {
         };
         for old in candidates.iter().filter(|one| one.established < created) {
             info!(peer = %id, "peer has restarted, its old IKE SA is forgotten");
-            if let Some(peer) = self.peers.get_mut(&id) {
+            if let Some(peer) = self.peers.get_mut(id) {
                 peer.current.take_if(|current| *current == old.spi);
             }
-            let stepped = self.step_quietly(now, old.spi, |sa, ctx| sa.discard(ctx, String::new()));
             // The connection goes on with the new one, so its end is no event.
-            let of_children = |notice: &Notice| !matches!(notice, Notice::Ended { .. });
-            for notice in stepped.into_iter().flat_map(|(_, notices)| notices).filter(of_children) {
-                self.carry_out(now, id, old.spi, notice);
-            }
+            self.step_with(now, old.spi, Reports::OfChildren, |sa, ctx| sa.discard(ctx, String::new()));
         }
     }
 
@@ -102,14 +97,14 @@ impl Endpoint {
         else {
             return;
         };
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         let rival = candidates.iter().find(|one| peer.current == Some(one.spi) && one.spi != winner.spi);
         // While another SA works, traffic stays there until the peer is known to hold the winner.
         let sure = |loser: &Candidate| winner.confirmed || !winner.collides_with(loser);
         if peer.current != Some(winner.spi) && rival.is_none_or(sure) {
             peer.current = Some(winner.spi);
             let in_use = peer.outbound;
-            self.step(now, winner.spi, |sa, ctx| sa.release_outbound(ctx, in_use));
+            self.step(now, winner.spi, move |sa, ctx| sa.release_outbound(ctx, in_use));
         }
         for loser in candidates.iter().filter(|one| one.spi != winner.spi) {
             if !sure(loser) {
@@ -128,12 +123,12 @@ impl Endpoint {
 
     /// An IKE SA is of no more use, whether it was established or not.
     pub(super) fn sa_ended(&mut self, now: Instant, id: PeerId, spi: u64, reason: &str) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         peer.attempt.take_if(|attempt| *attempt == spi);
         if peer.current.take_if(|current| *current == spi).is_some() {
             self.settle(now, id);
         }
-        let standing = self.peers.get(&id).is_some_and(|peer| peer.current.is_some());
+        let standing = self.peers.get(id).is_some_and(|peer| peer.current.is_some());
         if standing {
             debug!(peer = %id, reason, "an IKE SA beside the one in use has ended");
         } else {
@@ -142,17 +137,18 @@ impl Endpoint {
     }
 
     fn candidates(&self, id: PeerId) -> Vec<Candidate> {
-        let candidate = |(spi, sa): (&u64, &IkeSa)| {
-            let established = sa.established()?;
+        let candidate = |spi: u64| {
+            let summary = self.sas.summary(spi)?;
+            let standing = summary.standing.as_ref()?;
             Some(Candidate {
-                spi: *spi,
-                initiator: sa.is_initiator(),
-                confirmed: established.confirmed,
-                created: sa.created(),
-                established: established.order,
-                lowest_nonce: established.lowest_nonce.clone(),
+                spi,
+                initiator: summary.initiator,
+                confirmed: standing.confirmed,
+                created: summary.created,
+                established: standing.order,
+                lowest_nonce: standing.lowest_nonce.clone(),
             })
         };
-        self.sas.iter().filter(|(_, sa)| sa.peer == id).filter_map(candidate).collect()
+        self.sas.of_peer(id).into_iter().filter_map(candidate).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! What a state machine works with: time, randomness and the places its output goes to.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::EndpointConfig;
@@ -33,12 +33,12 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) rng: &'a mut dyn SecureRng,
     pub(crate) config: &'a EndpointConfig,
-    pub(crate) esp_spis: &'a mut EspSpis,
-    /// Counts creations and establishments of IKE SAs, to tell which came first.
-    pub(crate) order: &'a mut u64,
+    pub(crate) counters: &'a Counters,
     /// No established IKE SA with the same peer exists beside the one that is stepped.
     pub(crate) sole: bool,
-    pub(crate) transmits: &'a mut VecDeque<Transmit>,
+    /// The step must not compute: what there is to send waits for the next step that may.
+    pub(crate) light: bool,
+    pub(crate) transmits: Vec<Transmit>,
     pub(crate) notices: Vec<Notice>,
 }
 
@@ -72,19 +72,18 @@ impl Context<'_> {
         let marker: &[u8] = if path.local.port() == NAT_PORT { &NON_ESP_MARKER } else { &[] };
         for datagram in message {
             let payload = [marker, datagram].concat();
-            self.transmits.push_back(Transmit { local: path.local, remote: path.remote, payload });
+            self.transmits.push(Transmit { local: path.local, remote: path.remote, payload });
         }
     }
 
     /// Queues a NAT keep-alive.
     pub(crate) fn transmit_keepalive(&mut self, path: Path) {
         let payload = NAT_KEEPALIVE.to_vec();
-        self.transmits.push_back(Transmit { local: path.local, remote: path.remote, payload });
+        self.transmits.push(Transmit { local: path.local, remote: path.remote, payload });
     }
 
-    pub(crate) fn next_order(&mut self) -> u64 {
-        *self.order += 1;
-        *self.order
+    pub(crate) fn next_order(&self) -> u64 {
+        self.counters.next_order()
     }
 
     pub(crate) fn notify(&mut self, notice: Notice) {
@@ -97,14 +96,9 @@ impl Context<'_> {
         nonce
     }
 
-    /// A random IKE SPI, never zero.
-    pub(crate) fn ike_spi(&mut self) -> u64 {
-        random_u64(self.rng).max(1)
-    }
-
     /// An SPI for an inbound Child SA.
-    pub(crate) fn esp_spi(&mut self) -> u32 {
-        self.esp_spis.next(self.rng)
+    pub(crate) fn esp_spi(&self) -> u32 {
+        self.counters.next_esp_spi()
     }
 
     pub(crate) fn random_up_to(&mut self, longest: Duration) -> Duration {
@@ -124,21 +118,60 @@ fn random_u64(rng: &mut dyn SecureRng) -> u64 {
     u64::from_be_bytes(octets)
 }
 
-/// Source of SPIs for inbound Child SAs. The lower half counts, so that SPIs in use at one time differ without anyone
-/// keeping a list; the upper half is random, so that those of a restarted endpoint differ from those before.
-#[derive(Default)]
-pub(crate) struct EspSpis {
-    count: u16,
+/// A random IKE SPI, never zero.
+pub(crate) fn ike_spi(rng: &mut dyn SecureRng) -> u64 {
+    random_u64(rng).max(1)
 }
 
-impl EspSpis {
-    fn next(&mut self, rng: &mut dyn SecureRng) -> u32 {
+/// What all SAs of an endpoint count together, though they are stepped on several threads.
+pub(crate) struct Counters {
+    /// Counts creations and establishments of IKE SAs, to tell which came first.
+    order: AtomicU64,
+    esp_spi: AtomicU32,
+    esp_spi_step: u32,
+}
+
+impl Counters {
+    /// SPIs of inbound Child SAs go round all 32-bit numbers in odd steps, so that those in use at one time differ without
+    /// anyone keeping a list. Start and step are random, so that those of a restarted endpoint differ from those before.
+    pub(crate) fn new(rng: &mut dyn SecureRng) -> Self {
+        let random = random_u64(rng);
+        Self {
+            order: AtomicU64::new(0),
+            esp_spi: AtomicU32::new((random >> 32) as u32),
+            esp_spi_step: random as u32 | 1,
+        }
+    }
+
+    fn next_order(&self) -> u64 {
+        self.order.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn next_esp_spi(&self) -> u32 {
         loop {
-            self.count = self.count.wrapping_add(1);
-            let spi = (random_u64(rng) as u32) << 16 | u32::from(self.count);
+            let spi = self.esp_spi.fetch_add(self.esp_spi_step, Ordering::Relaxed);
             if spi >= FIRST_ESP_SPI {
                 return spi;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn spis_of_child_sas_differ_and_reserved_ones_are_left_out() {
+        let counters = Counters::new(&mut rand::rngs::StdRng::seed_from_u64(1));
+        let spis: BTreeSet<u32> = (0..100_000).map(|_| counters.next_esp_spi()).collect();
+        assert_eq!(spis.len(), 100_000);
+        let from_zero = Counters { esp_spi: AtomicU32::new(u32::MAX), esp_spi_step: 1, ..counters };
+        assert_eq!(from_zero.next_esp_spi(), u32::MAX);
+        assert_eq!(from_zero.next_esp_spi(), FIRST_ESP_SPI);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
 use crate::sa::child::{Child, DeleteProgress};
-use crate::sa::context::{Context, NAT_PORT, Notice, Path};
+use crate::sa::context::{Context, NAT_PORT, Notice};
 use crate::sa::rekey::RekeySent;
 use crate::sa::{IkeSa, Phase};
 use crate::status::{ChildStatus, IkeSaStatus};
@@ -257,10 +257,6 @@ impl IkeSa {
         if let Phase::Established(established) = &mut self.phase {
             established.abandon_at.get_or_insert(now + ABANDON_AFTER);
         }
-    }
-
-    pub(crate) fn path(&self) -> Path {
-        self.path
     }
 
     /// The IKE SA and its Child SA for a human.

@@ -93,9 +93,10 @@ pub(crate) enum InitAnswer {
 }
 
 impl IkeSa {
-    /// Starts an SA and sends IKE_SA_INIT.
+    /// Starts an SA under our SPI `spi_i` and sends IKE_SA_INIT.
     pub(crate) fn initiate(
         ctx: &mut Context<'_>,
+        spi_i: u64,
         peer: PeerId,
         config: Arc<PeerConfig>,
         path: Path,
@@ -114,7 +115,7 @@ impl IkeSa {
             peer,
             config,
             initiator: true,
-            spi_i: ctx.ike_spi(),
+            spi_i,
             spi_r: 0,
             path,
             first_remote: path.remote,
@@ -125,6 +126,7 @@ impl IkeSa {
             protection: None,
             phase: Phase::InitSent(Box::new(init)),
             created: ctx.next_order(),
+            pump_at: None,
         };
         sa.send_init(ctx);
         Ok(sa)
@@ -266,9 +268,10 @@ impl IkeSa {
     }
 }
 
-/// Answers an IKE_SA_INIT request of a known peer.
+/// Answers an IKE_SA_INIT request of a known peer; an SA that comes of it gets our SPI `spi_r`.
 pub(crate) fn answer_init(
     ctx: &mut Context<'_>,
+    spi_r: u64,
     peer: PeerId,
     config: Arc<PeerConfig>,
     path: Path,
@@ -307,7 +310,6 @@ pub(crate) fn answer_init(
         return InitAnswer::Refuse(refusal(&header, Notify::new(NotifyType::INVALID_SYNTAX, [])));
     }
     let key_pair = DhKeyPair::generate(group, ctx.rng);
-    let spi_r = ctx.ike_spi();
     let nonces = Nonces { initiator: nonce.to_vec(), responder: ctx.nonce() };
     let protection = key_pair.agree(&exchange.data).and_then(|shared| {
         let inputs = KeyExchange {
@@ -359,6 +361,7 @@ pub(crate) fn answer_init(
         protection: protection.ok(),
         phase,
         created: ctx.next_order(),
+        pump_at: None,
     }))
 }
 

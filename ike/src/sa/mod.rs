@@ -21,8 +21,9 @@ mod nat;
 mod payloads;
 mod protection;
 mod rekey;
+mod summary;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ use init::{HalfOpen, InitSent};
 pub(crate) use init::{InitAnswer, answer_init};
 use nat::Nat;
 use protection::Protection;
+pub(crate) use summary::{Standing, Summary};
 
 /// How long an ended SA still answers requests that come again.
 const CLOSED_LINGER: Duration = Duration::from_secs(10);
@@ -66,6 +68,8 @@ pub(crate) struct IkeSa {
     phase: Phase,
     /// Order among all SAs of the endpoint in which this one came into being.
     created: u64,
+    /// Something has waited since then for a step that may compute.
+    pump_at: Option<Instant>,
 }
 
 /// Messages of which some fragments have arrived.
@@ -99,33 +103,15 @@ enum Phase {
 }
 
 impl IkeSa {
-    /// The SPI by which messages find this SA.
-    pub(crate) fn local_spi(&self) -> u64 {
-        if self.initiator { self.spi_i } else { self.spi_r }
-    }
-
-    pub(crate) fn is_initiator(&self) -> bool {
-        self.initiator
-    }
-
-    pub(crate) fn created(&self) -> u64 {
-        self.created
-    }
-
-    /// Whether an IKE_SA_INIT request with this SPIi, from this address, made this SA.
-    pub(crate) fn was_asked_for_by(&self, spi_i: u64, remote: SocketAddr) -> bool {
-        !self.initiator && self.spi_i == spi_i && self.first_remote == remote
-    }
-
-    /// Whether the SPIs of a message are those of this SA; the responder's is not known from the start.
+    /// Whether the SPIs of a message are those of this SA; the responder's is not known from the start, nor in a repeated
+    /// IKE_SA_INIT request.
     pub(crate) fn has_spis(&self, header: &Header) -> bool {
-        let responder_unknown = self.initiator && self.spi_r == 0;
+        let responder_unknown = if self.initiator {
+            self.spi_r == 0
+        } else {
+            header.exchange == ExchangeType::IKE_SA_INIT && header.spi_r == 0
+        };
         self.spi_i == header.spi_i && (responder_unknown || self.spi_r == header.spi_r)
-    }
-
-    /// Where the SA came from, for limits per source.
-    pub(crate) fn source(&self) -> IpAddr {
-        self.first_remote.ip()
     }
 
     fn protection(&self) -> &Protection {
@@ -133,21 +119,11 @@ impl IkeSa {
     }
 
     /// Set for an SA that can carry Child SAs.
-    pub(crate) fn established(&self) -> Option<&Established> {
+    fn established(&self) -> Option<&Established> {
         match &self.phase {
             Phase::Established(established) => Some(established),
             _ => None,
         }
-    }
-
-    /// No AUTH has been sent yet, so the peer cannot hold this SA as established.
-    pub(crate) fn is_unauthenticated_attempt(&self) -> bool {
-        matches!(self.phase, Phase::InitSent(_))
-    }
-
-    /// A responder SA that a stranger can bring about.
-    pub(crate) fn is_half_open(&self) -> bool {
-        !self.initiator && matches!(self.phase, Phase::HalfOpen(_) | Phase::Closed { .. })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -371,6 +347,11 @@ impl IkeSa {
         if !self.window.is_free() {
             return;
         }
+        if ctx.light {
+            self.pump_at = Some(ctx.now);
+            return;
+        }
+        self.pump_at = None;
         match &mut self.phase {
             Phase::Established(_) => self.pump_established(ctx),
             Phase::Closing { told: told @ false, message } => {
@@ -440,10 +421,11 @@ impl IkeSa {
         };
         let fragments = [&self.fragments.request, &self.fragments.response];
         let fragments = fragments.into_iter().filter_map(Reassembly::expires_at);
-        own.into_iter().chain(self.window.due()).chain(fragments).min()
+        own.into_iter().chain(self.window.due()).chain(fragments).chain(self.pump_at).min()
     }
 
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
+        self.pump_at = None;
         self.fragments.request.handle_timeout(ctx.now);
         self.fragments.response.handle_timeout(ctx.now);
         match self.window.handle_timeout(ctx.now, &ctx.config.retransmit) {

@@ -99,7 +99,7 @@ fn a_restarted_peer_takes_over() {
     for seed in 0..50 {
         for index in [0, 1] {
             let mut pair = Pair::mutual(seed);
-            pair.run_for(Duration::from_secs(30));
+            pair.run_for(Duration::from_secs(31));
             pair.assert_settled();
             if seed % 2 == 1 {
                 pair.conditions = Conditions::BAD;

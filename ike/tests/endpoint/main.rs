@@ -1,7 +1,11 @@
 //! Two endpoints against each other in a simulated network.
 
+use std::ops::Range;
+use std::time::Duration;
+
 mod collide;
 mod connect;
+mod detached;
 mod failure;
 mod fragments;
 mod hostile;
@@ -11,3 +15,6 @@ mod rekey;
 mod robustness;
 mod rogue;
 mod sim;
+
+/// Each piece of work is done at once.
+const WORK_TAKES: Option<Range<Duration>> = None;

@@ -228,8 +228,8 @@ fn a_replayed_rekey_does_not_keep_traffic_on_the_old_child_sa_for_ever() {
     pair.run_for(Duration::from_secs(1));
     pair.assert_converged();
     pair.rekey(0);
-    let (_, request) = pair.trace.last().cloned().unwrap();
     assert!(pair.run_until(Duration::from_secs(1), |pair| pair.nodes[1].plane.inbound.len() == 2));
+    let (_, request) = pair.trace.iter().rfind(|(from, _)| *from == 0).cloned().unwrap();
     pair.cut();
     let [a, b] = crate::sim::ADDRESSES.map(|address| std::net::SocketAddr::new(address, 500));
     let rekeys_after = |pair: &mut Pair, rounds: usize| {

@@ -2,7 +2,8 @@
 //!
 //! One task owns a [`Core`]. It has no sockets and reads no clock: datagrams, commands, datapath events and the time come
 //! in by function calls, and after each of them the datagrams of [`Core::take_transmits`] are to be sent. By then the
-//! datapath has carried out everything that those datagrams announce to a peer.
+//! datapath has carried out everything that those datagrams announce to a peer. The cryptography of IKE leaves as
+//! [`Work`] by [`Core::poll_work`] and returns by [`Core::handle_done`].
 
 mod commands;
 mod netcfg;
@@ -17,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use gateway_common::{Aead, EventKind};
-use ike::{Endpoint, EndpointConfig, EspAead, EspSa, Event, PeerId, PeerState, SecureRng, Transmit};
+use ike::{
+    Done, Endpoint, EndpointConfig, EspAead, EspSa, Event, PeerId, PeerState, SecureRng, Transmit, Work,
+};
 
 use self::tunnels::{Leftover, Tunnel};
 use super::dataplane::Dataplane;
@@ -206,6 +209,18 @@ impl<D: Dataplane> Core<D> {
         let spi = event.spi.map(|spi| format!("{spi:08x}"));
         let source = event.source.map(|source| source.to_string());
         tracing::warn!(site, spi, source, suppressed, "{text}");
+    }
+
+    /// The next piece of work of IKE, for any thread. What is urgent comes first, so no more should be taken than can be
+    /// begun at once.
+    pub(super) fn poll_work(&mut self) -> Option<Work> {
+        self.endpoint.poll_work()
+    }
+
+    /// A piece of work of IKE is done.
+    pub(super) fn handle_done(&mut self, now: Instant, done: Done) {
+        self.endpoint.handle_done(now, done);
+        self.drain(now);
     }
 
     /// The datagrams to send, in this order.

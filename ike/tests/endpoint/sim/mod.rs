@@ -5,11 +5,12 @@ mod plane;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use ike::{
     DhGroup, Endpoint, EndpointConfig, EspAead, EspProposal, Event, IkeAead, IkeProposal, PeerConfig, PeerId,
-    PeerState, PeerStatus, Prf, Psk,
+    PeerState, PeerStatus, Prf, Psk, Work,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -63,9 +64,14 @@ pub(crate) struct Pair {
     /// Every IKE datagram that was sent, with the sender.
     pub(crate) trace: Vec<(usize, Vec<u8>)>,
     pub(crate) rng: StdRng,
+    /// How long pieces of work take; none means that each is done at once.
+    pub(crate) work_takes: Option<Range<Duration>>,
     next_traffic: Instant,
     in_flight: BTreeMap<(Instant, u64), Packet>,
     packets: u64,
+    /// Work under way, by the time at which it is done, with the end it is for.
+    at_work: BTreeMap<(Instant, u64), (usize, Work)>,
+    pieces_of_work: u64,
 }
 
 /// A configuration with one cheap algorithm of each kind, for end `index`.
@@ -92,9 +98,12 @@ impl Pair {
             repeat_requests: false,
             trace: Vec::new(),
             rng: StdRng::seed_from_u64(seed ^ 0x5eed),
+            work_takes: crate::WORK_TAKES,
             next_traffic: start,
             in_flight: BTreeMap::new(),
             packets: 0,
+            at_work: BTreeMap::new(),
+            pieces_of_work: 0,
         }
     }
 
@@ -141,6 +150,7 @@ impl Pair {
     /// Replaces one end by one that has lost all state, with the configuration it had.
     pub(crate) fn restart(&mut self, index: usize, seed: u64, config: PeerConfig) {
         self.nodes[index] = Node::new(seed);
+        self.at_work.retain(|_, (at, _)| *at != index);
         self.set_peer(index, config);
     }
 
@@ -221,9 +231,15 @@ impl Pair {
         let timeouts = [0, 1].map(|index| self.nodes[index].endpoint.poll_timeout());
         let arrival = self.in_flight.first_key_value().map(|((at, _), _)| *at);
         let traffic = self.traffic.map(|_| self.next_traffic);
-        let next = timeouts.into_iter().flatten().chain(arrival).chain(traffic).min();
+        let done = self.at_work.first_key_value().map(|((at, _), _)| *at);
+        let next = timeouts.into_iter().flatten().chain(arrival).chain(traffic).chain(done).min();
         let Some(next) = next.filter(|next| *next < end) else { return false };
         self.now = self.now.max(next);
+        if done == Some(next) {
+            let (_, (index, work)) = self.at_work.pop_first().expect("one is done");
+            self.act(index, |endpoint, now| endpoint.handle_done(now, work.run()));
+            return true;
+        }
         if arrival == Some(next) {
             let (_, packet) = self.in_flight.pop_first().expect("one is due");
             self.deliver(packet);
@@ -253,6 +269,15 @@ impl Pair {
     }
 
     fn collect(&mut self, index: usize) {
+        while let Some(work) = self.nodes[index].endpoint.poll_work() {
+            if let Some(takes) = &self.work_takes {
+                let takes = self.rng.random_range(takes.clone());
+                self.pieces_of_work += 1;
+                self.at_work.insert((self.now + takes, self.pieces_of_work), (index, work));
+            } else {
+                self.nodes[index].endpoint.handle_done(self.now, work.run());
+            }
+        }
         while let Some(event) = self.nodes[index].endpoint.poll_event() {
             self.nodes[index].take(event);
         }

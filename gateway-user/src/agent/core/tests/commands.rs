@@ -20,7 +20,7 @@ async fn a_connection_waits_for_its_key() {
 
     bench.set_key("VNet2", "correct horse").await.unwrap();
     assert!(bench.core.endpoint.status(PeerId(1)).is_some(), "IKE knows the peer");
-    let first = &bench.core.take_transmits()[0];
+    let first = &bench.sent()[0];
     assert_eq!(first.remote, "192.0.2.2:500".parse().unwrap());
     let after = bench.connection("VNet2").await;
     assert_eq!((after.state, after.last_error), (ConnectionState::Connecting, None));
@@ -95,13 +95,13 @@ async fn a_disconnected_connection_stays_down_when_its_key_changes() {
     bench.set_key("VNet2", "correct horse").await.unwrap();
     bench.ask(|reply| Command::Disconnect("VNet2".to_owned(), reply)).await.unwrap();
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected);
-    bench.core.take_transmits();
+    bench.sent();
     bench.set_key("VNet2", "another horse").await.unwrap();
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected);
-    assert!(bench.core.take_transmits().is_empty(), "nothing is tried");
+    assert!(bench.sent().is_empty(), "nothing is tried");
     bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap();
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::Connecting);
-    assert!(!bench.core.take_transmits().is_empty());
+    assert!(!bench.sent().is_empty());
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_disconnected_connection_stays_down_after_a_restart() {
     let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected);
     assert_eq!(bench.connection("VNet3").await.state, ConnectionState::Connecting);
-    let destinations: Vec<_> = bench.core.take_transmits().iter().map(|sent| sent.remote.ip()).collect();
+    let destinations: Vec<_> = bench.sent().iter().map(|sent| sent.remote.ip()).collect();
     assert!(!destinations.contains(&"192.0.2.2".parse().unwrap()), "{destinations:?}");
     bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap();
     drop(bench);

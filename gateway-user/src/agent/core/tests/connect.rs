@@ -11,7 +11,7 @@ async fn pair(directory: &Path, keys: [&str; 2]) -> [Bench; 2] {
     let mut two = Bench::start(directory, "VNet2", &xml).await;
     // Without a peer that answers, VNet1 would wait for its first retransmission.
     two.set_key("VNet1", keys[1]).await.unwrap();
-    two.core.take_transmits();
+    two.sent();
     one.set_key("VNet2", keys[0]).await.unwrap();
     [one, two]
 }
@@ -21,7 +21,7 @@ fn settle(benches: &mut [Bench; 2]) {
     loop {
         let mut delivered = false;
         for index in 0..2 {
-            for transmit in benches[index].core.take_transmits() {
+            for transmit in benches[index].sent() {
                 delivered = true;
                 let other = &mut benches[1 - index];
                 other.core.handle_datagram(other.now, transmit.remote, transmit.local, &transmit.payload);

@@ -6,7 +6,7 @@ async fn bench_with_key() -> (tempfile::TempDir, Bench) {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
     bench.set_key("VNet2", "correct horse").await.unwrap();
-    bench.core.take_transmits();
+    bench.sent();
     bench.calls();
     (dir, bench)
 }
@@ -91,10 +91,10 @@ async fn what_the_datapath_refuses_takes_the_connection_down_and_is_tried_again(
 
     let retry = bench.now + DATAPATH_RETRY;
     assert!(bench.core.next_timeout().is_some_and(|at| at <= retry));
-    bench.core.take_transmits();
+    bench.sent();
     bench.now = retry;
     bench.core.handle_timeout(retry).await;
-    assert!(!bench.core.take_transmits().is_empty(), "IKE tries again");
+    assert!(!bench.sent().is_empty(), "IKE tries again");
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn reports_on_unknown_tunnels_do_no_harm() {
         let report = DatapathEvent { kind: EventKind::HardLifetime, tunnel, spi: Some(1), source: None };
         bench.core.handle_datapath_event(bench.now, report);
     }
-    assert!(bench.calls().is_empty() && bench.core.take_transmits().is_empty());
+    assert!(bench.calls().is_empty() && bench.sent().is_empty());
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::Connecting);
 }
 
@@ -128,7 +128,7 @@ async fn the_error_of_a_refused_sa_goes_with_the_next_attempt() {
         apply(bench, Event::InstallInbound { peer: PeerId(1), sa: esp_sa(1) });
         bench.core.drain(bench.now);
         bench.core.dataplane.refuse = None;
-        bench.core.take_transmits();
+        bench.sent();
     };
     // The peer's own attempt succeeds first, then the retry is due.
     refuse(&mut bench);
@@ -141,7 +141,7 @@ async fn the_error_of_a_refused_sa_goes_with_the_next_attempt() {
         refuse(&mut bench);
         bench.set_key("VNet2", key).await.unwrap();
         assert_eq!(bench.connection("VNet2").await.last_error, None);
-        assert!(!bench.core.take_transmits().is_empty(), "IKE tries again");
+        assert!(!bench.sent().is_empty(), "IKE tries again");
     }
 }
 

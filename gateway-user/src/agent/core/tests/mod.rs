@@ -80,6 +80,14 @@ impl Bench {
         self.core.handle_timeout(self.now).await;
     }
 
+    /// The datagrams to send, when all work is done.
+    fn sent(&mut self) -> Vec<Transmit> {
+        while let Some(work) = self.core.poll_work() {
+            self.core.handle_done(self.now, work.run());
+        }
+        self.core.take_transmits()
+    }
+
     /// What the datapath was told since the last time.
     fn calls(&mut self) -> Vec<String> {
         std::mem::take(&mut self.core.dataplane.calls)

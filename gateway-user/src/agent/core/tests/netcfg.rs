@@ -9,7 +9,7 @@ async fn only_what_changed_is_touched() {
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2", "192.0.2.3"])).await;
     bench.set_key("VNet2", "key2").await.unwrap();
     bench.set_key("VNet3", "key3").await.unwrap();
-    bench.core.take_transmits();
+    bench.sent();
     bench.calls();
 
     // VNet2 stays, VNet3 moves to another address and prefix, VNet4 comes.
@@ -28,8 +28,7 @@ async fn only_what_changed_is_touched() {
         ["set_tunnel 2 []", "set_tunnel 2 [10.33.0.0/16]", "set_tunnel 3 [10.4.0.0/16]"]
     );
     assert_eq!(bench.connection("VNet3").await.peer, Some("192.0.2.33".parse().unwrap()));
-    let destinations: Vec<_> =
-        bench.core.take_transmits().iter().map(|transmit| transmit.remote.ip()).collect();
+    let destinations: Vec<_> = bench.sent().iter().map(|transmit| transmit.remote.ip()).collect();
     assert!(!destinations.contains(&"192.0.2.2".parse().unwrap()), "{destinations:?}");
 
     // VNet4 and VNet3 go; the number of VNet3 is free again.
@@ -95,7 +94,7 @@ async fn a_placeholder_is_replaced_and_the_tunnel_comes_up() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["0.0.0.0"])).await;
     bench.set_key("VNet2", "key2").await.unwrap();
-    assert!(bench.core.take_transmits().is_empty());
+    assert!(bench.sent().is_empty());
     let change = LocalNetworkChange { gateway_address: "192.0.2.2".parse().unwrap() };
     let set = |name: &str| {
         let name = name.to_owned();
@@ -106,7 +105,7 @@ async fn a_placeholder_is_replaced_and_the_tunnel_comes_up() {
 
     let report = bench.ask(set("VNet2")).await.unwrap();
     assert_eq!(report.changed, ["VNet2"]);
-    assert_eq!(bench.core.take_transmits()[0].remote, "192.0.2.2:500".parse().unwrap());
+    assert_eq!(bench.sent()[0].remote, "192.0.2.2:500".parse().unwrap());
     let stored = Store::open(dir.path(), "VNet1").unwrap().load_netcfg().unwrap().unwrap();
     assert!(stored.contains("<VPNGatewayAddress>192.0.2.2<"), "{stored}");
     let sites = bench.ask(Command::LocalNetworks).await.unwrap();

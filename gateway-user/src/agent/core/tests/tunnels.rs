@@ -16,7 +16,7 @@ async fn bench() -> (tempfile::TempDir, Bench) {
     let mut bench = Bench::start(dir.path(), "VNet1", &xml(&["2", "3"])).await;
     bench.set_key("VNet2", "key2").await.unwrap();
     bench.set_key("VNet3", "key3").await.unwrap();
-    bench.core.take_transmits();
+    bench.sent();
     bench.calls();
     (dir, bench)
 }
@@ -61,14 +61,14 @@ async fn a_refused_tunnel_is_tried_again_by_itself() {
     let error = bench.ask(connect).await.unwrap_err();
     assert!(matches!(&error, Refusal::Failed(message) if message.contains("tunnel 3")), "{error:?}");
     assert!(bench.core.next_timeout().is_some_and(|at| at <= bench.now + DATAPATH_RETRY));
-    bench.core.take_transmits();
+    bench.sent();
 
     bench.retry().await;
     assert!(bench.connection("VNet4").await.last_error.is_some(), "refused again");
     bench.core.dataplane.broken_tunnels.clear();
     bench.retry().await;
     assert_eq!(bench.connection("VNet4").await.state, ConnectionState::Connecting);
-    let destinations: Vec<_> = bench.core.take_transmits().iter().map(|sent| sent.remote.ip()).collect();
+    let destinations: Vec<_> = bench.sent().iter().map(|sent| sent.remote.ip()).collect();
     assert!(destinations.contains(&"192.0.2.4".parse().unwrap()), "{destinations:?}");
     bench.calls();
     bench.retry().await;
