@@ -13,7 +13,7 @@ use crate::sa::context::Context;
 use crate::sa::{IkeSa, Summary};
 
 /// Most datagrams, and most octets of them, that wait for an SA. What is beyond is lost, and repeated by the peer.
-const MAX_WAITING: usize = 64;
+const MAX_WAITING: usize = 128;
 const MAX_WAITING_OCTETS: usize = 128 * 1024;
 
 /// A step that computes nothing.
