@@ -54,8 +54,8 @@ pub use config::{
     Backoff, DistinguishedName, EndpointConfig, FRAGMENT_SIZES, Identity, IdentityError, PeerConfig, PeerId,
     Psk, RetransmitPolicy,
 };
-pub use crypto::{DhGroup, EspAead, IkeAead, Prf, SecureRng};
+pub use crypto::{DhGroup, EspAead, IkeAead, IkeCbc, Integrity, Prf, SecureRng};
 pub use endpoint::{Done, Endpoint, Work};
 pub use event::{EspSa, Event, PeerState, Transmit};
-pub use proposal::{EspProposal, IkeProposal};
+pub use proposal::{EspProposal, IkeEncryption, IkeProposal};
 pub use status::{ChildStatus, IkeSaStatus, PeerStatus};

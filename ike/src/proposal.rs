@@ -2,43 +2,71 @@
 
 use std::fmt;
 
-use crate::crypto::{DhGroup, EspAead, IkeAead, Prf};
+use crate::crypto::{DhGroup, EspAead, IkeAead, IkeCbc, Integrity, Prf};
 
 /// Algorithms for an IKE SA: one of each list, most preferred first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IkeProposal {
-    /// Ciphers.
-    pub encryption: Vec<IkeAead>,
+    /// Ciphers, and integrity algorithms where the ciphers need them.
+    pub encryption: IkeEncryption,
     /// Pseudo-random functions.
     pub prf: Vec<Prf>,
     /// Diffie-Hellman groups.
     pub groups: Vec<DhGroup>,
 }
 
+/// The ciphers of an IKE proposal. A proposal holds ciphers of one kind; whoever wants both makes two of them
+/// (RFC 7296 §3.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IkeEncryption {
+    /// Ciphers that protect integrity as well.
+    Aead(Vec<IkeAead>),
+    /// Ciphers with a separate integrity algorithm.
+    Cbc {
+        /// Ciphers.
+        ciphers: Vec<IkeCbc>,
+        /// Integrity algorithms.
+        integrity: Vec<Integrity>,
+    },
+}
+
+impl IkeEncryption {
+    /// The names, ciphers first.
+    fn names(&self) -> Vec<&'static str> {
+        match self {
+            Self::Aead(ciphers) => ciphers.iter().map(|cipher| cipher.name()).collect(),
+            Self::Cbc { ciphers, integrity } => {
+                let ciphers = ciphers.iter().map(|cipher| cipher.name());
+                ciphers.chain(integrity.iter().map(|integrity| integrity.name())).collect()
+            }
+        }
+    }
+}
+
 impl IkeProposal {
     /// The `default` profile: AES-GCM-16 (256, 128), PRF HMAC-SHA2 (384, 256, 512), groups Curve25519, P-384, P-256 and
-    /// MODP-2048.
+    /// MODP-2048. Groups that cost a responder more are left out: strangers could make it pay.
     pub fn default_profile() -> Self {
         Self {
-            encryption: vec![IkeAead::Aes256Gcm16, IkeAead::Aes128Gcm16],
+            encryption: IkeEncryption::Aead(vec![IkeAead::Aes256Gcm16, IkeAead::Aes128Gcm16]),
             prf: vec![Prf::HmacSha384, Prf::HmacSha256, Prf::HmacSha512],
             groups: vec![DhGroup::X25519, DhGroup::Ecp384, DhGroup::Ecp256, DhGroup::Modp2048],
         }
     }
 
-    /// Exactly one algorithm of each kind.
+    /// Exactly one algorithm of each kind, with an AEAD cipher.
     pub fn single(encryption: IkeAead, prf: Prf, group: DhGroup) -> Self {
-        Self { encryption: vec![encryption], prf: vec![prf], groups: vec![group] }
+        Self { encryption: IkeEncryption::Aead(vec![encryption]), prf: vec![prf], groups: vec![group] }
     }
 }
 
-/// The names as strongSwan writes them: `aes256gcm16-aes128gcm16-prfsha384-x25519`.
+/// The names as strongSwan writes them: `aes256gcm16-aes128gcm16-prfsha384-x25519`, `aes256-sha256-prfsha256-ecp384`.
 impl fmt::Display for IkeProposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ciphers = self.encryption.iter().map(|cipher| cipher.name());
-        let prfs = self.prf.iter().map(|prf| prf.name());
-        let groups = self.groups.iter().map(|group| group.name());
-        f.write_str(&ciphers.chain(prfs).chain(groups).collect::<Vec<_>>().join("-"))
+        let mut names = self.encryption.names();
+        names.extend(self.prf.iter().map(|prf| prf.name()));
+        names.extend(self.groups.iter().map(|group| group.name()));
+        f.write_str(&names.join("-"))
     }
 }
 

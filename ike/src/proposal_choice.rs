@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::crypto::{DhGroup, EspAead, IkeAead, Prf};
-use crate::proposal::{EspProposal, IkeProposal};
+use crate::crypto::{DhGroup, EspAead, IkeAead, IkeCbc, Integrity, Prf, SkAlgorithms};
+use crate::proposal::{EspProposal, IkeEncryption, IkeProposal};
 use crate::proposal_names::{kind_name, transform_name};
 use crate::wire::{Proposal, ProtocolId, Transform, TransformType};
 
@@ -15,14 +15,14 @@ const MAX_NAMES: usize = 8;
 /// The negotiated algorithms of an IKE SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IkeSuite {
-    pub(crate) aead: IkeAead,
+    pub(crate) algorithms: SkAlgorithms,
     pub(crate) prf: Prf,
     pub(crate) group: DhGroup,
 }
 
 impl fmt::Display for IkeSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.aead.name(), self.prf.name(), self.group.name())
+        write!(f, "{}-{}-{}", self.algorithms, self.prf.name(), self.group.name())
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn ike_offer(proposals: &[IkeProposal]) -> Vec<Proposal> {
         spi: Vec::new(),
         transforms: ike_kinds(proposal, None).into_iter().flat_map(Kind::offer).collect(),
     };
-    (1..).zip(proposals).map(offer).collect()
+    (1..=u8::MAX).zip(proposals).map(offer).collect()
 }
 
 /// Our ESP proposals, to receive with `spi`.
@@ -93,7 +93,7 @@ pub(crate) fn esp_offer(proposals: &[EspProposal], spi: u32, exchange: ChildExch
         spi: spi.to_be_bytes().to_vec(),
         transforms: esp_kinds(proposal, exchange).into_iter().flat_map(Kind::offer).collect(),
     };
-    (1..).zip(proposals).map(offer).collect()
+    (1..=u8::MAX).zip(proposals).map(offer).collect()
 }
 
 /// Chooses for an IKE SA: the first of the peer's proposals that one of ours fits, in it our preference, but
@@ -183,12 +183,23 @@ impl Kind {
 }
 
 fn ike_kinds(ours: &IkeProposal, preferred: Option<DhGroup>) -> Vec<Kind> {
-    let cipher = |aead: &IkeAead| Transform::new(TransformType::ENCR, aead.id(), aead.key_bits());
     let prf = |prf: &Prf| Transform::new(TransformType::PRF, prf.id(), None);
+    let (ciphers, integrity) = match &ours.encryption {
+        IkeEncryption::Aead(ciphers) => {
+            let cipher = |aead: &IkeAead| Transform::new(TransformType::ENCR, aead.id(), aead.key_bits());
+            (ciphers.iter().map(cipher).collect(), Kind::no_integrity())
+        }
+        IkeEncryption::Cbc { ciphers, integrity } => {
+            let cipher = |cbc: &IkeCbc| Transform::new(TransformType::ENCR, cbc.id(), cbc.key_bits());
+            let transform = |of: &Integrity| Transform::new(TransformType::INTEG, of.id(), None);
+            let integrity = integrity.iter().map(transform).collect();
+            (ciphers.iter().map(cipher).collect(), Kind::new(TransformType::INTEG, integrity))
+        }
+    };
     vec![
-        Kind::new(TransformType::ENCR, ours.encryption.iter().map(cipher).collect()),
+        Kind::new(TransformType::ENCR, ciphers),
         Kind::new(TransformType::PRF, ours.prf.iter().map(prf).collect()),
-        Kind::no_integrity(),
+        integrity,
         Kind::new(TransformType::DH, group_transforms(&ours.groups, preferred)),
     ]
 }
@@ -295,8 +306,16 @@ fn list_of<'a>(transforms: impl ExactSizeIterator<Item = &'a Transform>) -> Stri
 
 fn ike_suite(chosen: &Proposal) -> Option<IkeSuite> {
     let encryption = of_kind(chosen, TransformType::ENCR)?;
+    let (id, key_bits) = (encryption.id, encryption.key_bits().ok()?);
+    let algorithms = match IkeAead::from_transform(id, key_bits) {
+        Some(aead) => SkAlgorithms::Aead(aead),
+        None => SkAlgorithms::Cbc(
+            IkeCbc::from_transform(id, key_bits)?,
+            Integrity::from_id(of_kind(chosen, TransformType::INTEG)?.id)?,
+        ),
+    };
     Some(IkeSuite {
-        aead: IkeAead::from_transform(encryption.id, encryption.key_bits().ok()?)?,
+        algorithms,
         prf: Prf::from_id(of_kind(chosen, TransformType::PRF)?.id)?,
         group: DhGroup::from_id(of_kind(chosen, TransformType::DH)?.id)?,
     })

@@ -1,6 +1,6 @@
 //! Properties of `ike::crypto` over random inputs.
 
-use ike::crypto::{CryptoError, DhGroup, DhKeyPair, ICV_LEN, IV_LEN, IkeAead, SALT_LEN, SkCipher};
+use ike::crypto::{CryptoError, DhGroup, DhKeyPair, IkeAead, IkeCbc, Integrity, SkAlgorithms, SkCipher};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -14,14 +14,20 @@ fn key_pair(group: DhGroup, seed: u64) -> DhKeyPair {
     DhKeyPair::generate(group, &mut StdRng::seed_from_u64(seed))
 }
 
-/// A cipher and a SK_e of the right length for it.
-fn key() -> impl Strategy<Value = (IkeAead, Vec<u8>)> {
-    let aead = proptest::sample::select([IkeAead::Aes128Gcm16, IkeAead::Aes256Gcm16].as_slice());
-    aead.prop_flat_map(|aead| (Just(aead), vec(any::<u8>(), aead.key_len() + SALT_LEN)))
+fn algorithms() -> impl Strategy<Value = SkAlgorithms> {
+    let aead = proptest::sample::select(IkeAead::ALL.as_slice()).prop_map(SkAlgorithms::Aead);
+    let cbc = proptest::sample::select(IkeCbc::ALL.as_slice());
+    let integrity = proptest::sample::select(Integrity::ALL.as_slice());
+    prop_oneof![aead, (cbc, integrity).prop_map(|(cbc, integrity)| SkAlgorithms::Cbc(cbc, integrity))]
 }
 
-fn cipher((aead, sk_e): (IkeAead, Vec<u8>)) -> SkCipher {
-    SkCipher::new(aead, &sk_e).expect("the key has the right length")
+fn cipher() -> impl Strategy<Value = SkCipher> {
+    algorithms().prop_flat_map(|algorithms| {
+        let keys = (vec(any::<u8>(), algorithms.sk_e_len()), vec(any::<u8>(), algorithms.sk_a_len()));
+        keys.prop_map(move |(sk_e, sk_a)| {
+            SkCipher::new(algorithms, &sk_e, &sk_a).expect("the keys have the right length")
+        })
+    })
 }
 
 fn octets() -> impl Strategy<Value = Vec<u8>> {
@@ -73,37 +79,30 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn opening_inverts_sealing(key in key(), iv: [u8; IV_LEN], aad in octets(), plaintext in octets()) {
-        let cipher = cipher(key);
-        let sealed = cipher.seal(iv, &aad, &plaintext);
-        prop_assert_eq!(sealed.len(), plaintext.len() + ICV_LEN);
-        prop_assert_eq!(&*cipher.open(iv, &aad, &sealed).unwrap(), &plaintext);
+    fn opening_inverts_sealing(cipher in cipher(), number: u64, aad in octets(), content in octets()) {
+        let sealed = cipher.seal(number, &aad, &content);
+        prop_assert_eq!(sealed.len(), cipher.algorithms().body_len(content.len()));
+        prop_assert_eq!(&*cipher.open(&aad, &sealed).unwrap(), &content);
     }
 
     #[test]
     fn any_flipped_bit_fails(
-        key in key(),
-        mut iv: [u8; IV_LEN],
+        cipher in cipher(),
+        number: u64,
         mut aad in octets(),
-        plaintext in octets(),
+        content in octets(),
         position: proptest::sample::Index,
         bit in 0_u8..8,
     ) {
-        let cipher = cipher(key);
-        let mut sealed = cipher.seal(iv, &aad, &plaintext);
-        let mut all: Vec<&mut u8> = iv.iter_mut().chain(&mut aad).chain(&mut sealed).collect();
+        let mut sealed = cipher.seal(number, &aad, &content);
+        let mut all: Vec<&mut u8> = aad.iter_mut().chain(&mut sealed).collect();
         let position = position.index(all.len());
         *all[position] ^= 1 << bit;
-        prop_assert_eq!(cipher.open(iv, &aad, &sealed).unwrap_err(), CryptoError::IntegrityCheckFailed);
+        prop_assert_eq!(cipher.open(&aad, &sealed).unwrap_err(), CryptoError::IntegrityCheckFailed);
     }
 
     #[test]
-    fn arbitrary_ciphertexts_never_open(
-        key in key(),
-        iv: [u8; IV_LEN],
-        aad in octets(),
-        ciphertext in octets(),
-    ) {
-        prop_assert!(cipher(key).open(iv, &aad, &ciphertext).is_err());
+    fn arbitrary_bodies_never_open(cipher in cipher(), aad in octets(), body in octets()) {
+        prop_assert!(cipher.open(&aad, &body).is_err());
     }
 }

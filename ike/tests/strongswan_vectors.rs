@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use ike::crypto::{
     ChildKeys, CryptoError, DhGroup, DhKeyPair, EspAead, EspKey, IkeAead, IkeKeys, KeyExchange, Prf,
-    SharedSecret, SkCipher, nat_detection_hash, psk_auth, verify_psk_auth,
+    SharedSecret, SkAlgorithms, SkCipher, nat_detection_hash, psk_auth, verify_psk_auth,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -32,21 +32,21 @@ fn conversations() -> [Conversation; 3] {
             X25519,
             DhGroup::X25519,
             Prf::HmacSha256,
-            IkeAead::Aes128Gcm16,
+            SkAlgorithms::Aead(IkeAead::Aes128Gcm16),
             EspAead::Aes128Gcm16,
         ),
         Conversation::parse(
             ECP384,
             DhGroup::Ecp384,
             Prf::HmacSha384,
-            IkeAead::Aes256Gcm16,
+            SkAlgorithms::Aead(IkeAead::Aes256Gcm16),
             EspAead::Aes256Gcm16,
         ),
         Conversation::parse(
             MODP2048,
             DhGroup::Modp2048,
             Prf::HmacSha512,
-            IkeAead::Aes256Gcm16,
+            SkAlgorithms::Aead(IkeAead::Aes256Gcm16),
             EspAead::ChaCha20Poly1305,
         ),
     ]
@@ -78,11 +78,11 @@ fn both_auth_payloads_verify() {
         let keys = conversation.ike_keys();
         let (nonce_i, nonce_r) = conversation.init_nonces();
         let sides = [
-            ("auth_request", &keys.sk_ei, &keys.sk_pi, "init_request", &nonce_r, ID_I),
-            ("auth_response", &keys.sk_er, &keys.sk_pr, "init_response", &nonce_i, ID_R),
+            ("auth_request", Sender::Initiator, &keys.sk_pi, "init_request", &nonce_r, ID_I),
+            ("auth_response", Sender::Responder, &keys.sk_pr, "init_response", &nonce_i, ID_R),
         ];
-        for (message, sk_e, sk_p, signed, peer_nonce, id_type) in sides {
-            let payloads = conversation.open(message, sk_e);
+        for (message, sender, sk_p, signed, peer_nonce, id_type) in sides {
+            let payloads = conversation.open(message, &keys, sender);
             let identity = payload(&payloads, id_type);
             // Authentication method 2 (shared key) and three reserved octets lead.
             let auth = payload(&payloads, AUTH);
@@ -107,27 +107,32 @@ fn captured_messages_open_only_unmodified_and_with_their_own_key() {
     for conversation in conversations() {
         let keys = conversation.ike_keys();
         let message = conversation.bytes("auth_request");
-        assert!(open_sk(conversation.aead, &keys.sk_ei, &message).is_ok());
-        assert!(open_sk(conversation.aead, &keys.sk_er, &message).is_err());
+        let (own, other) =
+            (conversation.cipher(&keys, Sender::Initiator), conversation.cipher(&keys, Sender::Responder));
+        assert!(open_sk(&own, &message).is_ok());
+        assert!(open_sk(&other, &message).is_err());
         for index in 0..message.len() {
             let mut modified = message.clone();
             modified[index] ^= 0x10;
-            let error = open_sk(conversation.aead, &keys.sk_ei, &modified).unwrap_err();
+            let error = open_sk(&own, &modified).unwrap_err();
             assert_eq!(error, CryptoError::IntegrityCheckFailed, "octet {index}");
         }
     }
 }
 
 #[test]
-fn sealing_reproduces_the_captured_messages() {
-    for conversation in conversations() {
+fn sealing_with_aead_ciphers_reproduces_the_captured_messages() {
+    // With AES-CBC the IV and the octets of the padding are the sender's.
+    let aead = |conversation: &Conversation| matches!(conversation.algorithms, SkAlgorithms::Aead(_));
+    for conversation in conversations().into_iter().filter(aead) {
         let keys = conversation.ike_keys();
-        for (name, sk_e) in [("auth_request", &keys.sk_ei), ("auth_response", &keys.sk_er)] {
+        for (name, sender) in [("auth_request", Sender::Initiator), ("auth_response", Sender::Responder)] {
             let message = conversation.bytes(name);
-            let plaintext = open_sk(conversation.aead, sk_e, &message).unwrap();
-            let cipher = SkCipher::new(conversation.aead, sk_e).unwrap();
-            let (aad, iv, ciphertext) = split_sk(&message);
-            assert_eq!(cipher.seal(iv, aad, &plaintext), ciphertext);
+            let cipher = conversation.cipher(&keys, sender);
+            let content = open_sk(&cipher, &message).unwrap();
+            let (aad, body) = split_sk(&message);
+            let number = u64::from_be_bytes(body[..8].try_into().unwrap());
+            assert_eq!(cipher.seal(number, aad, &content), body);
         }
     }
 }
@@ -148,8 +153,8 @@ fn rekeyed_child_keys_with_forward_secrecy_equal_those_of_strongswan() {
     for conversation in conversations() {
         let keys = conversation.ike_keys();
         // The responder of the IKE SA is the initiator of this exchange.
-        let nonce_i = payload(&conversation.open("rekey_child_request", &keys.sk_er), NONCE);
-        let nonce_r = payload(&conversation.open("rekey_child_response", &keys.sk_ei), NONCE);
+        let nonce_i = payload(&conversation.open("rekey_child_request", &keys, Sender::Responder), NONCE);
+        let nonce_r = payload(&conversation.open("rekey_child_response", &keys, Sender::Initiator), NONCE);
         let shared = conversation.shared("rekey_child_shared");
         let child = ChildKeys::derive(
             conversation.prf,
@@ -167,16 +172,16 @@ fn rekeyed_child_keys_with_forward_secrecy_equal_those_of_strongswan() {
 fn rekeyed_ike_keys_equal_those_of_strongswan_and_open_its_messages() {
     for conversation in conversations() {
         let old = conversation.ike_keys();
-        let nonce_i = payload(&conversation.open("rekey_ike_request", &old.sk_ei), NONCE);
-        let nonce_r = payload(&conversation.open("rekey_ike_response", &old.sk_er), NONCE);
+        let nonce_i = payload(&conversation.open("rekey_ike_request", &old, Sender::Initiator), NONCE);
+        let nonce_r = payload(&conversation.open("rekey_ike_response", &old, Sender::Responder), NONCE);
         let shared = conversation.shared("rekey_ike_shared");
         let (spi_i, spi_r) = spis(&conversation.bytes("rekey_ike_spis"));
-        let (prf, aead) = (conversation.prf, conversation.aead);
+        let (prf, algorithms) = (conversation.prf, conversation.algorithms);
         let exchange = KeyExchange { shared: &shared, nonce_i: &nonce_i, nonce_r: &nonce_r, spi_i, spi_r };
-        let new = IkeKeys::derive_rekeyed(prf, &old.sk_d, prf, aead, &exchange);
+        let new = IkeKeys::derive_rekeyed(prf, &old.sk_d, prf, algorithms, &exchange);
         assert_ike_keys(&new, &conversation, "rekey_ike_");
-        conversation.open("informational_request", &new.sk_ei);
-        conversation.open("informational_response", &new.sk_er);
+        conversation.open("informational_request", &new, Sender::Initiator);
+        conversation.open("informational_response", &new, Sender::Responder);
     }
 }
 
@@ -198,17 +203,30 @@ fn nat_detection_hash_equals_that_of_strongswan() {
     }
 }
 
+/// Which end of the IKE SA a message is from.
+#[derive(Clone, Copy)]
+enum Sender {
+    Initiator,
+    Responder,
+}
+
 /// A fixture file and the algorithms its conversation negotiated.
 struct Conversation {
     fields: HashMap<&'static str, &'static str>,
     group: DhGroup,
     prf: Prf,
-    aead: IkeAead,
+    algorithms: SkAlgorithms,
     esp_aead: EspAead,
 }
 
 impl Conversation {
-    fn parse(text: &'static str, group: DhGroup, prf: Prf, aead: IkeAead, esp_aead: EspAead) -> Self {
+    fn parse(
+        text: &'static str,
+        group: DhGroup,
+        prf: Prf,
+        algorithms: SkAlgorithms,
+        esp_aead: EspAead,
+    ) -> Self {
         let fields: HashMap<_, _> = text
             .lines()
             .filter(|line| !line.starts_with('#') && !line.is_empty())
@@ -216,9 +234,9 @@ impl Conversation {
             .collect();
         assert_eq!(fields["dh_group"], group.name());
         assert_eq!(fields["prf"], prf.name());
-        assert_eq!(fields["ike_aead"], aead.name());
+        assert_eq!(fields["ike_cipher"], algorithms.to_string());
         assert_eq!(fields["esp_aead"], esp_aead.name());
-        Self { fields, group, prf, aead, esp_aead }
+        Self { fields, group, prf, algorithms, esp_aead }
     }
 
     fn bytes(&self, name: &str) -> Vec<u8> {
@@ -247,22 +265,34 @@ impl Conversation {
         let (spi_i, spi_r) = spis(&self.bytes("init_response"));
         let shared = self.shared("shared");
         let exchange = KeyExchange { shared: &shared, nonce_i: &nonce_i, nonce_r: &nonce_r, spi_i, spi_r };
-        IkeKeys::derive(self.prf, self.aead, &exchange)
+        IkeKeys::derive(self.prf, self.algorithms, &exchange)
+    }
+
+    fn cipher(&self, keys: &IkeKeys, sender: Sender) -> SkCipher {
+        match sender {
+            Sender::Initiator => keys.initiator_cipher(self.algorithms),
+            Sender::Responder => keys.responder_cipher(self.algorithms),
+        }
+        .unwrap()
     }
 
     /// The payloads inside the SK payload of a message.
-    fn open(&self, message: &str, sk_e: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    fn open(&self, message: &str, keys: &IkeKeys, sender: Sender) -> Vec<(u8, Vec<u8>)> {
         let octets = self.bytes(message);
-        let plaintext =
-            open_sk(self.aead, sk_e, &octets).unwrap_or_else(|error| panic!("{message}: {error}"));
-        let padding = usize::from(*plaintext.last().unwrap());
-        payloads(octets[28], &plaintext[..plaintext.len() - 1 - padding])
+        let content =
+            open_sk(&self.cipher(keys, sender), &octets).unwrap_or_else(|error| panic!("{message}: {error}"));
+        payloads(octets[28], &content)
     }
 }
 
 fn assert_ike_keys(keys: &IkeKeys, conversation: &Conversation, prefix: &str) {
-    let IkeKeys { sk_d, sk_ei, sk_er, sk_pi, sk_pr } = keys;
-    let named = [("sk_d", sk_d), ("sk_ei", sk_ei), ("sk_er", sk_er), ("sk_pi", sk_pi), ("sk_pr", sk_pr)];
+    let IkeKeys { sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pi, sk_pr } = keys;
+    let mut named =
+        vec![("sk_d", sk_d), ("sk_ei", sk_ei), ("sk_er", sk_er), ("sk_pi", sk_pi), ("sk_pr", sk_pr)];
+    match conversation.algorithms {
+        SkAlgorithms::Aead(_) => assert!(sk_ai.is_empty() && sk_ar.is_empty()),
+        SkAlgorithms::Cbc(..) => named.extend([("sk_ai", sk_ai), ("sk_ar", sk_ar)]),
+    }
     for (name, key) in named {
         assert_eq!(**key, conversation.bytes(&format!("{prefix}{name}")), "{name}");
     }
@@ -299,12 +329,12 @@ fn payload(payloads: &[(u8, Vec<u8>)], kind: u8) -> Vec<u8> {
     body.clone()
 }
 
-/// Associated data, IV and ciphertext with ICV of a message whose only payload is SK (RFC 5282 §3, §5.1).
-fn split_sk(message: &[u8]) -> (&[u8], [u8; 8], &[u8]) {
-    (&message[..32], message[32..40].try_into().unwrap(), &message[40..])
+/// Associated data and body of a message whose only payload is SK (RFC 5282 §3, §5.1).
+fn split_sk(message: &[u8]) -> (&[u8], &[u8]) {
+    message.split_at(32)
 }
 
-fn open_sk(aead: IkeAead, sk_e: &[u8], message: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-    let (aad, iv, ciphertext) = split_sk(message);
-    SkCipher::new(aead, sk_e)?.open(iv, aad, ciphertext)
+fn open_sk(cipher: &SkCipher, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    let (aad, body) = split_sk(message);
+    cipher.open(aad, body)
 }

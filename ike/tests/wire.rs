@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ike::crypto::{IkeAead, SkCipher};
+use ike::crypto::{IkeAead, IkeCbc, Integrity, SkAlgorithms, SkCipher};
 use ike::wire::{
     AddressRange, Attribute, AttributeValue, AuthMethod, Authentication, CertEncoding, Certificate, Delete,
     ExchangeType, Header, IdType, Identification, KeyExchangeData, Message, Notify, NotifyType, OpenError,
@@ -13,17 +13,25 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn cipher() -> SkCipher {
-    SkCipher::new(IkeAead::Aes128Gcm16, &[7; 20]).unwrap()
+    SkCipher::new(IkeAead::Aes128Gcm16, &[7; 20], &[]).unwrap()
+}
+
+/// A cipher of either kind.
+fn either_cipher() -> impl Strategy<Value = SkCipher> {
+    let cbc = SkAlgorithms::Cbc(IkeCbc::Aes256, Integrity::HmacSha384);
+    prop_oneof![Just(SkAlgorithms::Aead(IkeAead::ChaCha20Poly1305)), Just(cbc)].prop_map(|algorithms| {
+        SkCipher::new(algorithms, &vec![7; algorithms.sk_e_len()], &vec![8; algorithms.sk_a_len()]).unwrap()
+    })
 }
 
 /// The datagrams of a message of which none is longer than `largest`, each with an IV of its own.
-fn in_fragments(message: &Message, largest: usize) -> Vec<Vec<u8>> {
+fn in_fragments(message: &Message, cipher: &SkCipher, largest: usize) -> Vec<Vec<u8>> {
     let mut count = 0_u64;
-    let next_iv = || {
+    let next_number = || {
         count += 1;
-        count.to_be_bytes()
+        count
     };
-    message.seal_within(&cipher(), next_iv, largest)
+    message.seal_within(cipher, next_number, largest)
 }
 
 fn octets(longest: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -166,22 +174,22 @@ proptest! {
     }
 
     #[test]
-    fn what_is_sealed_opens_to_the_same(message in message(), iv in any::<[u8; 8]>()) {
-        let datagram = message.seal(&cipher(), iv);
+    fn what_is_sealed_opens_to_the_same(message in message(), cipher in either_cipher(), number in any::<u64>()) {
+        let datagram = message.seal(&cipher, number);
         let sealed = SealedMessage::parse(&datagram).unwrap();
         prop_assert_eq!(sealed.header, message.header);
-        prop_assert_eq!(sealed.open(&cipher()), Ok(message.payloads));
+        prop_assert_eq!(sealed.open(&cipher), Ok(message.payloads));
         prop_assert_eq!(Message::parse(&datagram), Err(ParseError::Protection));
     }
 
     #[test]
-    fn what_is_sealed_in_fragments_opens_to_the_same(message in message(), largest in 70..900_usize) {
-        let datagrams = in_fragments(&message, largest);
+    fn what_is_sealed_in_fragments_opens_to_the_same(message in message(), cipher in either_cipher(), largest in 100..900_usize) {
+        let datagrams = in_fragments(&message, &cipher, largest);
         prop_assert!(datagrams.iter().all(|datagram| datagram.len() <= largest));
-        let whole = message.seal(&cipher(), [0; 8]).len();
+        let whole = message.seal(&cipher, 0).len();
         prop_assert_eq!(datagrams.len() == 1, whole <= largest);
         if let [datagram] = datagrams.as_slice() {
-            prop_assert_eq!(SealedMessage::parse(datagram).unwrap().open(&cipher()), Ok(message.payloads));
+            prop_assert_eq!(SealedMessage::parse(datagram).unwrap().open(&cipher), Ok(message.payloads));
             return Ok(());
         }
         let mut content = Vec::new();
@@ -192,7 +200,7 @@ proptest! {
             prop_assert_eq!(sealed.header, message.header);
             prop_assert_eq!(usize::from(sealed.position.number), index + 1);
             prop_assert_eq!(usize::from(sealed.position.total), datagrams.len());
-            let fragment = sealed.open(&cipher()).unwrap();
+            let fragment = sealed.open(&cipher).unwrap();
             if index == 0 {
                 first = fragment.first;
             } else {
@@ -205,7 +213,7 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_anywhere_in_a_fragment_does_not_open(message in message(), at in any::<[prop::sample::Index; 2]>(), bit in 0..8_u32) {
-        let mut datagrams = in_fragments(&message, 80);
+        let mut datagrams = in_fragments(&message, &cipher(), 80);
         let index = at[0].index(datagrams.len());
         let datagram = &mut datagrams[index];
         let at = at[1].index(datagram.len());
@@ -216,7 +224,7 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_anywhere_does_not_open(message in message(), at in any::<prop::sample::Index>(), bit in 0..8_u32) {
-        let mut datagram = message.seal(&cipher(), [0; 8]);
+        let mut datagram = message.seal(&cipher(), 0);
         let at = at.index(datagram.len());
         datagram[at] ^= 1_u8 << bit;
         let opened = SealedMessage::parse(&datagram).map(|sealed| sealed.open(&cipher()));
@@ -314,7 +322,7 @@ fn an_sa_payload_is_laid_out_as_in_rfc_7296() {
 fn a_fragment_is_laid_out_as_in_rfc_7383() {
     let vendor = Payload::VendorId(vec![7; 60]);
     let message = Message { payloads: vec![vendor], ..empty_message() };
-    let datagrams = in_fragments(&message, 100);
+    let datagrams = in_fragments(&message, &cipher(), 100);
     let lengths: Vec<_> = datagrams.iter().map(Vec::len).collect();
     // 64 octets of content, and 61 around each part: header 28, generic header 4, numbers 4, IV 8, pad length 1, ICV 16.
     assert_eq!(lengths, [100, 61 + 25]);

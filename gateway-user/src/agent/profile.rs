@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ike::{DhGroup, EspAead, EspProposal, IkeAead, IkeProposal, PeerConfig, Prf, Psk};
+use ike::{
+    DhGroup, EspAead, EspProposal, IkeAead, IkeCbc, IkeEncryption, IkeProposal, Integrity, PeerConfig, Prf,
+    Psk,
+};
 use rand::RngExt;
 
 use super::settings::Settings;
@@ -43,7 +46,7 @@ pub(super) fn peer_config(
     let psk = Psk::new(key.expose().as_bytes());
     let mut config = PeerConfig::new(settings.wan_address.into(), remote, psk);
     if profile == Profile::Azure {
-        config.ike_proposals = vec![azure_ike_proposal()];
+        config.ike_proposals = azure_ike_proposals();
         config.esp_proposals = vec![EspProposal::single(EspAead::Aes256Gcm16, None, false)];
         config.child_lifetime = Duration::from_mins(450);
     }
@@ -61,13 +64,19 @@ pub(super) fn peer_config(
     config
 }
 
-/// The part of the profile's IKE proposals that this implementation knows: AES-256-GCM.
-fn azure_ike_proposal() -> IkeProposal {
-    IkeProposal {
-        encryption: vec![IkeAead::Aes256Gcm16],
+/// Azure's side knows AES-256 as GCM and as CBC with SHA-2, the groups P-384 and MODP-2048. Left out is what it accepts
+/// as well but is insecure: SHA-1, 3DES and the 1024-bit group.
+fn azure_ike_proposals() -> Vec<IkeProposal> {
+    let proposal = |encryption| IkeProposal {
+        encryption,
         prf: vec![Prf::HmacSha384, Prf::HmacSha256],
         groups: vec![DhGroup::Ecp384, DhGroup::Modp2048],
-    }
+    };
+    let cbc = IkeEncryption::Cbc {
+        ciphers: vec![IkeCbc::Aes256],
+        integrity: vec![Integrity::HmacSha384, Integrity::HmacSha256],
+    };
+    vec![proposal(IkeEncryption::Aead(vec![IkeAead::Aes256Gcm16])), proposal(cbc)]
 }
 
 #[cfg(test)]
@@ -84,8 +93,12 @@ mod tests {
     fn default_profile_prefers_chacha20_and_initiates() {
         let config = config(&settings("VNet1"), Profile::Default);
         assert_eq!(
-            config.esp_proposals[0].encryption,
-            [EspAead::ChaCha20Poly1305, EspAead::Aes256Gcm16, EspAead::Aes128Gcm16]
+            config.ike_proposals.iter().map(IkeProposal::to_string).collect::<Vec<_>>(),
+            ["aes256gcm16-aes128gcm16-prfsha384-prfsha256-prfsha512-x25519-ecp384-ecp256-modp2048"]
+        );
+        assert_eq!(
+            config.esp_proposals.iter().map(EspProposal::to_string).collect::<Vec<_>>(),
+            ["chacha20poly1305-aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp2048-esn-noesn"]
         );
         assert!(config.initiate && !config.force_udp_encapsulation);
         assert_eq!(config.child_lifetime, Duration::from_hours(1));
@@ -95,8 +108,14 @@ mod tests {
     #[test]
     fn azure_profile() {
         let config = config(&settings("VNet1"), Profile::Azure);
-        assert_eq!(config.ike_proposals[0].to_string(), "aes256gcm16-prfsha384-prfsha256-ecp384-modp2048");
-        assert_eq!(config.esp_proposals[0].to_string(), "aes256gcm16-noesn");
+        assert_eq!(
+            config.ike_proposals.iter().map(IkeProposal::to_string).collect::<Vec<_>>(),
+            [
+                "aes256gcm16-prfsha384-prfsha256-ecp384-modp2048",
+                "aes256-sha384-sha256-prfsha384-prfsha256-ecp384-modp2048",
+            ]
+        );
+        assert_eq!(config.esp_proposals, [EspProposal::single(EspAead::Aes256Gcm16, None, false)]);
         assert_eq!(config.child_lifetime, Duration::from_mins(450));
         assert_eq!(ByteLifetime::new(Profile::Azure).hard, 104_857_600_000);
     }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use ike::{DhGroup, EspAead, EspProposal, IkeAead, IkeProposal, Prf};
+use ike::{DhGroup, EspAead, EspProposal, IkeAead, IkeEncryption, IkeProposal, Prf};
 
 const IKE_CIPHERS: [IkeAead; 2] = [IkeAead::Aes256Gcm16, IkeAead::Aes128Gcm16];
 const ESP_CIPHERS: [EspAead; 3] = [EspAead::ChaCha20Poly1305, EspAead::Aes256Gcm16, EspAead::Aes128Gcm16];
@@ -42,23 +42,23 @@ impl FromStr for IkeToken {
     type Err = ProposalError;
 
     fn from_str(text: &str) -> Result<Self, ProposalError> {
-        let mut proposal = IkeProposal { encryption: Vec::new(), prf: Vec::new(), groups: Vec::new() };
+        let (mut encryption, mut prf, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         for token in text.split('-') {
             if let Some(cipher) = find(&IKE_CIPHERS, token, IkeAead::name) {
-                proposal.encryption.push(cipher);
-            } else if let Some(prf) = find(&Prf::ALL, token, Prf::name) {
-                proposal.prf.push(prf);
+                encryption.push(cipher);
+            } else if let Some(function) = find(&Prf::ALL, token, Prf::name) {
+                prf.push(function);
             } else if let Some(group) = find(&GROUPS, token, DhGroup::name) {
-                proposal.groups.push(group);
+                groups.push(group);
             } else {
                 let accepted = [ike_cipher_names(), prf_names(), group_names()].join(", ");
                 return Err(ProposalError::Unknown { token: token.to_owned(), accepted });
             }
         }
-        require("cipher", &proposal.encryption, ike_cipher_names)?;
-        require("pseudo-random function", &proposal.prf, prf_names)?;
-        require("key exchange group", &proposal.groups, group_names)?;
-        Ok(Self(proposal))
+        require("cipher", &encryption, ike_cipher_names)?;
+        require("pseudo-random function", &prf, prf_names)?;
+        require("key exchange group", &groups, group_names)?;
+        Ok(Self(IkeProposal { encryption: IkeEncryption::Aead(encryption), prf, groups }))
     }
 }
 

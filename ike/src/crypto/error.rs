@@ -29,8 +29,8 @@ pub enum CryptoError {
         /// Octets given.
         actual: usize,
     },
-    /// A ciphertext is shorter than its integrity check value.
-    #[error("ciphertext of {actual} octets is shorter than the integrity check value")]
+    /// The body of an SK payload is shorter than its IV and integrity check value.
+    #[error("encrypted payload of {actual} octets has no room for IV and integrity check value")]
     TruncatedCiphertext {
         /// Octets received.
         actual: usize,
@@ -38,6 +38,9 @@ pub enum CryptoError {
     /// The integrity check value does not match: wrong key or modified message.
     #[error("integrity check failed")]
     IntegrityCheckFailed,
+    /// What was decrypted is authentic, but not whole blocks that end with their padding.
+    #[error("invalid padding")]
+    InvalidPadding,
     /// The AUTH payload does not match: wrong pre-shared key, identity or message.
     #[error("authentication data does not match")]
     AuthenticationFailed,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{EspAead, IkeAead, Prf, SALT_LEN, SharedSecret};
+use crate::crypto::{CryptoError, EspAead, Prf, SALT_LEN, SharedSecret, SkAlgorithms, SkCipher};
 
 /// What one exchange contributes to the keys of an IKE SA.
 ///
@@ -24,13 +24,17 @@ pub struct KeyExchange<'a> {
     pub spi_r: u64,
 }
 
-/// The keys of an IKE SA with an AEAD cipher, which needs no SK_ai and SK_ar.
+/// The keys of an IKE SA.
 pub struct IkeKeys {
     /// Derives further keys: of Child SAs and of the SA that replaces this one.
     pub sk_d: Zeroizing<Vec<u8>>,
-    /// Protects messages of the initiator: the cipher key followed by the 4-octet salt.
+    /// Authenticates messages of the initiator; empty with an AEAD cipher (RFC 5282 §7.1).
+    pub sk_ai: Zeroizing<Vec<u8>>,
+    /// Authenticates messages of the responder; empty with an AEAD cipher.
+    pub sk_ar: Zeroizing<Vec<u8>>,
+    /// Encrypts messages of the initiator: the cipher key, with an AEAD cipher followed by the 4-octet salt.
     pub sk_ei: Zeroizing<Vec<u8>>,
-    /// Protects messages of the responder: the cipher key followed by the 4-octet salt.
+    /// Encrypts messages of the responder: the cipher key, with an AEAD cipher followed by the 4-octet salt.
     pub sk_er: Zeroizing<Vec<u8>>,
     /// Binds the initiator's identity into its AUTH payload.
     pub sk_pi: Zeroizing<Vec<u8>>,
@@ -40,10 +44,10 @@ pub struct IkeKeys {
 
 impl IkeKeys {
     /// The keys after IKE_SA_INIT: SKEYSEED = prf(Ni | Nr, g^ir) (RFC 7296 §2.14).
-    pub fn derive(prf: Prf, aead: IkeAead, exchange: &KeyExchange<'_>) -> Self {
+    pub fn derive(prf: Prf, algorithms: impl Into<SkAlgorithms>, exchange: &KeyExchange<'_>) -> Self {
         let nonces = Zeroizing::new([exchange.nonce_i, exchange.nonce_r].concat());
         let skeyseed = prf.prf(&nonces, &[exchange.shared.as_bytes()]);
-        Self::expand(prf, aead, &skeyseed, exchange)
+        Self::expand(prf, algorithms.into(), &skeyseed, exchange)
     }
 
     /// The keys after the rekeying of an IKE SA: SKEYSEED = prf(SK_d, g^ir | Ni | Nr) with SK_d and the PRF of the old
@@ -52,27 +56,40 @@ impl IkeKeys {
         old_prf: Prf,
         old_sk_d: &[u8],
         prf: Prf,
-        aead: IkeAead,
+        algorithms: impl Into<SkAlgorithms>,
         exchange: &KeyExchange<'_>,
     ) -> Self {
         let skeyseed =
             old_prf.prf(old_sk_d, &[exchange.shared.as_bytes(), exchange.nonce_i, exchange.nonce_r]);
-        Self::expand(prf, aead, &skeyseed, exchange)
+        Self::expand(prf, algorithms.into(), &skeyseed, exchange)
     }
 
-    fn expand(prf: Prf, aead: IkeAead, skeyseed: &[u8], exchange: &KeyExchange<'_>) -> Self {
+    /// The protection of messages of the initiator. Fails with [`CryptoError::KeyLength`] when the keys are of other
+    /// algorithms.
+    pub fn initiator_cipher(&self, algorithms: impl Into<SkAlgorithms>) -> Result<SkCipher, CryptoError> {
+        SkCipher::new(algorithms, &self.sk_ei, &self.sk_ai)
+    }
+
+    /// The protection of messages of the responder, as [`Self::initiator_cipher`].
+    pub fn responder_cipher(&self, algorithms: impl Into<SkAlgorithms>) -> Result<SkCipher, CryptoError> {
+        SkCipher::new(algorithms, &self.sk_er, &self.sk_ar)
+    }
+
+    fn expand(prf: Prf, algorithms: SkAlgorithms, skeyseed: &[u8], exchange: &KeyExchange<'_>) -> Self {
         let prf_len = prf.output_len();
-        let sk_e_len = aead.key_len() + SALT_LEN;
+        let (sk_a_len, sk_e_len) = (algorithms.sk_a_len(), algorithms.sk_e_len());
         let seed: [&[u8]; 4] = [
             exchange.nonce_i,
             exchange.nonce_r,
             &exchange.spi_i.to_be_bytes(),
             &exchange.spi_r.to_be_bytes(),
         ];
-        let stream = prf.prf_plus(skeyseed, &seed, 3 * prf_len + 2 * sk_e_len);
+        let stream = prf.prf_plus(skeyseed, &seed, 3 * prf_len + 2 * (sk_a_len + sk_e_len));
         let mut cut = Cutter(&stream);
         Self {
             sk_d: cut.take(prf_len),
+            sk_ai: cut.take(sk_a_len),
+            sk_ar: cut.take(sk_a_len),
             sk_ei: cut.take(sk_e_len),
             sk_er: cut.take(sk_e_len),
             sk_pi: cut.take(prf_len),
@@ -153,6 +170,7 @@ impl Cutter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::{IkeAead, IkeCbc, Integrity};
 
     fn shared() -> SharedSecret {
         SharedSecret::from_bytes(Zeroizing::new(vec![0x11; 32]))
@@ -171,9 +189,31 @@ mod tests {
         let skeyseed = old.prf(b"old sk_d", &[&[0x11; 32], b"nonce of inonce of r"]);
         let seed = b"nonce of inonce of r\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02";
         let stream = new.prf_plus(&skeyseed, &[seed], 64 + 36 + 36 + 64 + 64);
-        let parts = [&keys.sk_d, &keys.sk_ei, &keys.sk_er, &keys.sk_pi, &keys.sk_pr];
-        assert_eq!(parts.map(|part| part.len()), [64, 36, 36, 64, 64]);
-        assert_eq!(parts.map(|part| part.as_slice()).concat(), *stream);
+        assert_eq!(parts(&keys).map(<[u8]>::len), [64, 0, 0, 36, 36, 64, 64]);
+        assert_eq!(parts(&keys).concat(), *stream);
+    }
+
+    #[test]
+    fn integrity_keys_come_before_those_of_the_cipher() {
+        let shared = shared();
+        let exchange = exchange(&shared);
+        let (prf, algorithms) = (Prf::HmacSha256, SkAlgorithms::Cbc(IkeCbc::Aes128, Integrity::HmacSha512));
+        let keys = IkeKeys::derive(prf, algorithms, &exchange);
+        let skeyseed = prf.prf(b"nonce of inonce of r", &[&[0x11; 32]]);
+        let seed = b"nonce of inonce of r\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02";
+        let stream = prf.prf_plus(&skeyseed, &[seed], 32 + 64 + 64 + 16 + 16 + 32 + 32);
+        assert_eq!(parts(&keys).map(<[u8]>::len), [32, 64, 64, 16, 16, 32, 32]);
+        assert_eq!(parts(&keys).concat(), *stream);
+        let sealed = keys.initiator_cipher(algorithms).unwrap().seal(0, b"aad", b"content");
+        assert!(keys.initiator_cipher(algorithms).unwrap().open(b"aad", &sealed).is_ok());
+        assert!(keys.responder_cipher(algorithms).unwrap().open(b"aad", &sealed).is_err());
+        assert!(keys.initiator_cipher(IkeAead::Aes128Gcm16).is_err());
+    }
+
+    /// In the order of RFC 7296 §2.14.
+    fn parts(keys: &IkeKeys) -> [&[u8]; 7] {
+        let IkeKeys { sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pi, sk_pr } = keys;
+        [sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pi, sk_pr].map(|key| key.as_slice())
     }
 
     #[test]

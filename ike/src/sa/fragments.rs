@@ -150,12 +150,15 @@ impl Partial {
 
 #[cfg(test)]
 mod tests {
+    use aes_gcm::aead::AeadInOut;
+    use aes_gcm::{Aes128Gcm, KeyInit};
+
     use super::*;
     use crate::crypto::IkeAead;
     use crate::wire::{ExchangeType, Message};
 
     fn cipher() -> SkCipher {
-        SkCipher::new(IkeAead::Aes128Gcm16, &[7; 20]).unwrap()
+        SkCipher::new(IkeAead::Aes128Gcm16, &[7; 20], &[]).unwrap()
     }
 
     fn message(octets: usize) -> Message {
@@ -169,12 +172,12 @@ mod tests {
     /// The message in fragments with `room` octets of content each.
     fn cut(message: &Message, room: usize) -> Vec<Vec<u8>> {
         let mut count = 0_u64;
-        let next_iv = || {
+        let next_number = || {
             count += 1;
-            count.to_be_bytes()
+            count
         };
         let around = 61;
-        message.seal_within(&cipher(), next_iv, around + room)
+        message.seal_within(&cipher(), next_number, around + room)
     }
 
     fn take(reassembly: &mut Reassembly, now: Instant, datagram: &[u8]) -> Option<Whole> {
@@ -262,10 +265,13 @@ mod tests {
         let mut datagram = cut(&message(300), 100).swap_remove(0);
         // The same outside around a content that claims more padding than there is.
         let aad = datagram[..36].to_vec();
-        let ciphertext = cipher().seal([0; 8], &aad, &[255; 101]);
+        let mut content = vec![255; 101];
+        let nonce = [[7; 4].as_slice(), &[0; 8]].concat();
+        let aes_gcm = Aes128Gcm::new(&[7; 16].into());
+        aes_gcm.encrypt_in_place(nonce.as_slice().try_into().unwrap(), &aad, &mut content).unwrap();
         datagram.truncate(36);
         datagram.extend([0; 8]);
-        datagram.extend(ciphertext);
+        datagram.extend(content);
         let whole = take(&mut reassembly, Instant::now(), &datagram).unwrap();
         assert!(matches!(whole.payloads, Err(OpenError::Content(_))));
     }

@@ -1,6 +1,6 @@
 //! The keys of an IKE SA at work.
 
-use crate::crypto::{CryptoError, IV_LEN, IkeKeys, KeyExchange, SkCipher};
+use crate::crypto::{CryptoError, IkeKeys, KeyExchange, SkCipher};
 use crate::proposal_choice::IkeSuite;
 use crate::wire::Message;
 
@@ -10,7 +10,7 @@ pub(crate) struct Protection {
     pub(crate) keys: IkeKeys,
     pub(crate) open: SkCipher,
     seal: SkCipher,
-    /// Messages sealed so far; the IV of the next one, so that none repeats (RFC 5282 §3.1).
+    /// Messages sealed so far; makes the IV of the next one, so that none repeats (RFC 5282 §3.1).
     sealed: u64,
 }
 
@@ -21,9 +21,9 @@ impl Protection {
         initiator: bool,
         exchange: &KeyExchange<'_>,
     ) -> Result<Self, CryptoError> {
-        let keys = IkeKeys::derive(suite.prf, suite.aead, exchange);
-        let from_initiator = SkCipher::new(suite.aead, &keys.sk_ei)?;
-        let from_responder = SkCipher::new(suite.aead, &keys.sk_er)?;
+        let keys = IkeKeys::derive(suite.prf, suite.algorithms, exchange);
+        let from_initiator = keys.initiator_cipher(suite.algorithms)?;
+        let from_responder = keys.responder_cipher(suite.algorithms)?;
         let (seal, open) =
             if initiator { (from_initiator, from_responder) } else { (from_responder, from_initiator) };
         Ok(Self { suite, keys, open, seal, sealed: 0 })
@@ -31,11 +31,11 @@ impl Protection {
 
     /// The octets of a message: one datagram, or fragments when it would be longer than `largest`.
     pub(crate) fn seal(&mut self, message: &Message, largest: usize) -> Vec<Vec<u8>> {
-        let next_iv = || {
-            let iv: [u8; IV_LEN] = self.sealed.to_be_bytes();
+        let next_number = || {
+            let number = self.sealed;
             self.sealed += 1;
-            iv
+            number
         };
-        message.seal_within(&self.seal, next_iv, largest)
+        message.seal_within(&self.seal, next_number, largest)
     }
 }

@@ -2,9 +2,9 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{IV_LEN, SkCipher};
+use crate::crypto::SkCipher;
 use crate::wire::message::{Header, Message};
-use crate::wire::sealed::{Outside, Sealed, overhead, seal_content};
+use crate::wire::sealed::{Outside, Sealed, largest_content, seal_content};
 use crate::wire::{OpenError, ParseError, PayloadType};
 
 /// Octets of Fragment Number and Total Fragments.
@@ -30,18 +30,19 @@ pub struct Fragment {
 
 impl Message {
     /// The octets of the message: sealed as a whole where that gives at most `largest` octets, else in fragments of at
-    /// most so many. Each call of `next_iv` must give another IV, none of which may ever repeat for this key.
+    /// most so many. Each call of `next_number` must give another number, none of which may ever repeat for this key.
     pub fn seal_within(
         &self,
         cipher: &SkCipher,
-        mut next_iv: impl FnMut() -> [u8; IV_LEN],
+        mut next_number: impl FnMut() -> u64,
         largest: usize,
     ) -> Vec<Vec<u8>> {
         let content = self.content();
-        if overhead(0) + content.len() <= largest {
-            return vec![self.seal(cipher, next_iv())];
+        let algorithms = cipher.algorithms();
+        if largest_content(algorithms, 0, largest).is_some_and(|room| content.len() <= room) {
+            return vec![self.seal(cipher, next_number())];
         }
-        let room = largest.saturating_sub(overhead(POSITION_LEN)).max(1);
+        let room = largest_content(algorithms, POSITION_LEN, largest).unwrap_or_default().max(1);
         let parts = content.chunks(room);
         let total = u16::try_from(parts.len()).expect("messages built here have fewer fragments");
         let fragment = |(part, number): (&[u8], u16)| {
@@ -49,7 +50,7 @@ impl Message {
             let [n, t] = [number, total].map(u16::to_be_bytes);
             let fields = [n[0], n[1], t[0], t[1]];
             let outside = Outside { header: &self.header, kind: PayloadType::SKF, first, fields: &fields };
-            seal_content(cipher, next_iv(), &outside, part)
+            seal_content(cipher, next_number(), &outside, part)
         };
         parts.zip(1..).map(fragment).collect()
     }

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{IV_LEN, SkCipher};
+use crate::crypto::SkCipher;
 use crate::wire::payload::{encode_chain, first_kind, parse_chain};
 use crate::wire::reader::Reader;
 use crate::wire::sealed::{Outside, Sealed, seal_content};
@@ -95,11 +95,12 @@ impl Message {
         out
     }
 
-    /// The octets of the message with all payloads inside of one SK payload. `iv` must never repeat for this key.
-    pub fn seal(&self, cipher: &SkCipher, iv: [u8; IV_LEN]) -> Vec<u8> {
+    /// The octets of the message with all payloads inside of one SK payload (RFC 7296 §3.14). `number` must never
+    /// repeat for this key; the IV is made of it.
+    pub fn seal(&self, cipher: &SkCipher, number: u64) -> Vec<u8> {
         let outside =
             Outside { header: &self.header, kind: PayloadType::SK, first: self.first(), fields: &[] };
-        seal_content(cipher, iv, &outside, &self.content())
+        seal_content(cipher, number, &outside, &self.content())
     }
 
     /// The payloads as they are before encryption.

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::{ICV_LEN, IV_LEN, SkCipher};
+use crate::crypto::{CryptoError, SkAlgorithms, SkCipher};
 use crate::wire::message::{HEADER_LEN, Header, write_length};
 use crate::wire::reader::Reader;
 use crate::wire::{OpenError, ParseError, PayloadType};
@@ -20,31 +20,25 @@ pub(super) struct Outside<'a> {
     pub(super) fields: &'a [u8],
 }
 
-/// The message whose only payload protects `content`. `iv` must never repeat for this key.
-pub(super) fn seal_content(
-    cipher: &SkCipher,
-    iv: [u8; IV_LEN],
-    outside: &Outside<'_>,
-    content: &[u8],
-) -> Vec<u8> {
-    // Pad Length, and no padding.
-    let plaintext = Zeroizing::new([content, &[0]].concat());
-    let payload_len = GENERIC_HEADER_LEN + outside.fields.len() + IV_LEN + plaintext.len() + ICV_LEN;
+/// The message whose only payload protects `content`. `number` must never repeat for this key.
+pub(super) fn seal_content(cipher: &SkCipher, number: u64, outside: &Outside<'_>, content: &[u8]) -> Vec<u8> {
+    let body_len = cipher.algorithms().body_len(content.len());
+    let payload_len = GENERIC_HEADER_LEN + outside.fields.len() + body_len;
     let mut out = Vec::new();
     outside.header.encode(outside.kind, &mut out);
     write_length(&mut out, HEADER_LEN + payload_len);
     out.extend([outside.first.0, 0]);
     out.extend(u16::try_from(payload_len).expect("messages built here fit a datagram").to_be_bytes());
     out.extend(outside.fields);
-    let ciphertext = cipher.seal(iv, &out, &plaintext);
-    out.extend(iv);
-    out.extend(ciphertext);
+    let body = cipher.seal(number, &out, content);
+    out.extend(body);
     out
 }
 
-/// Octets of a message around its content, beside `fields` octets behind the generic header.
-pub(super) const fn overhead(fields: usize) -> usize {
-    HEADER_LEN + GENERIC_HEADER_LEN + fields + IV_LEN + 1 + ICV_LEN
+/// Octets of the longest content that a message of `largest` octets has room for, with `fields` octets behind the
+/// generic header; `None` when there is none.
+pub(super) fn largest_content(algorithms: SkAlgorithms, fields: usize, largest: usize) -> Option<usize> {
+    algorithms.largest_content(largest.checked_sub(HEADER_LEN + GENERIC_HEADER_LEN + fields)?)
 }
 
 /// The payload of a protected message, not yet opened.
@@ -54,8 +48,7 @@ pub(super) struct Sealed<'a> {
     /// What follows the generic header.
     pub(super) fields: &'a [u8],
     aad: &'a [u8],
-    iv: [u8; IV_LEN],
-    ciphertext: &'a [u8],
+    body: &'a [u8],
 }
 
 impl<'a> Sealed<'a> {
@@ -77,18 +70,15 @@ impl<'a> Sealed<'a> {
         let mut body = reader.nested(length, GENERIC_HEADER_LEN)?;
         reader.finish()?;
         let fields = body.take(fields_len)?;
-        let iv = body.array()?;
         let aad = &datagram[..HEADER_LEN + GENERIC_HEADER_LEN + fields_len];
-        Ok((header, Self { first, fields, aad, iv, ciphertext: body.rest() }))
+        Ok((header, Self { first, fields, aad, body: body.rest() }))
     }
 
     /// Checks integrity, decrypts and removes the padding.
     pub(super) fn open(&self, cipher: &SkCipher) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let mut plaintext =
-            cipher.open(self.iv, self.aad, self.ciphertext).map_err(|_| OpenError::Integrity)?;
-        let pad_len = usize::from(plaintext.pop().ok_or(ParseError::Truncated)?);
-        let len = plaintext.len().checked_sub(pad_len).ok_or(ParseError::Invalid("padding"))?;
-        plaintext.truncate(len);
-        Ok(plaintext)
+        cipher.open(self.aad, self.body).map_err(|error| match error {
+            CryptoError::InvalidPadding => OpenError::Content(ParseError::Invalid("padding")),
+            _ => OpenError::Integrity,
+        })
     }
 }

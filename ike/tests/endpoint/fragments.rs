@@ -196,11 +196,11 @@ fn probe(rogue: &Rogue, message_id: u32) -> Message {
 /// Its datagrams, in fragments of at most `largest` octets.
 fn cut_into(rogue: &Rogue, message: &Message, largest: usize) -> Vec<Vec<u8>> {
     let mut count = largest as u64 * 1000;
-    let next_iv = || {
+    let next_number = || {
         count += 1;
-        count.to_be_bytes()
+        count
     };
-    message.seal_within(&rogue.cipher, next_iv, largest)
+    message.seal_within(&rogue.cipher, next_number, largest)
 }
 
 #[test]

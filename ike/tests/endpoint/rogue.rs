@@ -66,14 +66,14 @@ impl Rogue {
             },
         );
         pair.receive(0, socket(0), socket(1), &answer);
-        let cipher = SkCipher::new(IkeAead::Aes128Gcm16, &keys.sk_er).unwrap();
+        let cipher = keys.responder_cipher(IkeAead::Aes128Gcm16).unwrap();
         Self { header, keys, cipher, answer, nonce_i }
     }
 
     /// Answers IKE_AUTH of end 0 as one that knows the key, with these traffic selectors for itself.
     pub(crate) fn authenticate(&self, pair: &mut Pair, selector: Selector) {
         let (_, request) = pair.trace.iter().rfind(|(from, _)| *from == 0).unwrap();
-        let open = SkCipher::new(IkeAead::Aes128Gcm16, &self.keys.sk_ei).unwrap();
+        let open = self.keys.initiator_cipher(IkeAead::Aes128Gcm16).unwrap();
         let offered = SealedMessage::parse(request).unwrap().open(&open).unwrap();
         let chosen = offered.into_iter().find_map(|payload| match payload {
             Payload::SecurityAssociation(proposals) => Some(proposals),
@@ -104,10 +104,8 @@ impl Rogue {
     }
 
     pub(crate) fn send(&self, pair: &mut Pair, header: Header, payloads: Vec<Payload>) {
-        let mut iv = [0; 8];
-        iv[0] = u8::from(header.response);
-        iv[4..].copy_from_slice(&header.message_id.to_be_bytes());
-        let datagram = Message { header, payloads }.seal(&self.cipher, iv);
+        let number = u64::from(header.response) << 32 | u64::from(header.message_id);
+        let datagram = Message { header, payloads }.seal(&self.cipher, number);
         pair.receive(0, socket(0), socket(1), &datagram);
     }
 }
