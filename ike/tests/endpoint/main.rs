@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+mod algorithms;
 mod collide;
 mod connect;
 mod detached;
