@@ -51,8 +51,8 @@ mod sa;
 mod status;
 
 pub use config::{
-    Backoff, DistinguishedName, EndpointConfig, FRAGMENT_SIZES, Identity, IdentityError, PeerConfig, PeerId,
-    Psk, RetransmitPolicy,
+    Backoff, ConnectionMode, DistinguishedName, EndpointConfig, FRAGMENT_SIZES, Identity, IdentityError,
+    PeerConfig, PeerId, Psk, RetransmitPolicy,
 };
 pub use crypto::{DhGroup, EspAead, IkeAead, IkeCbc, Integrity, Prf, SecureRng};
 pub use endpoint::{Done, Endpoint, Work};

@@ -100,7 +100,8 @@ mod tests {
             config.esp_proposals.iter().map(EspProposal::to_string).collect::<Vec<_>>(),
             ["chacha20poly1305-aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp2048-esn-noesn"]
         );
-        assert!(config.initiate && !config.force_udp_encapsulation);
+        assert_eq!(config.mode, ike::ConnectionMode::Default);
+        assert!(!config.force_udp_encapsulation);
         assert_eq!(config.child_lifetime, Duration::from_hours(1));
         assert_eq!(config.local, IpAddr::from([192, 0, 2, 1]));
     }

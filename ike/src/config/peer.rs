@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::{Identity, Psk};
+use crate::config::{ConnectionMode, Identity, Psk};
 use crate::proposal::{EspProposal, IkeProposal};
 
 /// Names a peer towards the user of the crate.
@@ -36,8 +36,8 @@ pub struct PeerConfig {
     pub ike_proposals: Vec<IkeProposal>,
     /// What we offer and accept for Child SAs, most preferred first.
     pub esp_proposals: Vec<EspProposal>,
-    /// Connect at once and keep trying for ever.
-    pub initiate: bool,
+    /// Which end brings the connection up.
+    pub mode: ConnectionMode,
     /// Encapsulate ESP in UDP port 4500 even when no NAT is found, by sending a NAT detection hash that cannot match.
     pub force_udp_encapsulation: bool,
     /// After this long without an authenticated IKE message from the peer its liveness is checked (RFC 7296 §2.4).
@@ -62,7 +62,7 @@ impl PeerConfig {
             psk,
             ike_proposals: vec![IkeProposal::default_profile()],
             esp_proposals: vec![EspProposal::default_profile()],
-            initiate: true,
+            mode: ConnectionMode::Default,
             force_udp_encapsulation: false,
             dpd_interval: Duration::from_secs(45),
             child_lifetime: Duration::from_hours(1),

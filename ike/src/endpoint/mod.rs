@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{EndpointConfig, PeerConfig, PeerId};
+use crate::config::{ConnectionMode, EndpointConfig, PeerConfig, PeerId};
 use crate::crypto::SecureRng;
 use crate::event::{Event, PeerState, Transmit};
 use crate::sa::context::{Counters, IKE_PORT, Path};
@@ -63,11 +63,11 @@ impl Endpoint {
     }
 
     /// Adds or replaces a peer; the same configuration again changes nothing. The peer starts connecting at once when
-    /// `config.initiate` is set, also after [`Self::disconnect`]. When a change touches what was negotiated (addresses,
+    /// `config.mode` says so, also after [`Self::disconnect`]. When a change touches what was negotiated (addresses,
     /// identities, key, proposals, encapsulation), SAs with the peer are deleted; a change of timers takes effect
     /// without that: that of `dpd_interval` at once, those of lifetimes with the next Child SA.
     pub fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig) {
-        let initiate = config.initiate && config.has_addresses();
+        let initiate = config.mode.always_connects() && config.has_addresses();
         match self.peers.get(id).map(|peer| peer.config.clone()) {
             Some(old) if *old == config => return,
             Some(old) if same_terms(&old, &config) => {}
@@ -88,7 +88,11 @@ impl Endpoint {
             // An attempt under way may still succeed, but nothing comes after it.
             peer.retry_at = None;
             if peer.attempt.is_none() && peer.state == PeerState::Connecting {
-                peer.set_state(&mut self.events, PeerState::NotConnected, "configured not to initiate");
+                peer.set_state(
+                    &mut self.events,
+                    PeerState::NotConnected,
+                    "not configured to connect by itself",
+                );
             }
         }
         self.peers.refresh();
@@ -101,15 +105,28 @@ impl Endpoint {
         self.peers.refresh();
     }
 
-    /// Starts connecting and keeps trying, also after [`Self::disconnect`] and for a peer that is not configured to
-    /// initiate. Does nothing while connected, or while one of the two addresses is unspecified.
+    /// Allows the connection again after [`Self::disconnect`], and starts connecting unless it is up: for as long as in
+    /// [`Self::set_peer`], or [`Self::demand`] with [`ConnectionMode::OnDemand`]. In mode [`ConnectionMode::Responder`],
+    /// or while one of the two addresses is unspecified, the peer is waited for.
     pub fn connect(&mut self, now: Instant, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.blocked = false;
-        if peer.config.has_addresses() {
-            peer.wanted = true;
+        if peer.config.mode != ConnectionMode::Responder && peer.config.has_addresses() {
+            peer.want();
             peer.retry_at = None;
             self.start_attempt(now, id, "connecting");
+        }
+        self.peers.refresh();
+    }
+
+    /// A packet for a peer of mode [`ConnectionMode::OnDemand`] finds no connection: a few attempts are made to bring it
+    /// up. Has no effect while they are made or the connection stands, after [`Self::disconnect`], and in other modes.
+    pub fn demand(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let is_meant = peer.config.mode == ConnectionMode::OnDemand && peer.config.has_addresses();
+        if is_meant && !peer.blocked && !peer.wanted && peer.current.is_none() {
+            peer.want();
+            self.start_attempt(now, id, "a packet wants out");
         }
         self.peers.refresh();
     }

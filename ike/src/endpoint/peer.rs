@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tracing::info;
 
-use crate::config::{Backoff, PeerConfig, PeerId};
+use crate::config::{Backoff, ConnectionMode, PeerConfig, PeerId};
 use crate::crypto::SecureRng;
 use crate::event::{EspSa, Event, PeerState};
 use crate::sa::context::random_up_to;
@@ -17,6 +17,9 @@ const MAX_INBOUND: usize = 4;
 const MAX_REASONS: usize = 16;
 /// Most of them that come from requests nobody vouches for, so that a stranger cannot keep the others from being seen.
 const MAX_REFUSALS: usize = 4;
+
+/// Attempts that one packet brings about in mode [`ConnectionMode::OnDemand`].
+const MAX_DEMANDED_ATTEMPTS: u32 = 3;
 
 pub(super) struct Peer {
     id: PeerId,
@@ -31,6 +34,7 @@ pub(super) struct Peer {
     reasons: Vec<String>,
     /// How many of the reasons are those of refused requests for an IKE SA.
     refusals: usize,
+    /// Attempts in vain since the last success or demand.
     failures: u32,
     pub(super) retry_at: Option<Instant>,
     /// Our SPI of the IKE SA we are initiating.
@@ -96,6 +100,19 @@ impl Peer {
         }
     }
 
+    /// Whether the peer's requests for an IKE SA are answered.
+    pub(super) fn answers(&self) -> bool {
+        !self.blocked && self.config.mode != ConnectionMode::Initiator
+    }
+
+    /// The connection is wanted from now on, for as long as the mode says.
+    pub(super) fn want(&mut self) {
+        if !self.wanted {
+            self.wanted = true;
+            self.failures = 0;
+        }
+    }
+
     fn is_known(&self, reason: &str) -> bool {
         self.reasons.iter().any(|known| known == reason)
     }
@@ -104,6 +121,8 @@ impl Peer {
     pub(super) fn connected(&mut self, events: &mut VecDeque<Event>, reason: &str) {
         self.failures = 0;
         self.retry_at = None;
+        // When it is lost, the next packet brings it back.
+        self.wanted &= self.config.mode.always_connects();
         self.set_state(events, PeerState::Connected, reason);
     }
 
@@ -124,6 +143,11 @@ impl Peer {
             if self.attempt.is_none() && self.retry_at.is_none() {
                 let pause = backoff.initial.saturating_mul(1 << self.failures.min(16)).min(backoff.max);
                 self.failures += 1;
+                if self.config.mode == ConnectionMode::OnDemand && self.failures >= MAX_DEMANDED_ATTEMPTS {
+                    self.wanted = false;
+                    let reason = format!("{reason}; given up until a packet wants out again");
+                    return self.set_state(events, PeerState::NotConnected, &reason);
+                }
                 self.retry_at = Some(now + pause * 3 / 4 + random_up_to(rng, pause / 4));
             }
             self.set_state(events, PeerState::Connecting, reason);
@@ -197,7 +221,7 @@ impl Peer {
 /// Whether SAs made under `old` may go on under `new`: only timers and wishes differ.
 pub(super) fn same_terms(old: &PeerConfig, new: &PeerConfig) -> bool {
     let timers_as_in_new = PeerConfig {
-        initiate: new.initiate,
+        mode: new.mode,
         dpd_interval: new.dpd_interval,
         child_lifetime: new.child_lifetime,
         rekey_jitter: new.rekey_jitter,

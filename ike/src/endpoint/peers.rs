@@ -54,7 +54,7 @@ impl Peers {
         }
     }
 
-    /// The peer whose configured addresses these are, unless the user keeps it down.
+    /// The peer whose configured addresses these are, if it is to be answered when it asks for an IKE SA.
     pub(super) fn at(&self, path: Path) -> Option<PeerId> {
         let (local, remote) = (path.local.ip().to_canonical(), path.remote.ip().to_canonical());
         if remote.is_unspecified() {
@@ -63,7 +63,7 @@ impl Peers {
         let is_meant = |id: &&PeerId| {
             self.by_id.get(id).is_some_and(|peer| {
                 let ours = peer.config.local;
-                !peer.blocked && (ours.is_unspecified() || ours.to_canonical() == local)
+                peer.answers() && (ours.is_unspecified() || ours.to_canonical() == local)
             })
         };
         self.by_remote.get(&remote)?.iter().find(is_meant).copied()

@@ -28,7 +28,7 @@ fn connect(ike: [&[IkeProposal]; 2], esp: &EspProposal) -> Pair {
         ..cheap_config(index)
     };
     let mut pair = Pair::new(1);
-    pair.set_peer(1, PeerConfig { initiate: false, ..config(1) });
+    pair.set_peer(1, PeerConfig { mode: ike::ConnectionMode::Responder, ..config(1) });
     pair.set_peer(0, config(0));
     pair.run_for(Duration::from_secs(1));
     pair.assert_converged();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ike::{DhGroup, EspProposal, IkeProposal, PeerConfig, PeerState};
+use ike::{ConnectionMode, DhGroup, EspProposal, IkeProposal, PeerConfig, PeerState};
 
 use crate::sim::{Conditions, PEER, Pair, cheap_config};
 
@@ -14,7 +14,7 @@ fn two_endpoints_connect_with_the_default_profile() {
         esp_proposals: vec![EspProposal::default_profile()],
         ..cheap_config(index)
     };
-    pair.set_peer(1, PeerConfig { initiate: false, ..default(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..default(1) });
     pair.set_peer(0, default(0));
     pair.run_for(Duration::from_mins(1));
     pair.assert_settled();
@@ -43,7 +43,7 @@ fn the_initiator_takes_the_group_the_responder_wants() {
                 ..cheap_config(usize::from(groups.len() == 1))
             };
             let mut pair = Pair::new(7);
-            pair.set_peer(1, PeerConfig { initiate: false, ..offer(&[wanted]) });
+            pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..offer(&[wanted]) });
             pair.set_peer(0, offer(&[first, wanted]));
             pair.run_for(Duration::from_secs(1));
             pair.assert_converged();
@@ -57,7 +57,7 @@ fn a_rekey_takes_the_group_the_responder_wants() {
     let esp = |groups: &[DhGroup]| EspProposal { groups: groups.to_vec(), ..EspProposal::default_profile() };
     let mut pair = Pair::new(8);
     let responder = PeerConfig { esp_proposals: vec![esp(&[DhGroup::Ecp256])], ..cheap_config(1) };
-    pair.set_peer(1, PeerConfig { initiate: false, ..responder });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..responder });
     let offer = esp(&[DhGroup::X25519, DhGroup::Ecp384, DhGroup::Ecp256]);
     pair.set_peer(0, PeerConfig { esp_proposals: vec![offer], ..cheap_config(0) });
     pair.run_for(Duration::from_secs(1));

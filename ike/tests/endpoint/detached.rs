@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ike::{Endpoint, EndpointConfig, Event, PeerConfig, PeerId, PeerState, Psk, Transmit, Work};
+use ike::{
+    ConnectionMode, Endpoint, EndpointConfig, Event, PeerConfig, PeerId, PeerState, Psk, Transmit, Work,
+};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -34,7 +36,7 @@ fn hub(peers: u8) -> (Endpoint, Vec<(SocketAddr, Endpoint)>) {
         let address = IpAddr::from([10, 0, 1, number]);
         let config = |local, remote| PeerConfig { local, remote, ..cheap_config(0) };
         let local_id = |local: IpAddr, config: PeerConfig| PeerConfig { local_id: local.into(), ..config };
-        let responder = PeerConfig { initiate: false, ..config(hub_address, address) };
+        let responder = PeerConfig { mode: ConnectionMode::Responder, ..config(hub_address, address) };
         hub.set_peer(now, PeerId(u32::from(number)), local_id(hub_address, responder));
         let mut spoke = Endpoint::new(EndpointConfig::default(), rng(100 + u64::from(number)));
         spoke.set_peer(now, PEER, local_id(address, config(address, hub_address)));
@@ -188,15 +190,18 @@ fn an_attempt_that_is_given_up_before_its_request_is_made_sends_nothing() {
 #[test]
 fn a_key_that_changes_while_an_answer_is_computed_counts() {
     let mut pair = Pair::new(4);
-    pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
     pair.set_peer(0, cheap_config(0));
     slow(&mut pair);
     pair.run_for(Duration::from_millis(100));
-    pair.set_peer(1, PeerConfig { initiate: false, psk: Psk::new("another"), ..cheap_config(1) });
+    pair.set_peer(
+        1,
+        PeerConfig { mode: ConnectionMode::Responder, psk: Psk::new("another"), ..cheap_config(1) },
+    );
     pair.run_for(Duration::from_mins(3));
     assert_ne!(pair.state(1), PeerState::Connected);
     assert_eq!(pair.last_error(1), "authentication of peer failed: pre-shared keys differ?");
-    pair.set_peer(1, PeerConfig { initiate: false, psk: Psk::new(PSK), ..cheap_config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, psk: Psk::new(PSK), ..cheap_config(1) });
     pair.run_for(Duration::from_mins(3));
     pair.assert_settled();
 }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use ike::{DhGroup, EspAead, EspProposal, Identity, IkeAead, IkeProposal, PeerConfig, PeerState, Prf, Psk};
+use ike::{
+    ConnectionMode, DhGroup, EspAead, EspProposal, Identity, IkeAead, IkeProposal, PeerConfig, PeerState,
+    Prf, Psk,
+};
 
 use crate::sim::{Conditions, PEER, Pair, cheap_config};
 
 fn run(initiator: PeerConfig, responder: PeerConfig) -> Pair {
     let mut pair = Pair::new(1);
-    pair.set_peer(1, PeerConfig { initiate: false, ..responder });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..responder });
     pair.set_peer(0, initiator);
     pair.run_for(Duration::from_millis(500));
     assert_eq!(pair.state(0), PeerState::Connecting);

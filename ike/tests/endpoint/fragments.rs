@@ -6,7 +6,7 @@ use std::time::Duration;
 use ike::wire::{
     ExchangeType, Header, Message, Notify, NotifyType, Payload, SealedFragment, SealedMessage, Selector,
 };
-use ike::{EndpointConfig, Identity, PeerConfig, PeerState};
+use ike::{ConnectionMode, EndpointConfig, Identity, PeerConfig, PeerState};
 use rand::RngExt;
 
 use crate::rogue::{Rogue, socket};
@@ -21,7 +21,7 @@ fn large_config(index: usize) -> PeerConfig {
 /// Two ends with large messages, where end 0 initiates.
 fn large(seed: u64) -> Pair {
     let mut pair = Pair::new(seed);
-    pair.set_peer(1, PeerConfig { initiate: false, ..large_config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..large_config(1) });
     pair.set_peer(0, large_config(0));
     pair
 }
@@ -80,7 +80,7 @@ fn large_messages_go_in_fragments_both_ways_and_others_whole() {
 #[test]
 fn fragments_on_port_4500_are_no_larger() {
     let mut pair = Pair::new(2);
-    pair.set_peer(1, PeerConfig { initiate: false, ..large_config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..large_config(1) });
     pair.set_peer(0, PeerConfig { force_udp_encapsulation: true, ..large_config(0) });
     pair.run_for(Duration::from_mins(1));
     pair.assert_settled();

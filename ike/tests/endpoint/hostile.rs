@@ -7,7 +7,7 @@ use ike::wire::{
     AddressRange, ExchangeType, Header, KeyExchangeData, Message, Notify, NotifyType, Payload, Selector,
     Transform, TransformType,
 };
-use ike::{IkeProposal, PeerConfig, PeerState};
+use ike::{ConnectionMode, IkeProposal, PeerConfig, PeerState};
 
 use crate::rogue::{Rogue, socket, waiting};
 use crate::sim::{Conditions, PEER, Pair, cheap_config};
@@ -27,7 +27,7 @@ fn a_response_of_another_exchange_does_not_stop_retransmission() {
     assert!(pair.trace.len() > sent + 2, "IKE_AUTH is sent again");
     assert_eq!(pair.last_error(0), "peer does not answer IKE_AUTH");
     pair.conditions = Conditions::PERFECT;
-    pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
     pair.run_for(Duration::from_mins(2));
     pair.assert_settled();
 }
@@ -65,7 +65,10 @@ fn request_with(group: DhGroup, public: &[u8]) -> Message {
 fn answering() -> Pair {
     let mut pair = Pair::new(1);
     let proposals = vec![IkeProposal::default_profile()];
-    pair.set_peer(1, PeerConfig { ike_proposals: proposals, initiate: false, ..cheap_config(1) });
+    pair.set_peer(
+        1,
+        PeerConfig { ike_proposals: proposals, mode: ConnectionMode::Responder, ..cheap_config(1) },
+    );
     pair
 }
 
@@ -151,7 +154,7 @@ fn a_stranger_leaves_no_error_on_a_connection() {
 #[test]
 fn a_stranger_cannot_keep_other_reasons_from_being_seen() {
     let mut pair = Pair::new(1);
-    pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
     for encryption in 60000..60040 {
         pair.receive(1, socket(1), socket(0), &request_for(encryption));
     }
@@ -199,7 +202,7 @@ fn the_true_answer_may_follow_a_refusal_by_a_stranger() {
     let reason = "peer refused our proposal; we offered aes128gcm16-prfsha256-x25519";
     assert_eq!(pair.last_error(0), reason);
     pair.conditions = Conditions::PERFECT;
-    pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
     pair.run_for(Duration::from_secs(5));
     pair.assert_settled();
     assert_eq!(pair.status(0).ike.unwrap().spi_i, spi_i, "the attempt went on");

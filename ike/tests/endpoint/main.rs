@@ -11,6 +11,7 @@ mod failure;
 mod fragments;
 mod hostile;
 mod lifecycle;
+mod modes;
 mod nat;
 mod rekey;
 mod robustness;

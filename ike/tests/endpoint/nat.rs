@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ike::ConnectionMode;
 use ike::PeerConfig;
 
 use crate::sim::{NAT_ADDRESS, Nat, Pair, cheap_config};
@@ -10,7 +11,7 @@ use crate::sim::{NAT_ADDRESS, Nat, Pair, cheap_config};
 fn pair_behind_nat(seed: u64) -> Pair {
     let mut pair = Pair::new(seed);
     pair.nat = Some(Nat::default());
-    pair.set_peer(1, PeerConfig { remote: NAT_ADDRESS, initiate: false, ..cheap_config(1) });
+    pair.set_peer(1, PeerConfig { remote: NAT_ADDRESS, mode: ConnectionMode::Responder, ..cheap_config(1) });
     pair.set_peer(0, cheap_config(0));
     pair.run_for(Duration::from_secs(1));
     pair.assert_converged();
@@ -90,7 +91,7 @@ fn encapsulation_can_be_forced_without_a_nat() {
         let mut pair = Pair::new(5);
         let config = |index: usize| PeerConfig {
             force_udp_encapsulation: forcing[index],
-            initiate: index == 0,
+            mode: [ConnectionMode::Default, ConnectionMode::Responder][index],
             ..cheap_config(index)
         };
         pair.set_peer(1, config(1));

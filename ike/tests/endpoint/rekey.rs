@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ike::wire::{ExchangeType, Header};
-use ike::{DhGroup, EspAead, EspProposal, PeerConfig, PeerState};
+use ike::{ConnectionMode, DhGroup, EspAead, EspProposal, PeerConfig, PeerState};
 
 use crate::sim::{Conditions, Pair, cheap_config};
 
@@ -110,7 +110,7 @@ fn a_child_sa_that_cannot_be_rekeyed_is_replaced_by_a_new_connection() {
         ..cheap_config(index)
     };
     let mut pair = Pair::new(5);
-    pair.set_peer(1, PeerConfig { initiate: false, ..config(1, DhGroup::X25519) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..config(1, DhGroup::X25519) });
     pair.set_peer(0, config(0, DhGroup::Ecp256));
     pair.run_for(Duration::from_mins(6));
     pair.assert_converged();
@@ -205,7 +205,7 @@ fn a_refused_wish_is_tried_again_until_it_is_met() {
         ..cheap_config(index)
     };
     let mut pair = Pair::new(5);
-    pair.set_peer(1, PeerConfig { initiate: false, ..config(1, DhGroup::X25519) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..config(1, DhGroup::X25519) });
     pair.set_peer(0, config(0, DhGroup::Ecp256));
     pair.run_for(Duration::from_secs(1));
     pair.trace.clear();
@@ -223,7 +223,7 @@ fn a_refused_wish_is_tried_again_until_it_is_met() {
 fn a_replayed_rekey_does_not_keep_traffic_on_the_old_child_sa_for_ever() {
     let mut pair = Pair::new(9);
     let patient = PeerConfig { dpd_interval: Duration::from_hours(1), ..cheap_config(1) };
-    pair.set_peer(1, PeerConfig { initiate: false, ..patient });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..patient });
     pair.set_peer(0, cheap_config(0));
     pair.run_for(Duration::from_secs(1));
     pair.assert_converged();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ike::wire::{ExchangeType, Header, Message, Notify, NotifyType, Payload, SealedMessage};
-use ike::{DhGroup, IkeProposal, PeerConfig, PeerState};
+use ike::{ConnectionMode, DhGroup, IkeProposal, PeerConfig, PeerState};
 use rand::RngExt;
 
 use crate::sim::{ADDRESSES, Conditions, PEER, Pair, cheap_config};
@@ -20,7 +20,7 @@ fn a_repeated_request_gets_the_very_same_response() {
     pair.repeat_requests = true;
     let wants_other_group = IkeProposal { groups: vec![DhGroup::Ecp256], ..IkeProposal::default_profile() };
     let responder = PeerConfig { ike_proposals: vec![wants_other_group], ..cheap_config(1) };
-    pair.set_peer(1, PeerConfig { initiate: false, ..responder });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..responder });
     pair.set_peer(0, PeerConfig { ike_proposals: vec![IkeProposal::default_profile()], ..cheap_config(0) });
     pair.run_for(Duration::from_secs(1));
     pair.assert_converged();
@@ -62,7 +62,7 @@ fn a_refusal_is_repeated_too() {
     pair.repeat_requests = true;
     let mut wrong = cheap_config(0);
     wrong.psk = ike::Psk::new("wrong");
-    pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
     pair.set_peer(0, wrong);
     pair.run_for(Duration::from_secs(30));
     assert_eq!(pair.last_error(0), "peer says AUTHENTICATION_FAILED: pre-shared keys differ?");
@@ -87,7 +87,7 @@ fn a_cookie_is_sent_back() {
     assert_eq!(pair.trace.len(), 2);
     // The request with the cookie is what is authenticated.
     pair.conditions = Conditions::PERFECT;
-    pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
     pair.run_for(Duration::from_mins(1));
     pair.assert_settled();
     assert_eq!(pair.status(1).ike.unwrap().spi_i, first.header.spi_i);

@@ -12,6 +12,8 @@ mod connect;
 mod failure;
 #[path = "../endpoint/lifecycle.rs"]
 mod lifecycle;
+#[path = "../endpoint/modes.rs"]
+mod modes;
 #[path = "../endpoint/nat.rs"]
 mod nat;
 #[path = "../endpoint/rekey.rs"]

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use gateway_common::{Aead, EventKind};
 use ike::{
-    Done, Endpoint, EndpointConfig, EspAead, EspSa, Event, PeerId, PeerState, SecureRng, Transmit, Work,
+    ConnectionMode, Done, Endpoint, EndpointConfig, EspAead, EspSa, Event, PeerId, PeerState, SecureRng,
+    Transmit, Work,
 };
 
 use self::tunnels::{Leftover, Tunnel};
@@ -283,7 +284,9 @@ impl<D: Dataplane> Core<D> {
         let refused = connection.refused.take();
         match peer {
             Ok(mut config) => {
-                config.initiate = !held;
+                if held {
+                    config.mode = ConnectionMode::Responder;
+                }
                 connection.missing = None;
                 connection.configured = true;
                 self.endpoint.set_peer(now, id, config);

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use ike::{
-    DhGroup, Endpoint, EndpointConfig, EspAead, EspProposal, Event, IkeAead, IkeProposal, PeerConfig, PeerId,
-    PeerState, PeerStatus, Prf, Psk, Work,
+    ConnectionMode, DhGroup, Endpoint, EndpointConfig, EspAead, EspProposal, Event, IkeAead, IkeProposal,
+    PeerConfig, PeerId, PeerState, PeerStatus, Prf, Psk, Work,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -110,7 +110,7 @@ impl Pair {
     /// Two ends with cheap configurations, where end 0 initiates.
     pub(crate) fn cheap(seed: u64) -> Self {
         let mut pair = Self::new(seed);
-        pair.set_peer(1, PeerConfig { initiate: false, ..cheap_config(1) });
+        pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
         pair.set_peer(0, cheap_config(0));
         pair
     }
