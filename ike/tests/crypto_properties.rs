@@ -45,8 +45,11 @@ proptest! {
         prop_assert_eq!(shared.as_bytes(), mirrored.as_bytes());
         let expected_len = match group {
             DhGroup::Modp2048 => 256,
+            DhGroup::Modp3072 => 384,
+            DhGroup::Modp4096 => 512,
             DhGroup::Ecp256 | DhGroup::X25519 => 32,
             DhGroup::Ecp384 => 48,
+            DhGroup::Ecp521 => 66,
         };
         prop_assert_eq!(shared.as_bytes().len(), expected_len);
     }
@@ -60,16 +63,16 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_public_values_never_panic(group in group(), value in vec(any::<u8>(), 0..300)) {
+    fn arbitrary_public_values_never_panic(group in group(), value in vec(any::<u8>(), 0..600)) {
         let _ = key_pair(group, 1).agree(&value);
     }
 
     #[test]
-    fn arbitrary_public_values_of_right_length_never_panic(group in group(), mut value in vec(any::<u8>(), 256)) {
+    fn arbitrary_public_values_of_right_length_never_panic(group in group(), mut value in vec(any::<u8>(), 512)) {
         value.truncate(group.public_len());
         let result = key_pair(group, 1).agree(&value);
         // A random pair of coordinates is on an elliptic curve with negligible probability.
-        if matches!(group, DhGroup::Ecp256 | DhGroup::Ecp384) {
+        if matches!(group, DhGroup::Ecp256 | DhGroup::Ecp384 | DhGroup::Ecp521) {
             prop_assert_eq!(result.unwrap_err(), CryptoError::InvalidPublicValue { group });
         }
     }
