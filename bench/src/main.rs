@@ -1,20 +1,22 @@
-//! Cost per packet of the XDP datapath, measured in the kernel by `BPF_PROG_TEST_RUN`.
+//! Benchmarks: cost per packet of the XDP datapath, measured in the kernel by `BPF_PROG_TEST_RUN`, and IKE handshakes.
 
 mod baseline;
+mod handshakes;
 mod machine;
 mod packet_cost;
 mod report;
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
-use clap::Parser;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
-/// Measure what one packet costs.
+/// Measure what one packet costs, or what a subcommand names.
 #[derive(Parser)]
-#[command(name = "bench")]
+#[command(name = "bench", args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Fewer packets: a look, not a figure to quote.
     #[arg(long)]
     quick: bool,
@@ -23,8 +25,21 @@ struct Arguments {
     json: Option<PathBuf>,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Measure handshakes per second and memory per tunnel as responder, beside strongSwan's charon.
+    Handshakes(handshakes::Arguments),
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    match &arguments.command {
+        Some(Command::Handshakes(arguments)) => handshakes::run(arguments),
+        None => packets(&arguments),
+    }
+}
+
+fn packets(arguments: &Arguments) -> Result<()> {
     let packets = if arguments.quick { 500 } else { 20_000 };
     let report = report::Report {
         machine: machine::describe(),
@@ -33,9 +48,5 @@ fn main() -> Result<()> {
         costs: packet_cost::measure(packets)?,
     };
     println!("{report}");
-    if let Some(path) = arguments.json {
-        let text = serde_json::to_string_pretty(&report)? + "\n";
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    report::write_json(arguments.json.as_deref(), &report)
 }

@@ -1,7 +1,9 @@
 //! The results as a table and as JSON.
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, fs};
 
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::machine::Machine;
@@ -15,6 +17,16 @@ pub(crate) struct Report {
     /// Time of a program that does nothing, contained in every other figure.
     pub(crate) empty_program_ns: u64,
     pub(crate) costs: Vec<PacketCost>,
+}
+
+/// Writes results as JSON, if a file was named.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_json(path: Option<&Path>, results: &impl Serialize) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let text = serde_json::to_string_pretty(results)? + "\n";
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl fmt::Display for Report {

@@ -1,0 +1,109 @@
+//! Handshakes per second and memory per tunnel of the gateway's agent as responder, beside strongSwan's charon.
+//!
+//! Every initiator has an address and a network of its own and makes one IKE SA with one Child SA: PSK, X25519, AES-256-GCM
+//! with PRF-HMAC-SHA2-256, AES-256-GCM for ESP.
+
+mod charon;
+mod initiator;
+mod keys;
+mod load;
+mod message;
+mod network;
+mod report;
+mod responder;
+mod usage;
+mod vgw;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use load::{Load, LoadResult};
+use network::{FIRST_INITIATOR, FIRST_NETWORK, MOST_INITIATORS, Network, RESPONDER};
+use report::{Report, Run};
+use responder::Responder;
+
+use crate::{machine, report::write_json};
+
+/// Same key for every connection, because charon has one connection for all initiators.
+const PSK: &str = "benchmark-key-of-no-other-value";
+
+/// Arguments of `bench handshakes`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Numbers of tunnels to measure.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1000, 10_000],
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_INITIATORS)))]
+    tunnels: Vec<u32>,
+    /// Handshakes under way at a time.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    window: usize,
+    /// How often each responder is measured, in turn.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: u32,
+    /// Measure the agent alone.
+    #[arg(long)]
+    without_charon: bool,
+    /// Write the results here as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Privileges, `vgw` or strongSwan are missing, or a handshake failed.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(arguments.window > 0, "at least one handshake must be under way");
+    let mut runs = Vec::new();
+    for tunnels in &arguments.tunnels {
+        for _ in 0..arguments.rounds {
+            eprintln!("vgw, {tunnels} tunnels …");
+            runs.push(measure("vgw", *tunnels, arguments.window, |network| {
+                vgw::start(network, *tunnels, PSK)
+            })?);
+            if !arguments.without_charon {
+                eprintln!("charon, {tunnels} tunnels …");
+                runs.push(measure("charon", *tunnels, arguments.window, |network| {
+                    charon::start(network, PSK)
+                })?);
+            }
+        }
+    }
+    let charon = (!arguments.without_charon).then(charon::version).transpose()?;
+    let report = Report { machine: machine::describe(), charon, window: arguments.window, runs };
+    println!("{report}");
+    write_json(arguments.json.as_deref(), &report)
+}
+
+/// Measures one responder, in namespaces of its own.
+fn measure(
+    name: &'static str,
+    tunnels: u32,
+    window: usize,
+    start: impl FnOnce(&Network) -> Result<Responder>,
+) -> Result<Run> {
+    let network = Network::create()?;
+    let responder = start(&network)?;
+    let before = responder.usage()?;
+    let load = Load {
+        remote: RESPONDER,
+        first_address: FIRST_INITIATOR,
+        first_network: FIRST_NETWORK,
+        count: tunnels,
+        window,
+        psk: PSK.as_bytes(),
+    };
+    let result: LoadResult = network.generator.enter(|| load::run(&load))??;
+    let after = responder.usage()?;
+    Ok(Run {
+        responder: name,
+        tunnels,
+        load: result,
+        responder_cpu_seconds: after.cpu_seconds - before.cpu_seconds,
+        resident_kib_before: before.resident_kib,
+        resident_kib_after: after.resident_kib,
+        bpf_map_kib: after.bpf_map_kib,
+    })
+}
