@@ -65,7 +65,7 @@ fn too_large() {
     assert_errors(
         &exactly(netcfg::MAX_BYTES + 1),
         &[ErrorKind::Limit],
-        "bad.xml:1: the file has 1048577 bytes; at most 1048576 are permitted",
+        "bad.xml:1: the file has 8388609 bytes; at most 8388608 are permitted",
     );
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::{DefaultBodyLimit, Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -20,6 +20,7 @@ use super::types::{
     ApplyReport, ConnectionStatus, ErrorBody, EventRecord, Gateway, KeyDocument, LocalNetwork, Status, Vnet,
 };
 use crate::model::SharedKey;
+use crate::netcfg;
 use crate::store::{KeyText, make_private_dir};
 
 /// Longest path of a unix socket (`sun_path` less its final zero).
@@ -87,7 +88,10 @@ fn router(commander: Commander) -> Router {
         .route(&format!("{connection}/disconnect"), post(disconnect))
         .route(&format!("{connection}/key"), get(get_key).put(set_key))
         .route(&format!("{connection}/key/reset"), post(reset_key))
-        .route("/v1/netcfg", get(export_netcfg).put(apply_netcfg))
+        .route(
+            "/v1/netcfg",
+            get(export_netcfg).put(apply_netcfg).layer(DefaultBodyLimit::max(netcfg::MAX_BYTES)),
+        )
         .route("/v1/local-networks", get(local_networks))
         .route("/v1/local-networks/{name}", put(set_local_network))
         .fallback(async || Refusal::NotFound("no such path; the API begins at /v1".to_owned()))

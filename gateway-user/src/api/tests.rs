@@ -12,6 +12,7 @@ use super::command::{Command, Commander, Refusal};
 use super::server::ApiSocket;
 use super::types::{ApplyReport, EventRecord, KeyDocument, LocalNetworkChange};
 use crate::model::SharedKey;
+use crate::netcfg::MAX_BYTES;
 use crate::store::KeyText;
 
 /// Answers the commands that the tests send, and keeps their names and arguments.
@@ -211,6 +212,17 @@ async fn refusals_become_statuses_and_keep_their_words() {
         let answer = bench.raw(&format!("{line} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{line}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn the_largest_network_configuration_arrives_and_a_larger_one_does_not() {
+    let mut bench = Bench::start();
+    let xml = |len| "x".repeat(len);
+    let error = bench.client.put_xml::<ApplyReport>("/v1/netcfg", xml(MAX_BYTES)).await.unwrap_err();
+    assert_eq!(refusal(error).0, "2 errors", "the agent's answer");
+    assert_eq!(bench.seen().len(), "apply ".len() + MAX_BYTES);
+    assert!(bench.client.put_xml::<ApplyReport>("/v1/netcfg", xml(MAX_BYTES + 1)).await.is_err());
+    assert!(bench.seen.try_recv().is_err(), "the agent was not asked");
 }
 
 #[tokio::test]

@@ -77,8 +77,8 @@ pub(super) struct AgentArgs {
     /// Directory on a BPF file system for the gateway's maps and programs.
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/vgw")]
     pub(super) pin_root: PathBuf,
-    /// Most connections of the gateway.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Most connections of the gateway. Each takes 87 KiB of the kernel's memory, whether it exists or not.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub(super) max_connections: u32,
     /// Age at which a Child SA is rekeyed. By default what the gateway's profile says.
     #[arg(long, value_name = "SECONDS", value_parser = seconds::<5, 172_800>)]

@@ -64,7 +64,7 @@ pub const NAMESPACES: [&str; 2] = [
 ];
 
 /// Largest file that is read, in bytes.
-pub const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 8 << 20;
 
 /// Most elements inside one another; the schema needs 8.
 pub const MAX_DEPTH: usize = 16;

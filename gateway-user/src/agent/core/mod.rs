@@ -60,6 +60,10 @@ pub(super) struct Core<D> {
     connections: BTreeMap<String, Connection>,
     /// Tunnels of removed connections that the datapath still has, under their numbers.
     leftovers: BTreeMap<u32, Leftover>,
+    /// The sites of all connections, under the numbers that IKE and the datapath know.
+    sites: BTreeMap<u32, String>,
+    /// Sites whose SA the datapath refused since the last look, and may have to be asked for again.
+    refused: BTreeSet<String>,
     /// When the datapath is asked again for what it refused of the network configuration.
     follow_at: Option<Instant>,
     events: EventLog,
@@ -120,6 +124,8 @@ impl<D: Dataplane> Core<D> {
             state: GatewayState::Provisioning,
             connections: BTreeMap::new(),
             leftovers: BTreeMap::new(),
+            sites: BTreeMap::new(),
+            refused: BTreeSet::new(),
             follow_at: None,
             events,
             endpoint: Endpoint::new(EndpointConfig::default(), rng),
@@ -167,16 +173,17 @@ impl<D: Dataplane> Core<D> {
         if self.follow_at.is_some_and(|at| at <= now) {
             self.follow_again(now).await;
         }
-        let mut due = Vec::new();
-        for connection in self.connections.values_mut() {
-            let retry_at = connection.refused.as_ref().and_then(|refused| refused.retry_at);
-            if retry_at.is_some_and(|at| at <= now) {
+        for site in std::mem::take(&mut self.refused) {
+            let Some(connection) = self.connections.get_mut(&site) else { continue };
+            let Some(retry_at) = connection.refused.as_ref().and_then(|refused| refused.retry_at) else {
+                continue;
+            };
+            if retry_at <= now {
                 connection.refused = None;
-                due.push(PeerId(connection.id));
+                self.endpoint.connect(now, PeerId(connection.id));
+            } else {
+                self.refused.insert(site);
             }
-        }
-        for peer in due {
-            self.endpoint.connect(now, peer);
         }
         self.drain(now);
     }
@@ -184,7 +191,7 @@ impl<D: Dataplane> Core<D> {
     /// When [`Core::handle_timeout`] must be called next.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let retries =
-            self.connections.values().filter_map(|connection| connection.refused.as_ref()?.retry_at);
+            self.refused.iter().filter_map(|site| self.connections.get(site)?.refused.as_ref()?.retry_at);
         retries.chain(self.follow_at).chain(self.endpoint.poll_timeout()).min()
     }
 
@@ -382,7 +389,7 @@ impl<D: Dataplane> Core<D> {
             PeerState::Connected => ConnectionState::Connected,
         };
         let vnet = &self.settings.vnet;
-        let Some((site, connection)) = by_id(&mut self.connections, peer) else { return };
+        let Some((site, connection)) = by_id(&self.sites, &mut self.connections, peer) else { return };
         if connection.state == state && connection.reason == reason {
             return;
         }
@@ -408,12 +415,13 @@ impl<D: Dataplane> Core<D> {
     fn note_refusal(&mut self, now: Instant, peer: PeerId, what: &str, result: anyhow::Result<()>) {
         let Err(error) = result else { return };
         let vnet = &self.settings.vnet;
-        let Some((site, connection)) = by_id(&mut self.connections, peer) else { return };
+        let Some((site, connection)) = by_id(&self.sites, &mut self.connections, peer) else { return };
         let error = format!("the datapath cannot {what}: {error:#}");
         let message = format!("connection {}: {error}", connection_name(vnet, site));
         self.events.add(EventNumber::DatapathRefused, Some(site), message);
         let retry_at = (!self.held.contains(site)).then(|| now + DATAPATH_RETRY);
         connection.refused = Some(Refused { error, retry_at });
+        self.refused.insert(site.clone());
         self.endpoint.disconnect(now, peer);
     }
 
@@ -447,8 +455,7 @@ impl<D: Dataplane> Core<D> {
     }
 
     fn site_of(&self, peer: PeerId) -> Option<&str> {
-        let (site, _) = self.connections.iter().find(|(_, connection)| connection.id == peer.0)?;
-        Some(site)
+        self.sites.get(&peer.0).map(String::as_str)
     }
 }
 
@@ -472,8 +479,13 @@ fn connection_name(vnet: &str, site: &str) -> String {
     format!("{vnet}-{site}")
 }
 
-fn by_id(connections: &mut BTreeMap<String, Connection>, peer: PeerId) -> Option<(&String, &mut Connection)> {
-    connections.iter_mut().find(|(_, connection)| connection.id == peer.0)
+fn by_id<'c>(
+    sites: &'c BTreeMap<u32, String>,
+    connections: &'c mut BTreeMap<String, Connection>,
+    peer: PeerId,
+) -> Option<(&'c String, &'c mut Connection)> {
+    let site = sites.get(&peer.0)?;
+    Some((site, connections.get_mut(site)?))
 }
 
 /// Peers and tunnels go under the same numbers.

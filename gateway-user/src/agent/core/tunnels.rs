@@ -111,6 +111,7 @@ impl<D: Dataplane> Core<D> {
         self.endpoint.remove_peer(now, PeerId(id));
         // Removal events name the connection, so it goes after them.
         self.drain(now);
+        self.sites.remove(&id);
         if let Some(Connection { tunnel, .. }) = self.connections.remove(site) {
             let leftover = Leftover { site: site.to_owned(), prefixes: tunnel.prefixes, error: None };
             self.leftovers.insert(id, leftover);
@@ -148,12 +149,9 @@ impl<D: Dataplane> Core<D> {
     /// Adds a connection without a tunnel, under the lowest free number.
     fn add_connection(&mut self, resolved: ResolvedConnection) -> anyhow::Result<()> {
         let (site, most) = (resolved.site.clone(), self.settings.max_connections);
-        let is_free = |id: &u32| {
-            !self.leftovers.contains_key(id)
-                && self.connections.values().all(|connection| connection.id != *id)
-        };
-        let id = (1..=most)
-            .find(is_free)
+        let id = self
+            .free_number()
+            .filter(|id| *id <= most)
             .with_context(|| format!("no number is free for the tunnel to {site}: all {most} are in use"))?;
         let connection = Connection {
             id,
@@ -172,8 +170,20 @@ impl<D: Dataplane> Core<D> {
             let message = format!("new connection {name} uses the shared key stored earlier");
             self.events.add(EventNumber::KeyReused, Some(&site), message);
         }
+        self.sites.insert(id, site.clone());
         self.connections.insert(site, connection);
         Ok(())
+    }
+
+    /// The lowest number that no connection and no leftover has.
+    fn free_number(&self) -> Option<u32> {
+        let last = |id: Option<&u32>| id.copied().unwrap_or(0);
+        let highest = last(self.sites.keys().next_back()).max(last(self.leftovers.keys().next_back()));
+        // Without a gap, as always when a gateway starts, nothing needs to be searched.
+        if self.sites.len() + self.leftovers.len() == highest as usize {
+            return highest.checked_add(1);
+        }
+        (1..highest).find(|id| !self.sites.contains_key(id) && !self.leftovers.contains_key(id))
     }
 
     /// Gives a connection its tunnel, then tells IKE about its peer.
