@@ -47,6 +47,8 @@ mod der;
 mod event;
 mod proposal_choice;
 mod proposal_names;
+mod proposal_refused;
+mod proposal_text;
 mod sa;
 mod status;
 
@@ -58,4 +60,5 @@ pub use crypto::{DhGroup, EspAead, IkeAead, IkeCbc, Integrity, Prf, SecureRng};
 pub use endpoint::{Done, Endpoint, Work};
 pub use event::{EspSa, Event, PeerState, Transmit};
 pub use proposal::{EspProposal, IkeEncryption, IkeProposal};
+pub use proposal_text::ProposalError;
 pub use status::{ChildStatus, IkeSaStatus, PeerStatus};

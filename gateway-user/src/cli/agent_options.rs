@@ -23,8 +23,8 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
         peering: Peering {
             child_lifetime: args.child_lifetime,
             dpd_interval: args.dpd,
-            ike_proposals: args.ike_proposal.into_iter().map(|token| token.0).collect(),
-            esp_proposals: args.esp_proposal.into_iter().map(|token| token.0).collect(),
+            ike_proposals: args.ike_proposal,
+            esp_proposals: args.esp_proposal,
             force_udp_encapsulation: args.force_udp_encapsulation,
         },
     }

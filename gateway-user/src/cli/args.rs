@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ike::{EspProposal, IkeProposal};
 
-use crate::agent::{Bandwidth, EspToken, IkeToken};
+use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
 
 /// VPN gateway: site-to-site tunnels between virtual networks.
@@ -88,10 +89,10 @@ pub(super) struct AgentArgs {
     pub(super) dpd: Duration,
     /// IKE proposal such as aes256gcm16-prfsha384-x25519, in place of the profile's; may be repeated, best first.
     #[arg(long, value_name = "PROPOSAL")]
-    pub(super) ike_proposal: Vec<IkeToken>,
+    pub(super) ike_proposal: Vec<IkeProposal>,
     /// ESP proposal such as chacha20poly1305, in place of the profile's; may be repeated, best first.
     #[arg(long, value_name = "PROPOSAL")]
-    pub(super) esp_proposal: Vec<EspToken>,
+    pub(super) esp_proposal: Vec<EspProposal>,
     /// Put ESP into UDP even where no NAT was found.
     #[arg(long)]
     pub(super) force_udp_encapsulation: bool,
