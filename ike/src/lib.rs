@@ -33,6 +33,7 @@
 //! # Layers
 //! - [`wire`]: codecs of messages and payloads;
 //! - [`crypto`]: Diffie-Hellman groups, PRFs, ciphers, key derivation;
+//! - `certificate` (private): our certificate, the authorities we trust, the check of a peer's;
 //! - `sa` (private): the state machine of one IKE SA with its Child SAs;
 //! - [`endpoint`]: many peers, which of their SAs counts, timers, retries and events.
 #![forbid(unsafe_code)]
@@ -42,6 +43,7 @@ pub mod endpoint;
 pub mod proposal;
 pub mod wire;
 
+mod certificate;
 mod config;
 mod der;
 mod event;
@@ -52,9 +54,10 @@ mod proposal_text;
 mod sa;
 mod status;
 
+pub use certificate::{CertificateError, Credentials, TrustAnchors};
 pub use config::{
-    Backoff, ConnectionMode, DistinguishedName, EndpointConfig, FRAGMENT_SIZES, Identity, IdentityError,
-    PeerConfig, PeerId, Psk, RetransmitPolicy,
+    Auth, Backoff, CertificateAuth, ConnectionMode, DistinguishedName, EndpointConfig, FRAGMENT_SIZES,
+    Identity, IdentityError, PeerConfig, PeerId, Psk, RetransmitPolicy,
 };
 pub use crypto::{DhGroup, EspAead, IkeAead, IkeCbc, Integrity, Prf, SecureRng};
 pub use endpoint::{Done, Endpoint, Work};

@@ -8,6 +8,8 @@ use crate::config::DistinguishedName;
 
 /// Longest domain name or e-mail address, in octets.
 const MAX_NAME: usize = 320;
+/// Longest text of a peer that is shown, in characters.
+const MAX_SHOWN: usize = 300;
 
 /// An IKE identity (RFC 7296 §3.5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -113,6 +115,14 @@ impl fmt::Display for Identity {
             Self::Fqdn(name) | Self::Rfc822(name) => f.write_str(name),
             Self::DistinguishedName(name) => name.fmt(f),
         }
+    }
+}
+
+/// A text from outside, up to a length that a human reads.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

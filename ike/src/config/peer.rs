@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::{ConnectionMode, Identity, Psk};
+use crate::config::{Auth, CertificateAuth, ConnectionMode, Identity, Psk};
 use crate::proposal::{EspProposal, IkeProposal};
 
 /// Names a peer towards the user of the crate.
@@ -28,10 +28,11 @@ pub struct PeerConfig {
     pub remote: IpAddr,
     /// The identity we send.
     pub local_id: Identity,
-    /// The identity the peer must send; `None` takes any, the pre-shared key decides.
+    /// The identity the peer must send and prove. `None` takes any when the pre-shared key decides. With certificates it
+    /// must be set, because an authority certifies others than this peer, too; the peer is refused without it.
     pub remote_id: Option<Identity>,
-    /// The pre-shared key.
-    pub psk: Psk,
+    /// How both ends authenticate.
+    pub auth: Auth,
     /// What we offer and accept for the IKE SA, most preferred first.
     pub ike_proposals: Vec<IkeProposal>,
     /// What we offer and accept for Child SAs, most preferred first.
@@ -54,12 +55,30 @@ impl PeerConfig {
     /// A peer of the `default` profile that initiates: identities are the addresses, DPD after 45 s, Child SAs rekeyed
     /// after an hour.
     pub fn new(local: IpAddr, remote: IpAddr, psk: Psk) -> Self {
+        Self::with_auth(local, remote, psk.into())
+    }
+
+    /// As [`Self::new`], with certificates. Our identity is the one of [`Credentials::identity`]; the peer has to prove
+    /// `remote_id`.
+    ///
+    /// [`Credentials::identity`]: crate::Credentials::identity
+    pub fn with_certificate(
+        local: IpAddr,
+        remote: IpAddr,
+        certificate: CertificateAuth,
+        remote_id: Identity,
+    ) -> Self {
+        let local_id = certificate.credentials.identity();
+        Self { local_id, remote_id: Some(remote_id), ..Self::with_auth(local, remote, certificate.into()) }
+    }
+
+    fn with_auth(local: IpAddr, remote: IpAddr, auth: Auth) -> Self {
         Self {
             local,
             remote,
             local_id: local.into(),
             remote_id: None,
-            psk,
+            auth,
             ike_proposals: vec![IkeProposal::default_profile()],
             esp_proposals: vec![EspProposal::default_profile()],
             mode: ConnectionMode::Default,

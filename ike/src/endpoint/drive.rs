@@ -92,6 +92,7 @@ impl Endpoint {
         };
         let mut ctx = Context {
             now,
+            clock: self.clock,
             rng: &mut *self.rng,
             config: &self.config,
             counters: &self.counters,
@@ -154,6 +155,7 @@ impl Endpoint {
         Work {
             spi,
             now,
+            clock: self.clock,
             sole,
             rng: ChaCha20Rng::from_seed(*seed),
             config: self.config.clone(),

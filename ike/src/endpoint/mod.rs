@@ -16,11 +16,12 @@ mod work;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{ConnectionMode, EndpointConfig, PeerConfig, PeerId};
 use crate::crypto::SecureRng;
 use crate::event::{Event, PeerState, Transmit};
+use crate::sa::clock::WallClock;
 use crate::sa::context::{Counters, IKE_PORT, Path};
 use crate::sa::{IkeSa, Summary};
 use crate::status::PeerStatus;
@@ -38,6 +39,7 @@ use work::{Input, Job};
 pub struct Endpoint {
     config: Arc<EndpointConfig>,
     rng: Box<dyn SecureRng>,
+    clock: WallClock,
     counters: Arc<Counters>,
     peers: Peers,
     /// By our SPI.
@@ -53,6 +55,7 @@ impl Endpoint {
         Self {
             counters: Counters::new(&mut *rng).into(),
             rng,
+            clock: WallClock::default(),
             peers: Peers::default(),
             sas: Slots::new(config.keepalive_interval),
             config: config.into(),
@@ -65,7 +68,8 @@ impl Endpoint {
     /// Adds or replaces a peer; the same configuration again changes nothing. The peer starts connecting at once when
     /// `config.mode` says so, also after [`Self::disconnect`]. When a change touches what was negotiated (addresses,
     /// identities, key, proposals, encapsulation), SAs with the peer are deleted; a change of timers takes effect
-    /// without that: that of `dpd_interval` at once, those of lifetimes with the next Child SA.
+    /// without that: that of `dpd_interval` at once, those of lifetimes with the next Child SA, a renewed certificate of
+    /// ours with the next IKE SA.
     pub fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig) {
         let initiate = config.mode.always_connects() && config.has_addresses();
         match self.peers.get(id).map(|peer| peer.config.clone()) {
@@ -148,6 +152,12 @@ impl Endpoint {
             self.step(now, current, IkeSa::want_rekey);
         }
         self.peers.refresh();
+    }
+
+    /// Tells the time of day: at `now` it is `since_epoch` after 1970-01-01 00:00 UTC. Certificates are not accepted
+    /// without it. It counts on from there; tell it again from time to time, since clocks are set.
+    pub fn set_wall_clock(&mut self, now: Instant, since_epoch: Duration) {
+        self.clock = WallClock::new(now, since_epoch);
     }
 
     /// Takes a datagram that arrived from `remote` on our `local` address and port: the raw UDP payload. `local` is the

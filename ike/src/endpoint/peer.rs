@@ -218,9 +218,11 @@ impl Peer {
     }
 }
 
-/// Whether SAs made under `old` may go on under `new`: only timers and wishes differ.
+/// Whether SAs made under `old` may go on under `new`: only timers, wishes and our own certificate differ.
 pub(super) fn same_terms(old: &PeerConfig, new: &PeerConfig) -> bool {
+    let auth = if old.auth.trusts_alike(&new.auth) { &new.auth } else { &old.auth };
     let timers_as_in_new = PeerConfig {
+        auth: auth.clone(),
         mode: new.mode,
         dpd_interval: new.dpd_interval,
         child_lifetime: new.child_lifetime,

@@ -8,6 +8,7 @@ use chacha20::ChaCha20Rng;
 
 use crate::config::{EndpointConfig, PeerConfig, PeerId};
 use crate::event::Transmit;
+use crate::sa::clock::WallClock;
 use crate::sa::context::{Context, Counters, Notice, Path};
 use crate::sa::{IkeSa, InitAnswer, answer_init};
 use crate::wire::Header;
@@ -19,6 +20,7 @@ use crate::wire::Header;
 pub struct Work {
     pub(super) spi: u64,
     pub(super) now: Instant,
+    pub(super) clock: WallClock,
     pub(super) sole: bool,
     pub(super) rng: ChaCha20Rng,
     pub(super) config: Arc<EndpointConfig>,
@@ -60,9 +62,10 @@ pub(super) enum Outcome {
 impl Work {
     /// Does the work. This may take as long as a few Diffie-Hellman computations and signatures do.
     pub fn run(self) -> Done {
-        let Self { spi, now, sole, mut rng, config, counters, job } = self;
+        let Self { spi, now, clock, sole, mut rng, config, counters, job } = self;
         let mut ctx = Context {
             now,
+            clock,
             rng: &mut rng,
             config: &config,
             counters: &counters,

@@ -2,7 +2,6 @@
 
 use tracing::info;
 
-use crate::crypto::{psk_auth, verify_psk_auth};
 use crate::proposal_choice::{ChildExchange, check_esp_answer, choose_esp, describe, esp_offer};
 use crate::sa::child::{Carrier, Child, Terms};
 use crate::sa::context::{Context, FIRST_ESP_SPI, Notice};
@@ -10,12 +9,9 @@ use crate::sa::established::Established;
 use crate::sa::identity;
 use crate::sa::init::{HalfOpen, InitMessages, Nonces};
 use crate::sa::payloads::{AgreedSelectors, NO_SELECTORS, Payloads, any_to_any};
+use crate::sa::proof::Proof;
 use crate::sa::{IkeSa, Phase, error_payload};
-use crate::wire::{
-    AuthMethod, Authentication, ExchangeType, Identification, Notify, NotifyType, Payload, Proposal,
-};
-
-const KEYS_DIFFER: &str = "pre-shared keys differ?";
+use crate::wire::{ExchangeType, Notify, NotifyType, Payload, Proposal};
 
 /// An initiator that waits for the answer to IKE_AUTH.
 pub(crate) struct AuthSent {
@@ -28,8 +24,14 @@ pub(crate) struct AuthSent {
 impl IkeSa {
     pub(super) fn send_auth(&mut self, ctx: &mut Context<'_>, auth: AuthSent) {
         let our_id = identity::identification(&self.config.local_id);
-        let our_auth = self.our_auth(&auth.messages, &auth.nonces, &our_id);
+        let proof = self.our_proof(ctx, &auth.messages, &auth.nonces, &our_id, Payloads(&[]));
+        let Proof { certificates, auth: our_auth } = match proof {
+            Ok(proof) => proof,
+            // The peer forgets its half of the SA by itself.
+            Err(reason) => return self.discard(ctx, reason),
+        };
         let mut payloads = vec![Payload::IdInitiator(our_id)];
+        payloads.extend(certificates);
         if ctx.sole {
             payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, [])));
         }
@@ -62,13 +64,20 @@ impl IkeSa {
             self.end(ctx, "authentication of peer failed: no identity".to_owned());
             return vec![error_payload(NotifyType::INVALID_SYNTAX)];
         };
-        if let Err(reason) = self.verify_peer(&messages, &nonces, peer_id, found.authentication()) {
-            self.end(ctx, reason);
-            return vec![error_payload(NotifyType::AUTHENTICATION_FAILED)];
-        }
         let our_id = identity::identification(&self.config.local_id);
-        let our_auth = self.our_auth(&messages, &nonces, &our_id);
-        let mut response = vec![Payload::IdResponder(our_id), our_auth];
+        let proof = self
+            .verify_peer(ctx, &messages, &nonces, peer_id, found)
+            .and_then(|()| self.our_proof(ctx, &messages, &nonces, &our_id, found));
+        let Proof { certificates, auth } = match proof {
+            Ok(proof) => proof,
+            Err(reason) => {
+                self.end(ctx, reason);
+                return vec![error_payload(NotifyType::AUTHENTICATION_FAILED)];
+            }
+        };
+        let mut response = vec![Payload::IdResponder(our_id)];
+        response.extend(certificates);
+        response.push(auth);
         match self.first_child_as_responder(ctx, payloads, &nonces) {
             Ok((child, answer)) => {
                 response.extend(answer);
@@ -130,18 +139,15 @@ impl IkeSa {
         let peer_id = found.id_responder();
         if let (None, Some(error)) = (found.authentication(), found.error()) {
             let reason = match error.kind {
-                NotifyType::AUTHENTICATION_FAILED => {
-                    format!("peer says AUTHENTICATION_FAILED: {KEYS_DIFFER}")
-                }
+                NotifyType::AUTHENTICATION_FAILED => self.why_refused(),
                 kind => format!("peer says {} to IKE_AUTH", kind.name()),
             };
             self.end(ctx, reason);
             return;
         }
-        let verified =
-            peer_id.ok_or_else(|| "authentication of peer failed: no identity".to_owned()).and_then(
-                |peer_id| self.verify_peer(&auth.messages, &auth.nonces, peer_id, found.authentication()),
-            );
+        let verified = peer_id
+            .ok_or_else(|| "authentication of peer failed: no identity".to_owned())
+            .and_then(|peer_id| self.verify_peer(ctx, &auth.messages, &auth.nonces, peer_id, found));
         if let Err(reason) = verified {
             self.close(ctx, vec![error_payload(NotifyType::AUTHENTICATION_FAILED)], reason);
             return;
@@ -212,49 +218,6 @@ impl IkeSa {
         let established = Established::new(ctx, lowest_nonce, child, self.initiator);
         self.phase = Phase::Established(Box::new(established));
         ctx.notify(Notice::Established { initial_contact });
-    }
-
-    /// Our AUTH payload, over our own message of IKE_SA_INIT.
-    fn our_auth(&self, messages: &InitMessages, nonces: &Nonces, our_id: &Identification) -> Payload {
-        let protection = self.protection();
-        let (sk_p, message, peer_nonce) = if self.initiator {
-            (&protection.keys.sk_pi, &messages.request, &nonces.responder)
-        } else {
-            (&protection.keys.sk_pr, &messages.response, &nonces.initiator)
-        };
-        let (prf, psk) = (protection.suite.prf, self.config.psk.as_bytes());
-        let data = psk_auth(prf, psk, sk_p, message, peer_nonce, our_id.body()).to_vec();
-        Payload::Authentication(Authentication { method: AuthMethod::SHARED_KEY, data })
-    }
-
-    fn verify_peer(
-        &self,
-        messages: &InitMessages,
-        nonces: &Nonces,
-        peer_id: &Identification,
-        received: Option<&Authentication>,
-    ) -> Result<(), String> {
-        let received = received.ok_or("authentication of peer failed: it sent none (EAP?)")?;
-        if received.method != AuthMethod::SHARED_KEY {
-            let AuthMethod(method) = received.method;
-            return Err(format!("authentication of peer failed: method {method}, expected a pre-shared key"));
-        }
-        let protection = self.protection();
-        let (sk_p, message, our_nonce) = if self.initiator {
-            (&protection.keys.sk_pr, &messages.response, &nonces.initiator)
-        } else {
-            (&protection.keys.sk_pi, &messages.request, &nonces.responder)
-        };
-        let (prf, psk) = (protection.suite.prf, self.config.psk.as_bytes());
-        verify_psk_auth(prf, psk, sk_p, message, our_nonce, peer_id.body(), &received.data)
-            .map_err(|_| format!("authentication of peer failed: {KEYS_DIFFER}"))?;
-        match &self.config.remote_id {
-            Some(expected) if !identity::matches(peer_id, expected) => Err(format!(
-                "authentication of peer failed: it is {}, expected {expected}",
-                identity::describe(peer_id)
-            )),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::EndpointConfig;
 use crate::crypto::SecureRng;
 use crate::event::{EspSa, Transmit};
+use crate::sa::clock::WallClock;
 
 /// UDP port of IKE without NAT traversal (RFC 7296 §2).
 pub(crate) const IKE_PORT: u16 = 500;
@@ -31,6 +32,8 @@ pub(crate) struct Path {
 /// The surroundings of one step of a state machine.
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
+    /// The time of day.
+    pub(crate) clock: WallClock,
     pub(crate) rng: &'a mut dyn SecureRng,
     pub(crate) config: &'a EndpointConfig,
     pub(crate) counters: &'a Counters,

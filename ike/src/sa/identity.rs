@@ -1,10 +1,7 @@
 //! Identities between configuration and wire.
 
-use crate::config::{DistinguishedName, Identity};
+use crate::config::{DistinguishedName, Identity, shortened};
 use crate::wire::{IdType, Identification};
-
-/// Longest identity of a peer that is shown, in characters.
-const MAX_SHOWN: usize = 300;
 
 /// The ID payload of an identity.
 pub(crate) fn identification(identity: &Identity) -> Identification {
@@ -50,12 +47,4 @@ pub(crate) fn describe(received: &Identification) -> String {
         (None, IdType(kind)) => format!("type {kind} {}", octets()),
     };
     shortened(&text)
-}
-
-/// The text up to a length that fits a line.
-pub(crate) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

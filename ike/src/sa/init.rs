@@ -9,6 +9,7 @@ use crate::config::{PeerConfig, PeerId};
 use crate::crypto::{DhGroup, DhKeyPair, KeyExchange};
 use crate::proposal_choice::{check_ike_answer, choose_ike, describe, ike_offer};
 use crate::sa::auth::AuthSent;
+use crate::sa::certificates::init_payloads;
 use crate::sa::context::{Context, Notice, Path};
 use crate::sa::exchange::Window;
 use crate::sa::nat::{Nat, nat_payloads};
@@ -143,6 +144,7 @@ impl IkeSa {
         payloads.push(Payload::Nonce(init.nonce.clone()));
         payloads.extend(nat_payloads(ctx, self.spi_i, 0, self.path, self.config.force_udp_encapsulation));
         payloads.push(fragmentation_supported());
+        payloads.extend(init_payloads(&self.config.auth, true));
         let header = Header {
             spi_i: self.spi_i,
             spi_r: 0,
@@ -331,6 +333,7 @@ pub(crate) fn answer_init(
         if understands_fragments(found) {
             answer.push(fragmentation_supported());
         }
+        answer.extend(init_payloads(&config.auth, false));
         let header = Header { spi_r, from_initiator: false, response: true, ..header };
         Message { header, payloads: answer }.encode()
     } else {

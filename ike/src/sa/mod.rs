@@ -1,15 +1,17 @@
 //! One IKE SA with its Child SAs, as a state machine that is stepped with messages, time and wishes.
 //!
 //! - `init`: IKE_SA_INIT in both roles;
-//! - `auth`: IKE_AUTH in both roles;
+//! - `auth`: IKE_AUTH in both roles; `proof`: AUTH itself; `certificates`: CERT and CERTREQ;
 //! - `established`: what an authenticated SA does by itself, and its timers;
 //! - `rekey`: CREATE_CHILD_SA;
 //! - `informational`: deletes, liveness, errors;
 //! - `exchange`: window and retransmission; `fragments`: messages in parts; `protection`: keys of the SK payload; `child`: Child SAs.
 
+pub(crate) mod clock;
 pub(crate) mod context;
 
 mod auth;
+mod certificates;
 mod child;
 mod established;
 mod exchange;
@@ -19,6 +21,7 @@ mod informational;
 mod init;
 mod nat;
 mod payloads;
+mod proof;
 mod protection;
 mod rekey;
 mod summary;

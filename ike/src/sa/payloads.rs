@@ -1,8 +1,8 @@
 //! Finding payloads in a message by kind.
 
 use crate::wire::{
-    AddressRange, Authentication, Delete, Identification, KeyExchangeData, Notify, NotifyType, Payload,
-    Proposal, Selector, TrafficSelector,
+    AddressRange, Authentication, Certificate, Delete, Identification, KeyExchangeData, Notify, NotifyType,
+    Payload, Proposal, Selector, TrafficSelector,
 };
 
 /// The payloads of a parsed message.
@@ -48,6 +48,20 @@ impl<'a> Payloads<'a> {
     pub(crate) fn authentication(self) -> Option<&'a Authentication> {
         self.find(|payload| match payload {
             Payload::Authentication(authentication) => Some(authentication),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn certificates(self) -> impl Iterator<Item = &'a Certificate> {
+        self.0.iter().filter_map(|payload| match payload {
+            Payload::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn certificate_requests(self) -> impl Iterator<Item = &'a Certificate> {
+        self.0.iter().filter_map(|payload| match payload {
+            Payload::CertificateRequest(request) => Some(request),
             _ => None,
         })
     }

@@ -196,12 +196,15 @@ fn a_key_that_changes_while_an_answer_is_computed_counts() {
     pair.run_for(Duration::from_millis(100));
     pair.set_peer(
         1,
-        PeerConfig { mode: ConnectionMode::Responder, psk: Psk::new("another"), ..cheap_config(1) },
+        PeerConfig { mode: ConnectionMode::Responder, auth: Psk::new("another").into(), ..cheap_config(1) },
     );
     pair.run_for(Duration::from_mins(3));
     assert_ne!(pair.state(1), PeerState::Connected);
     assert_eq!(pair.last_error(1), "authentication of peer failed: pre-shared keys differ?");
-    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, psk: Psk::new(PSK), ..cheap_config(1) });
+    pair.set_peer(
+        1,
+        PeerConfig { mode: ConnectionMode::Responder, auth: Psk::new(PSK).into(), ..cheap_config(1) },
+    );
     pair.run_for(Duration::from_mins(3));
     pair.assert_settled();
 }

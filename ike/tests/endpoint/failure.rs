@@ -29,7 +29,8 @@ fn with_esp(index: usize, proposal: EspProposal) -> PeerConfig {
 
 #[test]
 fn different_keys_are_shown_on_both_ends_and_their_correction_connects() {
-    let mut pair = run(PeerConfig { psk: Psk::new("something else"), ..cheap_config(0) }, cheap_config(1));
+    let mut pair =
+        run(PeerConfig { auth: Psk::new("something else").into(), ..cheap_config(0) }, cheap_config(1));
     assert_eq!(pair.last_error(0), "peer says AUTHENTICATION_FAILED: pre-shared keys differ?");
     assert_eq!(pair.last_error(1), "authentication of peer failed: pre-shared keys differ?");
     let (_, reason) = pair.nodes[1].states.last().unwrap();
@@ -65,7 +66,7 @@ fn a_responder_that_refuses_the_initiators_identity_says_so() {
 #[test]
 fn two_ends_that_both_try_in_vain_do_not_flood_their_users() {
     let mut pair = Pair::mutual(9);
-    pair.set_peer(0, PeerConfig { psk: Psk::new("something else"), ..cheap_config(0) });
+    pair.set_peer(0, PeerConfig { auth: Psk::new("something else").into(), ..cheap_config(0) });
     pair.run_for(Duration::from_mins(30));
     for node in &pair.nodes {
         assert!((2..=8).contains(&node.states.len()), "{:?}", node.states);

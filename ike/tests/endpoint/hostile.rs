@@ -160,7 +160,7 @@ fn a_stranger_cannot_keep_other_reasons_from_being_seen() {
     }
     assert_eq!(pair.nodes[1].states.len(), 4);
     assert!(pair.last_error(1).contains("encryption-60039"), "{}", pair.last_error(1));
-    pair.set_peer(0, PeerConfig { psk: ike::Psk::new("wrong"), ..cheap_config(0) });
+    pair.set_peer(0, PeerConfig { auth: ike::Psk::new("wrong").into(), ..cheap_config(0) });
     pair.run_for(Duration::from_secs(1));
     let (_, reason) = pair.nodes[1].states.last().unwrap();
     assert_eq!(reason, "authentication of peer failed: pre-shared keys differ?");

@@ -142,7 +142,7 @@ fn a_changed_key_reconnects_and_changed_timers_do_not() {
     pair.run_for(Duration::from_secs(30));
     assert_eq!(pair.status(0).ike.unwrap(), before);
     for index in [0, 1] {
-        pair.set_peer(index, PeerConfig { psk: Psk::new("another"), ..cheap_config(index) });
+        pair.set_peer(index, PeerConfig { auth: Psk::new("another").into(), ..cheap_config(index) });
         pair.run_for(Duration::from_secs(1));
     }
     pair.run_for(Duration::from_mins(1));

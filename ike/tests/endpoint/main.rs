@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 mod algorithms;
+mod certificates;
 mod collide;
 mod connect;
 mod detached;
@@ -13,6 +14,9 @@ mod hostile;
 mod lifecycle;
 mod modes;
 mod nat;
+#[path = "../pki/mod.rs"]
+#[allow(dead_code, reason = "revocation lists are tested elsewhere")]
+mod pki;
 mod rekey;
 mod robustness;
 mod rogue;

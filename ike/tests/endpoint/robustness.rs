@@ -61,7 +61,7 @@ fn a_refusal_is_repeated_too() {
     let mut pair = Pair::new(2);
     pair.repeat_requests = true;
     let mut wrong = cheap_config(0);
-    wrong.psk = ike::Psk::new("wrong");
+    wrong.auth = ike::Psk::new("wrong").into();
     pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
     pair.set_peer(0, wrong);
     pair.run_for(Duration::from_secs(30));

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use ike::crypto::{DhGroup, DhKeyPair, IkeAead, IkeKeys, KeyExchange, Prf, SkCipher, psk_auth};
+use ike::PeerConfig;
+use ike::crypto::{
+    DhGroup, DhKeyPair, IkeAead, IkeKeys, KeyExchange, Prf, SkCipher, psk_auth, signed_octets,
+};
 use ike::wire::{
     AuthMethod, Authentication, ExchangeType, Header, IdType, Identification, KeyExchangeData, Message,
     Payload, SealedMessage, Selector, TrafficSelector,
@@ -92,6 +95,11 @@ impl Rogue {
         self.respond(pair, ExchangeType::IKE_AUTH, 1, payloads);
     }
 
+    /// What it has to sign as this identity.
+    pub(crate) fn signed_octets(&self, id: &Identification) -> Vec<u8> {
+        signed_octets(Prf::HmacSha256, &self.keys.sk_pr, &self.answer, &self.nonce_i, id.body())
+    }
+
     /// Sends end 0 a response with the keys of the SA.
     pub(crate) fn respond(
         &self,
@@ -116,8 +124,13 @@ pub(crate) fn socket(index: usize) -> SocketAddr {
 
 /// End 0 has asked for an SA on a network that loses everything.
 pub(crate) fn waiting() -> Pair {
+    waiting_with(cheap_config(0))
+}
+
+/// The same, with this configuration of its peer.
+pub(crate) fn waiting_with(config: PeerConfig) -> Pair {
     let mut pair = Pair::new(1);
     pair.cut();
-    pair.set_peer(0, cheap_config(0));
+    pair.set_peer(0, config);
     pair
 }
