@@ -12,6 +12,7 @@
 //! | 202 | connection is `Connected` |
 //! | 210 | shared key changed |
 //! | 211 | new connection uses a shared key stored earlier |
+//! | 212 | connection's parameters changed |
 //! | 220 | datapath refused a change |
 
 use std::collections::VecDeque;
@@ -36,6 +37,8 @@ pub enum EventNumber {
     KeyChanged,
     /// A new connection bears the name of an earlier one and uses its shared key.
     KeyReused,
+    /// Parameters of a connection were changed.
+    ParametersChanged,
     /// The datapath refused a change.
     DatapathRefused,
 }
@@ -54,6 +57,7 @@ impl EventNumber {
             Self::Connection(ConnectionState::Connected) => 202,
             Self::KeyChanged => 210,
             Self::KeyReused => 211,
+            Self::ParametersChanged => 212,
             Self::DatapathRefused => 220,
         }
     }

@@ -4,6 +4,7 @@
 //! run      prepares everything, then runs the loop below until SIGTERM or SIGINT
 //! runtime  the loop: sockets, timers, signals, commands and datapath events, one at a time
 //! workers  threads for the cryptography of IKE
+//! writer   files of the state directory, beside the loop
 //! core     all state; driven by function calls, no sockets, no clock
 //! ```
 
@@ -18,10 +19,12 @@ mod profile;
 mod runtime;
 mod settings;
 mod sockets;
+mod terms;
 #[cfg(test)]
 mod test_support;
 mod throttle;
 mod workers;
+mod writer;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
 pub use interface::InterfaceError;

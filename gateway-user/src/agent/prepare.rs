@@ -12,7 +12,7 @@ use super::lock::AgentLock;
 use super::settings::{Options, Settings};
 use crate::model::{NetworkConfiguration, is_valid_name};
 use crate::netcfg::{self, Limits};
-use crate::store::{KeyRing, Store};
+use crate::store::{KeyRing, ParametersBySite, Store};
 
 /// A gateway that may be started.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) keys: KeyRing,
     /// Sites whose connections were taken down by command.
     pub(super) held: BTreeSet<String>,
+    /// Parameters of single connections.
+    pub(super) parameters: ParametersBySite,
 }
 
 /// Checks the network configuration as a whole, the interfaces and the stored keys; takes the lock. Stores nothing.
@@ -48,7 +50,7 @@ fn take(
 ) -> anyhow::Result<Prepared> {
     let lock = AgentLock::take(&options.run_dir, &options.state_dir, &options.vnet)?;
     let store = Store::open(&options.state_dir, &options.vnet)?;
-    let (keys, held) = (store.load_keys()?, store.load_held()?);
+    let (keys, held, parameters) = (store.load_keys()?, store.load_held()?, store.load_parameters()?);
     if let Some(new) = &new
         && differs(&store, new)?
     {
@@ -71,7 +73,7 @@ fn take(
         max_connections: options.max_connections,
         peering: options.peering.clone(),
     };
-    Ok(Prepared { lock, settings, store, configuration, from_file, keys, held })
+    Ok(Prepared { lock, settings, store, configuration, from_file, keys, held, parameters })
 }
 
 fn read(path: &Path, options: &Options) -> anyhow::Result<NetworkConfiguration> {
@@ -154,7 +156,7 @@ mod tests {
         let store = Store::open(&options.state_dir, "VNet1").unwrap();
         let message = format!("{:#}", stored(&store, &options).unwrap_err());
         assert!(message.contains("give one with --netcfg"), "{message}");
-        store.save_netcfg(&netcfg_xml(&["192.0.2.2"])).unwrap();
+        store.write_netcfg(netcfg_xml(&["192.0.2.2"])).run().unwrap();
         let configuration = stored(&store, &options).unwrap();
         assert_eq!(configuration.connections("VNet1").unwrap()[0].site, "VNet2");
     }
@@ -178,11 +180,11 @@ mod tests {
         let Prepared { store, configuration, from_file, .. } = prepared(&options).unwrap();
         assert!(from_file && store.load_netcfg().unwrap().is_none());
         assert!(!differs(&store, &configuration).unwrap(), "there is nothing to replace");
-        store.save_netcfg(&netcfg::write(&configuration)).unwrap();
+        store.write_netcfg(netcfg::write(&configuration)).run().unwrap();
         assert!(!differs(&store, &configuration).unwrap());
-        store.save_netcfg(&netcfg_xml(&["192.0.2.3"])).unwrap();
+        store.write_netcfg(netcfg_xml(&["192.0.2.3"])).run().unwrap();
         assert!(differs(&store, &configuration).unwrap());
-        store.save_netcfg(&netcfg::write(&configuration)).unwrap();
+        store.write_netcfg(netcfg::write(&configuration)).run().unwrap();
         options.netcfg = None;
         assert!(!prepared(&options).unwrap().from_file);
     }

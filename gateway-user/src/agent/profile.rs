@@ -1,19 +1,11 @@
 //! What a gateway's profile means for its peers.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use ike::{
-    DhGroup, EspAead, EspProposal, IkeAead, IkeCbc, IkeEncryption, IkeProposal, Integrity, PeerConfig, Prf,
-    Psk,
-};
+use ike::{DhGroup, EspAead, EspProposal, IkeAead, IkeCbc, IkeEncryption, IkeProposal, Integrity, Prf};
 use rand::RngExt;
 
-use super::settings::Settings;
-use crate::model::{Profile, SharedKey};
-
-/// Rekeying must be possible within this time even when Child SAs live only for seconds.
-const SHORTEST_REKEY_MARGIN: Duration = Duration::from_secs(30);
+use crate::model::Profile;
 
 /// Bytes after which an SA is used no more, and the earlier number after which it is rekeyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,33 +27,33 @@ impl ByteLifetime {
     }
 }
 
-/// How to talk to the peer at `remote`.
-pub(super) fn peer_config(
-    settings: &Settings,
-    profile: Profile,
-    remote: IpAddr,
-    key: &SharedKey,
-) -> PeerConfig {
-    let peering = &settings.peering;
-    let psk = Psk::new(key.expose().as_bytes());
-    let mut config = PeerConfig::new(settings.wan_address.into(), remote, psk);
-    if profile == Profile::Azure {
-        config.ike_proposals = azure_ike_proposals();
-        config.esp_proposals = vec![EspProposal::single(EspAead::Aes256Gcm16, None, false)];
-        config.child_lifetime = Duration::from_mins(450);
+/// What a profile says about a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ProfileTerms {
+    /// IKE proposals, best first.
+    pub(super) ike_proposals: Vec<IkeProposal>,
+    /// ESP proposals, best first.
+    pub(super) esp_proposals: Vec<EspProposal>,
+    /// Age at which a Child SA is rekeyed.
+    pub(super) child_lifetime: Duration,
+}
+
+impl ProfileTerms {
+    /// What `profile` says.
+    pub(super) fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::Default => Self {
+                ike_proposals: vec![IkeProposal::default_profile()],
+                esp_proposals: vec![EspProposal::default_profile()],
+                child_lifetime: Duration::from_hours(1),
+            },
+            Profile::Azure => Self {
+                ike_proposals: azure_ike_proposals(),
+                esp_proposals: vec![EspProposal::single(EspAead::Aes256Gcm16, None, false)],
+                child_lifetime: Duration::from_mins(450),
+            },
+        }
     }
-    if !peering.ike_proposals.is_empty() {
-        config.ike_proposals.clone_from(&peering.ike_proposals);
-    }
-    if !peering.esp_proposals.is_empty() {
-        config.esp_proposals.clone_from(&peering.esp_proposals);
-    }
-    config.child_lifetime = peering.child_lifetime.unwrap_or(config.child_lifetime);
-    config.rekey_jitter = config.child_lifetime / 10;
-    config.rekey_margin = (config.child_lifetime / 10).max(SHORTEST_REKEY_MARGIN);
-    config.dpd_interval = peering.dpd_interval;
-    config.force_udp_encapsulation = peering.force_udp_encapsulation;
-    config
 }
 
 /// Azure's side knows AES-256 as GCM and as CBC with SHA-2, the groups P-384 and MODP-2048. Left out is what it accepts
@@ -81,62 +73,35 @@ fn azure_ike_proposals() -> Vec<IkeProposal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_support::settings;
     use super::*;
 
-    fn config(settings: &Settings, profile: Profile) -> PeerConfig {
-        let key = SharedKey::new("key").unwrap();
-        peer_config(settings, profile, "192.0.2.2".parse().unwrap(), &key)
-    }
-
     #[test]
-    fn default_profile_prefers_chacha20_and_initiates() {
-        let config = config(&settings("VNet1"), Profile::Default);
+    fn default_profile_prefers_chacha20() {
+        let terms = ProfileTerms::of(Profile::Default);
         assert_eq!(
-            config.ike_proposals.iter().map(IkeProposal::to_string).collect::<Vec<_>>(),
+            terms.ike_proposals.iter().map(IkeProposal::to_string).collect::<Vec<_>>(),
             ["aes256gcm16-aes128gcm16-prfsha384-prfsha256-prfsha512-x25519-ecp384-ecp256-modp2048"]
         );
         assert_eq!(
-            config.esp_proposals.iter().map(EspProposal::to_string).collect::<Vec<_>>(),
+            terms.esp_proposals.iter().map(EspProposal::to_string).collect::<Vec<_>>(),
             ["chacha20poly1305-aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp2048-esn-noesn"]
         );
-        assert_eq!(config.mode, ike::ConnectionMode::Default);
-        assert!(!config.force_udp_encapsulation);
-        assert_eq!(config.child_lifetime, Duration::from_hours(1));
-        assert_eq!(config.local, IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(terms.child_lifetime, Duration::from_hours(1));
     }
 
     #[test]
     fn azure_profile() {
-        let config = config(&settings("VNet1"), Profile::Azure);
+        let terms = ProfileTerms::of(Profile::Azure);
         assert_eq!(
-            config.ike_proposals.iter().map(IkeProposal::to_string).collect::<Vec<_>>(),
+            terms.ike_proposals.iter().map(IkeProposal::to_string).collect::<Vec<_>>(),
             [
                 "aes256gcm16-prfsha384-prfsha256-ecp384-modp2048",
                 "aes256-sha384-sha256-prfsha384-prfsha256-ecp384-modp2048",
             ]
         );
-        assert_eq!(config.esp_proposals, [EspProposal::single(EspAead::Aes256Gcm16, None, false)]);
-        assert_eq!(config.child_lifetime, Duration::from_mins(450));
+        assert_eq!(terms.esp_proposals, [EspProposal::single(EspAead::Aes256Gcm16, None, false)]);
+        assert_eq!(terms.child_lifetime, Duration::from_mins(450));
         assert_eq!(ByteLifetime::new(Profile::Azure).hard, 104_857_600_000);
-    }
-
-    #[test]
-    fn options_stand_above_the_profile() {
-        let mut settings = settings("VNet1");
-        settings.peering.child_lifetime = Some(Duration::from_mins(1));
-        settings.peering.dpd_interval = Duration::from_secs(9);
-        settings.peering.force_udp_encapsulation = true;
-        settings.peering.esp_proposals = vec![EspProposal::single(EspAead::Aes128Gcm16, None, true)];
-        let config = config(&settings, Profile::Azure);
-        assert_eq!(config.child_lifetime, Duration::from_mins(1));
-        assert_eq!(
-            (config.rekey_jitter, config.rekey_margin),
-            (Duration::from_secs(6), Duration::from_secs(30))
-        );
-        assert_eq!(config.dpd_interval, Duration::from_secs(9));
-        assert!(config.force_udp_encapsulation);
-        assert_eq!(config.esp_proposals[0].encryption, [EspAead::Aes128Gcm16]);
     }
 
     #[test]

@@ -14,11 +14,13 @@ use super::prepare::{Prepared, prepare};
 use super::settings::Options;
 use super::sockets::{Datagram, IkeSockets};
 use super::workers::Workers;
+use super::writer::Writer;
 use crate::api::command::{Command, Commander};
 use crate::api::server::ApiSocket;
 use crate::api::socket_path;
 use crate::datapath::{Datapath, DatapathConfig, DatapathEvent, DatapathEvents};
 use crate::model::GatewayState;
+use crate::store::StoreError;
 
 /// How long peers get to confirm that the gateway goes.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -30,6 +32,7 @@ const COMMAND_QUEUE: usize = 64;
 struct Sources {
     sockets: IkeSockets,
     workers: Workers,
+    writer: Writer,
     commands: mpsc::Receiver<Command>,
     datapath_events: DatapathEvents,
     terminate: Signal,
@@ -40,6 +43,7 @@ struct Sources {
 enum Input<'a> {
     Datagram(Datagram<'a>),
     Done(Done),
+    Written(Result<(), StoreError>),
     Command(Command),
     Datapath(DatapathEvent),
     Timeout,
@@ -51,7 +55,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Installed first: a signal during the start must not kill the agent half-way, but end it once it is up.
     let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let Prepared { lock, settings, store, configuration, from_file, keys, held } = prepare(&options)?;
+    let Prepared { lock, settings, store, configuration, from_file, keys, held, parameters } =
+        prepare(&options)?;
     let sockets = IkeSockets::bind(settings.wan_address).await?;
     // Clients may connect from here on; they are answered when the gateway is up.
     let socket = ApiSocket::bind(&socket_path(&options.run_dir, &options.vnet))?;
@@ -83,10 +88,23 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
 
     let rng = rand::make_rng::<rand::rngs::StdRng>();
-    let mut core =
-        Core::new(settings, Kept { store, configuration, keys, held }, events, datapath, Box::new(rng));
+    let mut core = Core::new(
+        settings,
+        Kept { store, configuration, keys, held, parameters },
+        events,
+        datapath,
+        Box::new(rng),
+    );
     let workers = Workers::default();
-    let mut sources = Sources { sockets, workers, commands, datapath_events, terminate, interrupt };
+    let mut sources = Sources {
+        sockets,
+        workers,
+        writer: Writer::default(),
+        commands,
+        datapath_events,
+        terminate,
+        interrupt,
+    };
     let started = match core.start(Instant::now()).await {
         Ok(()) if from_file => core.store_configuration(),
         outcome => outcome,
@@ -125,9 +143,10 @@ async fn bid_farewell(core: &mut Core<Datapath>, sources: &mut Sources) -> anyho
     loop {
         sources.take_from(core).await;
         // A farewell that is not confirmed yet is being sealed, or has a timer for its repetition; what else has timers
-        // lasts longer.
+        // lasts longer. What a command changed before is still written and answered.
         let timeout = core.next_timeout().filter(|timeout| *timeout <= deadline);
-        if timeout.is_none() && (sources.workers.is_idle() || Instant::now() >= deadline) {
+        let is_idle = sources.workers.is_idle() && !core.is_changing();
+        if timeout.is_none() && (is_idle || Instant::now() >= deadline) {
             return Ok(());
         }
         let input = sources.next(timeout.or(Some(deadline))).await?;
@@ -142,6 +161,7 @@ async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
             core.handle_datagram(now, local, remote, payload);
         }
         Input::Done(done) => core.handle_done(now, done),
+        Input::Written(outcome) => core.handle_written(now, outcome).await,
         Input::Command(command) => core.handle_command(now, command).await,
         Input::Datapath(event) => core.handle_datapath_event(now, event),
         Input::Timeout => core.handle_timeout(now).await,
@@ -161,6 +181,7 @@ impl Sources {
         tokio::select! {
             datagram = self.sockets.receive() => Ok(Input::Datagram(datagram)),
             done = self.workers.next() => Ok(Input::Done(done)),
+            outcome = self.writer.next() => Ok(Input::Written(outcome)),
             Some(command) = self.commands.recv() => Ok(Input::Command(command)),
             event = self.datapath_events.next() => event.map(Input::Datapath),
             () = timer => Ok(Input::Timeout),
@@ -169,7 +190,8 @@ impl Sources {
         }
     }
 
-    /// Sends what the core has to send, and begins as much of its work as there are workers for.
+    /// Sends what the core has to send, and begins as much of its work as there are workers for, and to write what it
+    /// has to store.
     async fn take_from(&mut self, core: &mut Core<Datapath>) {
         for transmit in core.take_transmits() {
             self.sockets.send(&transmit).await;
@@ -178,6 +200,9 @@ impl Sources {
             && let Some(work) = core.poll_work()
         {
             self.workers.begin(work);
+        }
+        if let Some(write) = core.next_write() {
+            self.writer.begin(write);
         }
     }
 }

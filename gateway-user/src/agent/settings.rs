@@ -38,8 +38,8 @@ pub struct Options {
 pub struct Peering {
     /// Age at which a Child SA is rekeyed; `None` for the profile's.
     pub child_lifetime: Option<Duration>,
-    /// Idle time after which a peer's liveness is checked.
-    pub dpd_interval: Duration,
+    /// Idle time after which a peer's liveness is checked; `None` for the default.
+    pub dpd_interval: Option<Duration>,
     /// IKE proposals, best first; empty for the profile's.
     pub ike_proposals: Vec<IkeProposal>,
     /// ESP proposals, best first; empty for the profile's.

@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::Duration;
 
 use super::settings::{Options, Peering, Settings};
 
@@ -39,7 +38,7 @@ pub(super) fn options(directory: &Path) -> Options {
 fn peering() -> Peering {
     Peering {
         child_lifetime: None,
-        dpd_interval: Duration::from_secs(45),
+        dpd_interval: None,
         ike_proposals: Vec::new(),
         esp_proposals: Vec::new(),
         force_udp_encapsulation: false,

@@ -92,6 +92,16 @@ impl Client {
         self.send(Method::POST, path, Body::Empty).await.map(drop)
     }
 
+    /// `POST` of a JSON body, without an answer.
+    pub async fn post_json(&self, path: &str, body: &impl Serialize) -> Result<(), ClientError> {
+        self.send(Method::POST, path, Body::Json(to_json(body))).await.map(drop)
+    }
+
+    /// `PATCH` of a JSON body, without an answer.
+    pub async fn patch_only(&self, path: &str, body: &impl Serialize) -> Result<(), ClientError> {
+        self.send(Method::PATCH, path, Body::Json(to_json(body))).await.map(drop)
+    }
+
     /// `PUT` of a JSON body, without an answer.
     pub async fn put_only(&self, path: &str, body: &impl Serialize) -> Result<(), ClientError> {
         self.send(Method::PUT, path, Body::Json(to_json(body))).await.map(drop)

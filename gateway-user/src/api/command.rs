@@ -1,12 +1,13 @@
 //! The seam between the API's handlers and the agent: commands over a channel, answered one by one, so that a single task
 //! owns all state.
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::types::{
     ApplyReport, ConnectionStatus, EventRecord, Gateway, LocalNetwork, LocalNetworkChange, Status, Vnet,
 };
-use crate::model::SharedKey;
+use crate::model::{ParametersDocument, SharedKey};
 
 /// Where a command's answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -46,24 +47,52 @@ pub enum Command {
     Events(Reply<Vec<EventRecord>>),
     /// State and counters of the connection to a site.
     Connection(String, Reply<ConnectionStatus>),
-    /// Start the connection to a site.
-    Connect(String, Reply<()>),
-    /// End the connection to a site until the next [`Command::Connect`].
-    Disconnect(String, Reply<()>),
     /// The shared key of the connection to a site.
     GetKey(String, Reply<SharedKey>),
+    /// The stored network configuration as XML text.
+    ExportNetcfg(Reply<String>),
+    /// The local network sites of the stored network configuration.
+    LocalNetworks(Reply<Vec<LocalNetwork>>),
+    /// Rekey an SA of the connection to a site now.
+    Rekey(String, Rekey, Reply<()>),
+    /// Change something that is stored.
+    Change(Change),
+}
+
+/// What the API asks the agent to change. It is answered when it is on the disk.
+#[derive(Debug)]
+pub enum Change {
+    /// Start the connection to a site.
+    Connect(String, Reply<()>),
+    /// End the connection to a site until the next [`Change::Connect`].
+    Disconnect(String, Reply<()>),
     /// Set the shared key of the connection to a site.
     SetKey(String, SharedKey, Reply<()>),
     /// Make a random shared key for the connection to a site.
     ResetKey(String, Reply<SharedKey>),
-    /// The stored network configuration as XML text.
-    ExportNetcfg(Reply<String>),
+    /// Change parameters of the connection to a site.
+    Configure(String, Configure, Reply<()>),
     /// Replace the stored network configuration by this XML text.
     ApplyNetcfg(String, Reply<ApplyReport>),
-    /// The local network sites of the stored network configuration.
-    LocalNetworks(Reply<Vec<LocalNetwork>>),
-    /// Change one of them.
+    /// Change one of the local network sites of the stored network configuration.
     SetLocalNetwork(String, LocalNetworkChange, Reply<ApplyReport>),
+}
+
+/// Parameters for a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configure {
+    /// Those that are given.
+    pub parameters: ParametersDocument,
+    /// Whether those that are not given go back to what the agent's options and the profile say.
+    pub replace: bool,
+}
+
+/// Which SA is rekeyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rekey {
+    /// The Child SA.
+    Child,
 }
 
 /// The sending end, held by every handler.
@@ -82,5 +111,10 @@ impl Commander {
         let (reply, answer) = oneshot::channel();
         self.channel.send(make(reply)).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+
+    /// The same for a change.
+    pub async fn change<T>(&self, make: impl FnOnce(Reply<T>) -> Change) -> Result<T, Refusal> {
+        self.ask(|reply| Command::Change(make(reply))).await
     }
 }

@@ -8,16 +8,17 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use zeroize::Zeroizing;
 
-use super::command::{Command, Commander, Refusal};
+use super::command::{Change, Command, Commander, Configure, Refusal};
 use super::types::{
-    ApplyReport, ConnectionStatus, ErrorBody, EventRecord, Gateway, KeyDocument, LocalNetwork, Status, Vnet,
+    ApplyReport, ConnectionStatus, ErrorBody, EventRecord, Gateway, KeyDocument, LocalNetwork, RekeyDocument,
+    Status, Vnet,
 };
 use crate::model::SharedKey;
 use crate::netcfg;
@@ -86,6 +87,8 @@ fn router(commander: Commander) -> Router {
         .route(connection, get(show_connection))
         .route(&format!("{connection}/connect"), post(connect))
         .route(&format!("{connection}/disconnect"), post(disconnect))
+        .route(&format!("{connection}/parameters"), patch(change_parameters).put(replace_parameters))
+        .route(&format!("{connection}/rekey"), post(rekey))
         .route(&format!("{connection}/key"), get(get_key).put(set_key))
         .route(&format!("{connection}/key/reset"), post(reset_key))
         .route(
@@ -135,12 +138,34 @@ async fn show_connection(State(agent): State<Commander>, path: ConnectionPath) -
 
 async fn connect(State(agent): State<Commander>, path: ConnectionPath) -> Done {
     let site = site_of(&agent, path)?;
-    agent.ask(|reply| Command::Connect(site, reply)).await.map(|()| StatusCode::NO_CONTENT)
+    agent.change(|reply| Change::Connect(site, reply)).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn disconnect(State(agent): State<Commander>, path: ConnectionPath) -> Done {
     let site = site_of(&agent, path)?;
-    agent.ask(|reply| Command::Disconnect(site, reply)).await.map(|()| StatusCode::NO_CONTENT)
+    agent.change(|reply| Change::Disconnect(site, reply)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Changes the parameters that the body names.
+async fn change_parameters(state: State<Commander>, path: ConnectionPath, body: Bytes) -> Done {
+    configure(state, path, &body, false).await
+}
+
+/// Sets the parameters that the body names and takes the others back.
+async fn replace_parameters(state: State<Commander>, path: ConnectionPath, body: Bytes) -> Done {
+    configure(state, path, &body, true).await
+}
+
+async fn configure(State(agent): State<Commander>, path: ConnectionPath, body: &[u8], replace: bool) -> Done {
+    let site = site_of(&agent, path)?;
+    let request = Configure { parameters: parse(body)?, replace };
+    agent.change(|reply| Change::Configure(site, request, reply)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn rekey(State(agent): State<Commander>, path: ConnectionPath, body: Bytes) -> Done {
+    let site = site_of(&agent, path)?;
+    let RekeyDocument { sa } = parse(&body)?;
+    agent.ask(|reply| Command::Rekey(site, sa, reply)).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn get_key(State(agent): State<Commander>, path: ConnectionPath) -> Answer<KeyDocument> {
@@ -157,12 +182,12 @@ async fn set_key(State(agent): State<Commander>, path: ConnectionPath, body: Bod
     };
     let secret = read_secret(body).await.ok_or_else(wrong)?;
     let KeyDocument { key } = serde_json::from_slice(&secret).map_err(|_| wrong())?;
-    agent.ask(|reply| Command::SetKey(site, key.0, reply)).await.map(|()| StatusCode::NO_CONTENT)
+    agent.change(|reply| Change::SetKey(site, key.0, reply)).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn reset_key(State(agent): State<Commander>, path: ConnectionPath) -> Answer<KeyDocument> {
     let site = site_of(&agent, path)?;
-    agent.ask(|reply| Command::ResetKey(site, reply)).await.map(key_document)
+    agent.change(|reply| Change::ResetKey(site, reply)).await.map(key_document)
 }
 
 async fn export_netcfg(State(agent): State<Commander>) -> Result<Response, Refusal> {
@@ -175,7 +200,7 @@ async fn apply_netcfg(State(agent): State<Commander>, body: Bytes) -> Answer<App
         message: format!("the network configuration is not UTF-8: {error}"),
         details: Vec::new(),
     })?;
-    agent.ask(|reply| Command::ApplyNetcfg(xml, reply)).await.map(Json)
+    agent.change(|reply| Change::ApplyNetcfg(xml, reply)).await.map(Json)
 }
 
 async fn local_networks(State(agent): State<Commander>) -> Answer<Vec<LocalNetwork>> {
@@ -188,7 +213,7 @@ async fn set_local_network(
     body: Bytes,
 ) -> Answer<ApplyReport> {
     let change = parse(&body)?;
-    agent.ask(|reply| Command::SetLocalNetwork(name, change, reply)).await.map(Json)
+    agent.change(|reply| Change::SetLocalNetwork(name, change, reply)).await.map(Json)
 }
 
 /// The whole body in memory that is wiped; `None` if it is too long or breaks off. Nothing can be done about the pieces

@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::client::{Client, ClientError};
-use super::command::{Command, Commander, Refusal};
+use super::command::{Change, Command, Commander, Refusal};
 use super::server::ApiSocket;
 use super::types::{ApplyReport, EventRecord, KeyDocument, LocalNetworkChange};
 use crate::model::SharedKey;
@@ -19,7 +19,7 @@ use crate::store::KeyText;
 async fn scripted_agent(mut commands: mpsc::Receiver<Command>, seen: mpsc::UnboundedSender<String>) {
     while let Some(command) = commands.recv().await {
         let text = match command {
-            Command::SetKey(site, key, reply) => {
+            Command::Change(Change::SetKey(site, key, reply)) => {
                 reply.send(Ok(())).unwrap();
                 format!("set-key {site} {}", key.expose())
             }
@@ -27,15 +27,15 @@ async fn scripted_agent(mut commands: mpsc::Receiver<Command>, seen: mpsc::Unbou
                 reply.send(Ok(SharedKey::new("a \"key\" \\").unwrap())).unwrap();
                 format!("get-key {site}")
             }
-            Command::ResetKey(site, reply) => {
+            Command::Change(Change::ResetKey(site, reply)) => {
                 reply.send(Err(Refusal::Failed("disk full".to_owned()))).unwrap();
                 format!("reset-key {site}")
             }
-            Command::Connect(site, reply) => {
+            Command::Change(Change::Connect(site, reply)) => {
                 reply.send(Err(Refusal::Conflict("something is missing".to_owned()))).unwrap();
                 format!("connect {site}")
             }
-            Command::Disconnect(site, reply) => {
+            Command::Change(Change::Disconnect(site, reply)) => {
                 reply.send(Ok(())).unwrap();
                 format!("disconnect {site}")
             }
@@ -47,12 +47,12 @@ async fn scripted_agent(mut commands: mpsc::Receiver<Command>, seen: mpsc::Unbou
                 reply.send(Ok("<xml/>".to_owned())).unwrap();
                 "export".to_owned()
             }
-            Command::ApplyNetcfg(xml, reply) => {
+            Command::Change(Change::ApplyNetcfg(xml, reply)) => {
                 let details = vec!["line 1: bad".to_owned(), "line 2: worse".to_owned()];
                 reply.send(Err(Refusal::Invalid { message: "2 errors".to_owned(), details })).unwrap();
                 format!("apply {xml}")
             }
-            Command::SetLocalNetwork(name, change, reply) => {
+            Command::Change(Change::SetLocalNetwork(name, change, reply)) => {
                 let report = ApplyReport { changed: vec![name.clone()], ..ApplyReport::default() };
                 reply.send(Ok(report)).unwrap();
                 format!("set {name} {}", change.gateway_address)

@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::model::{ConnectionState, GatewayState, Profile, VirtualNetworkState};
+pub use super::command::Rekey;
+pub use crate::model::{ConnectionState, GatewayState, ParametersDocument, Profile, VirtualNetworkState};
 use crate::store::KeyText;
 
 /// State and counters of a gateway and of all its connections. `GET /v1/vnets/{vnet}/status`.
@@ -81,6 +82,57 @@ pub struct ConnectionStatus {
     pub mtu: Option<u32>,
     /// Packets dropped by reason.
     pub drops: BTreeMap<String, u64>,
+    /// How the connection is made.
+    pub parameters: ParametersInForce,
+}
+
+/// The parameters of a connection that are in force, each with where it comes from. They are changed by `PATCH` and `PUT
+/// /v1/vnets/{vnet}/connections/{site}/parameters` with a [`ParametersDocument`]: `PATCH` leaves those that are not named as
+/// they are, `PUT` takes them back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParametersInForce {
+    /// Which end begins.
+    pub mode: InForce<String>,
+    /// Who this end says it is.
+    pub local_id: InForce<String>,
+    /// Who the peer must be; `any` when the key alone decides.
+    pub remote_id: InForce<String>,
+    /// IKE proposals, best first.
+    pub ike_proposals: InForce<Vec<String>>,
+    /// ESP proposals, best first.
+    pub esp_proposals: InForce<Vec<String>>,
+    /// Age in seconds at which a Child SA is rekeyed.
+    pub child_lifetime: InForce<u64>,
+    /// Idle time in seconds after which the peer's liveness is checked.
+    pub dpd: InForce<u64>,
+}
+
+/// A value and its origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce<T> {
+    /// The value.
+    pub value: T,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+impl<T> InForce<T> {
+    /// The same origin with another form of the value.
+    pub fn show<U>(&self, form: impl Fn(&T) -> U) -> InForce<U> {
+        InForce { value: form(&self.value), source: self.source }
+    }
+}
+
+/// Where a parameter comes from, highest rank first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// It was set for the connection.
+    Connection,
+    /// It is an option of the agent.
+    Option,
+    /// It is what the gateway's profile says.
+    Profile,
 }
 
 /// What a gateway is made of. `GET /v1/vnets/{vnet}/gateway`.
@@ -150,6 +202,14 @@ pub struct LocalNetworkChange {
 pub struct KeyDocument {
     /// The shared key.
     pub key: KeyText,
+}
+
+/// Body of `POST /v1/vnets/{vnet}/connections/{site}/rekey`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RekeyDocument {
+    /// `child`.
+    pub sa: Rekey,
 }
 
 /// What the replacement of the network configuration did to the connections of the gateway. `PUT /v1/netcfg`.

@@ -8,6 +8,7 @@ use ike::{EspProposal, IkeProposal};
 
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
+use crate::model::{CHILD_LIFETIME, DPD};
 
 /// VPN gateway: site-to-site tunnels between virtual networks.
 #[derive(Debug, Parser)]
@@ -82,11 +83,11 @@ pub(super) struct AgentArgs {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub(super) max_connections: u32,
     /// Age at which a Child SA is rekeyed. By default what the gateway's profile says.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds::<5, 172_800>)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds::<{ CHILD_LIFETIME.0 }, { CHILD_LIFETIME.1 }>)]
     pub(super) child_lifetime: Option<Duration>,
-    /// Idle time after which a peer is asked whether it lives.
-    #[arg(long, value_name = "SECONDS", default_value = "45", value_parser = seconds::<9, 3600>)]
-    pub(super) dpd: Duration,
+    /// Idle time after which a peer is asked whether it lives. By default 45.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds::<{ DPD.0 }, { DPD.1 }>)]
+    pub(super) dpd: Option<Duration>,
     /// IKE proposal such as aes256gcm16-prfsha384-x25519, in place of the profile's; may be repeated, best first.
     #[arg(long, value_name = "PROPOSAL")]
     pub(super) ike_proposal: Vec<IkeProposal>,
@@ -168,6 +169,38 @@ pub(super) struct ConnectionName {
     pub(super) site: String,
 }
 
+/// What `vgw connection configure` changes. The agent checks the values.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Parameters {
+    /// Which end begins: default (either), initiator (this end only), responder (the peer only) or on-demand (this end
+    /// when a packet needs the tunnel).
+    #[arg(long, value_name = "MODE")]
+    pub(super) mode: Option<String>,
+    /// Who this end says it is: an address, a domain name, an e-mail address or a distinguished name. By default the
+    /// gateway's address.
+    #[arg(long, value_name = "ID")]
+    pub(super) local_id: Option<String>,
+    /// Who the peer must be, in the same forms. By default the shared key alone decides.
+    #[arg(long, value_name = "ID")]
+    pub(super) remote_id: Option<String>,
+    /// IKE proposal such as aes256gcm16-prfsha384-x25519; may be repeated, best first.
+    #[arg(long, value_name = "PROPOSAL")]
+    pub(super) ike_proposal: Vec<String>,
+    /// ESP proposal such as chacha20poly1305; may be repeated, best first.
+    #[arg(long, value_name = "PROPOSAL")]
+    pub(super) esp_proposal: Vec<String>,
+    /// Age at which a Child SA is rekeyed.
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) child_lifetime: Option<u64>,
+    /// Idle time after which the peer is asked whether it lives.
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) dpd: Option<u64>,
+    /// Take back everything that was set for the connection, except what is named with it.
+    #[arg(long)]
+    pub(super) reset: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum ConnectionCommand {
     /// List the connections of a gateway.
@@ -188,6 +221,16 @@ pub(super) enum ConnectionCommand {
     Connect(ConnectionName),
     /// Take a connection down until it is connected again.
     Disconnect(ConnectionName),
+    /// Change how a connection is made. What is not named stays as it is; what was never set comes from the options of the
+    /// agent, else from the gateway's profile. The connection is negotiated anew if need be.
+    Configure {
+        #[command(flatten)]
+        name: ConnectionName,
+        #[command(flatten)]
+        parameters: Parameters,
+    },
+    /// Rekey the Child SA of a connection now.
+    Rekey(ConnectionName),
     /// Set the shared key: read from standard input, from a file, or asked for without echo.
     SetKey {
         #[command(flatten)]
@@ -236,6 +279,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::api::types::ParametersDocument;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())
@@ -263,7 +307,7 @@ mod tests {
         let Command::Agent(args) = cli.command else { panic!("agent expected") };
         assert_eq!(args.lan, ["eth1", "eth2"]);
         assert_eq!(args.bandwidth.unwrap().bits_per_second(), 100_000_000);
-        assert_eq!((args.max_connections, args.dpd), (3, Duration::from_secs(9)));
+        assert_eq!((args.max_connections, args.dpd), (3, Some(Duration::from_secs(9))));
         assert_eq!(args.child_lifetime, Some(Duration::from_mins(10)));
         assert!(args.force_udp_encapsulation);
     }
@@ -275,8 +319,31 @@ mod tests {
         let Command::Agent(args) = cli.command else { panic!("agent expected") };
         assert_eq!(args.state_dir, PathBuf::from("/var/lib/vgw"));
         assert_eq!(args.pin_root, PathBuf::from("/sys/fs/bpf/vgw"));
-        assert_eq!((args.max_connections, args.dpd), (10, Duration::from_secs(45)));
+        assert_eq!((args.max_connections, args.dpd), (10, None));
         assert!(args.netcfg.is_none() && args.bandwidth.is_none() && args.child_lifetime.is_none());
+    }
+
+    #[test]
+    fn a_connection_is_configured_with_what_is_named() {
+        let cli = parse(
+            "vgw connection configure VNet1 VNet2 --mode responder --esp-proposal aes128gcm16 --esp-proposal \
+             chacha20poly1305 --dpd 30 --reset",
+        );
+        let Command::Connection(ConnectionCommand::Configure { name, parameters }) = cli.unwrap().command
+        else {
+            panic!("configure expected")
+        };
+        assert_eq!((name.site.as_str(), parameters.reset), ("VNet2", true));
+        let document = ParametersDocument::from(parameters);
+        let expected = ParametersDocument {
+            mode: Some("responder".to_owned()),
+            esp_proposals: Some(vec!["aes128gcm16".to_owned(), "chacha20poly1305".to_owned()]),
+            dpd: Some(30),
+            ..ParametersDocument::default()
+        };
+        assert_eq!(document, expected);
+        assert!(parse("vgw connection configure VNet1 VNet2 --reset").is_ok());
+        assert!(refusal("vgw connection configure VNet1 VNet2").contains("--mode"));
     }
 
     #[test]

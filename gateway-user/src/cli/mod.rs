@@ -7,6 +7,7 @@ mod args;
 mod key_input;
 mod netcfg;
 mod output;
+mod parameters;
 mod show;
 mod table;
 mod target;
@@ -27,7 +28,7 @@ use self::output::{print, print_key};
 use self::target::Agent;
 use crate::agent;
 use crate::api::client::segment;
-use crate::api::types::{KeyDocument, LocalNetworkChange};
+use crate::api::types::{KeyDocument, LocalNetworkChange, ParametersDocument, Rekey, RekeyDocument};
 use crate::store::KeyText;
 
 /// Runs the program `vgw` with the arguments of this process.
@@ -102,6 +103,23 @@ async fn connection(global: &Global, command: ConnectionCommand) -> anyhow::Resu
         }
         ConnectionCommand::Connect(name) => post(global, &name, "/connect").await,
         ConnectionCommand::Disconnect(name) => post(global, &name, "/disconnect").await,
+        ConnectionCommand::Configure { name, parameters } => {
+            let agent = find(global, &name).await?;
+            let path = agent.connection(&name.site, "/parameters");
+            let (reset, document) = (parameters.reset, ParametersDocument::from(parameters));
+            let outcome = if reset {
+                agent.client.put_only(&path, &document).await
+            } else {
+                agent.client.patch_only(&path, &document).await
+            };
+            outcome.map_err(|error| agent.explain(error))
+        }
+        ConnectionCommand::Rekey(name) => {
+            let agent = find(global, &name).await?;
+            let path = agent.connection(&name.site, "/rekey");
+            let document = RekeyDocument { sa: Rekey::Child };
+            agent.client.post_json(&path, &document).await.map_err(|error| agent.explain(error))
+        }
         ConnectionCommand::SetKey { name, key_file } => {
             let agent = find(global, &name).await?;
             let key = KeyText(key_input::read_key(key_file.as_deref())?);

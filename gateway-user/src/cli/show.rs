@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::parameters;
 use super::table::{Table, bytes, or_dash, seconds};
 use crate::agent::Bandwidth;
 use crate::api::types::{ApplyReport, ConnectionStatus, EventRecord, Gateway, LocalNetwork, Status, Vnet};
@@ -56,6 +57,8 @@ pub(super) fn connection(connection: &ConnectionStatus) -> String {
     let mut text = connections(std::slice::from_ref(connection));
     text.push('\n');
     text.push_str(&details(connection));
+    text.push('\n');
+    text.push_str(&parameters::table(&connection.parameters));
     text
 }
 
@@ -166,7 +169,9 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{BudgetStatus, ConnectionState, GatewayState};
+    use crate::api::types::{
+        BudgetStatus, ConnectionState, GatewayState, InForce, ParametersInForce, Source,
+    };
 
     fn connected() -> ConnectionStatus {
         ConnectionStatus {
@@ -188,7 +193,37 @@ mod tests {
             rekeys: 2,
             mtu: Some(1438),
             drops: BTreeMap::from([("replayed".to_owned(), 4)]),
+            parameters: parameters(),
         }
+    }
+
+    fn parameters() -> ParametersInForce {
+        let proposals = |text: &str, source| InForce { value: vec![text.to_owned()], source };
+        ParametersInForce {
+            mode: InForce { value: "default".to_owned(), source: Source::Profile },
+            local_id: InForce { value: "203.0.113.1".to_owned(), source: Source::Profile },
+            remote_id: InForce { value: "gw2.example".to_owned(), source: Source::Connection },
+            ike_proposals: proposals("aes256gcm16-prfsha384-x25519", Source::Option),
+            esp_proposals: proposals("chacha20poly1305-esn-noesn", Source::Connection),
+            child_lifetime: InForce { value: 3600, source: Source::Profile },
+            dpd: InForce { value: 45, source: Source::Profile },
+        }
+    }
+
+    #[test]
+    fn parameters_are_shown_with_their_origin() {
+        let text = connection(&connected());
+        let (_, table) = text.split_once("\n\nPARAMETER").expect("a table of its own");
+        let expected = "        VALUE                         FROM
+mode             default                       profile
+local identity   203.0.113.1                   profile
+remote identity  gw2.example                   connection
+IKE proposals    aes256gcm16-prfsha384-x25519  option
+ESP proposals    chacha20poly1305-esn-noesn    connection
+Child lifetime   1h                            profile
+DPD              45s                           profile
+";
+        assert_eq!(table, expected);
     }
 
     #[test]

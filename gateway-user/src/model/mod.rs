@@ -7,6 +7,7 @@
 mod config;
 mod lookup;
 mod names;
+mod parameters;
 mod shared_key;
 mod state;
 
@@ -16,5 +17,6 @@ pub use config::{
 };
 pub use lookup::{LookupError, ResolvedConnection};
 pub use names::{MAX_NAME_LEN, is_valid_name};
+pub use parameters::{CHILD_LIFETIME, ConnectionParameters, DPD, Mode, ParameterError, ParametersDocument};
 pub use shared_key::{SharedKey, SharedKeyError};
 pub use state::{ConnectionState, GatewayState, VirtualNetworkState};

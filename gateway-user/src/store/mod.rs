@@ -1,13 +1,14 @@
-//! What outlives a restart of the agent: the shared keys and the network configuration of one gateway, and which of its
-//! connections were taken down by command.
+//! What outlives a restart of the agent: the shared keys and the network configuration of one gateway, the parameters
+//! of its connections, and which of them were taken down by command.
 //!
 //! Everything lies in one directory per VNet, mode 0700, in files of mode 0600. A file is replaced as a whole or not at
-//! all: see [`atomic::write`].
+//! all: see [`atomic::write`]. That waits for the disk, so it is a [`Write`] of its own, which any thread can run.
 
 mod atomic;
 mod held;
 mod key_text;
 mod keys;
+mod parameters;
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
@@ -19,11 +20,36 @@ use zeroize::Zeroizing;
 
 pub use key_text::{KeyText, random_key};
 pub use keys::KeyRing;
+pub use parameters::ParametersBySite;
 
 /// The stored state of one gateway.
 #[derive(Debug)]
 pub struct Store {
     directory: PathBuf,
+}
+
+/// A file that is to be replaced. Nothing is stored before [`Write::run`].
+#[derive(Debug)]
+#[must_use = "nothing is stored before it runs"]
+pub struct Write {
+    path: PathBuf,
+    content: Content,
+}
+
+/// Some content is secret and may not show up in a log.
+struct Content(Zeroizing<Vec<u8>>);
+
+impl Write {
+    /// Replaces the file, and returns when it and its directory are on the disk. Blocks.
+    pub fn run(self) -> Result<(), StoreError> {
+        atomic::write(&self.path, &self.content.0)
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// Why stored state could not be read or written.
@@ -78,9 +104,9 @@ impl Store {
         }
     }
 
-    /// Stores a network configuration in place of the one before.
-    pub fn save_netcfg(&self, xml: &str) -> Result<(), StoreError> {
-        atomic::write(&self.netcfg_path(), xml.as_bytes())
+    /// Puts a network configuration in place of the one before.
+    pub fn write_netcfg(&self, xml: String) -> Write {
+        write(self.netcfg_path(), xml.into_bytes())
     }
 
     /// The stored shared keys; an empty ring if none were stored.
@@ -103,24 +129,29 @@ impl Store {
         KeyRing::from_json(&content).map_err(|reason| StoreError::Damaged { path, reason })
     }
 
-    /// Stores the shared keys in place of those before.
-    pub fn save_keys(&self, keys: &KeyRing) -> Result<(), StoreError> {
-        atomic::write(&self.keys_path(), &keys.to_json())
+    /// Puts the shared keys in place of those before.
+    pub fn write_keys(&self, keys: &KeyRing) -> Write {
+        Write { path: self.keys_path(), content: Content(keys.to_json()) }
     }
 
     /// Sites whose connections were taken down by command; none if nothing was stored.
     pub fn load_held(&self) -> Result<BTreeSet<String>, StoreError> {
-        let path = self.held_path();
-        match std::fs::read(&path) {
-            Ok(content) => held::from_json(&content).map_err(|reason| StoreError::Damaged { path, reason }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-            Err(source) => Err(StoreError::Io { action: "read", path, source }),
-        }
+        load(self.held_path(), held::from_json)
     }
 
-    /// Stores the sites whose connections were taken down by command in place of those before.
-    pub fn save_held(&self, held: &BTreeSet<String>) -> Result<(), StoreError> {
-        atomic::write(&self.held_path(), &held::to_json(held))
+    /// Puts the sites whose connections were taken down by command in place of those before.
+    pub fn write_held(&self, held: &BTreeSet<String>) -> Write {
+        write(self.held_path(), held::to_json(held))
+    }
+
+    /// The parameters of single connections; none if nothing was stored.
+    pub fn load_parameters(&self) -> Result<ParametersBySite, StoreError> {
+        load(self.parameters_path(), parameters::from_json)
+    }
+
+    /// Puts the parameters of single connections in place of those before.
+    pub fn write_parameters(&self, parameters: &ParametersBySite) -> Write {
+        write(self.parameters_path(), parameters::to_json(parameters))
     }
 
     /// Where the network configuration lies.
@@ -135,6 +166,23 @@ impl Store {
     fn held_path(&self) -> PathBuf {
         self.directory.join("held.json")
     }
+
+    fn parameters_path(&self) -> PathBuf {
+        self.directory.join("parameters.json")
+    }
+}
+
+/// What a file says; the default if there is none.
+fn load<T: Default>(path: PathBuf, read: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, StoreError> {
+    match std::fs::read(&path) {
+        Ok(content) => read(&content).map_err(|reason| StoreError::Damaged { path, reason }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        Err(source) => Err(StoreError::Io { action: "read", path, source }),
+    }
+}
+
+fn write(path: PathBuf, content: Vec<u8>) -> Write {
+    Write { path, content: Content(content.into()) }
 }
 
 /// Makes a directory and its parents with mode 0700; one that exists gets that mode.
@@ -151,7 +199,7 @@ pub fn make_private_dir(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::SharedKey;
+    use crate::model::{ConnectionParameters, ParametersDocument, SharedKey};
 
     fn mode_of(path: &Path) -> u32 {
         std::fs::metadata(path).expect("exists").permissions().mode() & 0o7777
@@ -168,7 +216,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), "VNet1").unwrap();
         assert!(store.load_keys().unwrap().get("VNet2").is_none());
-        store.save_keys(&ring("VNet2", "correct horse \"battery\" \\ staple")).unwrap();
+        store.write_keys(&ring("VNet2", "correct horse \"battery\" \\ staple")).run().unwrap();
 
         let again = Store::open(dir.path(), "VNet1").unwrap();
         let keys = again.load_keys().unwrap();
@@ -187,8 +235,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), "VNet1").unwrap();
         assert_eq!(store.load_netcfg().unwrap(), None);
-        store.save_netcfg("a long first text").unwrap();
-        store.save_netcfg("short").unwrap();
+        store.write_netcfg("a long first text".to_owned()).run().unwrap();
+        store.write_netcfg("short".to_owned()).run().unwrap();
         assert_eq!(store.load_netcfg().unwrap().as_deref(), Some("short"));
     }
 
@@ -198,7 +246,7 @@ mod tests {
         let store = Store::open(dir.path(), "VNet1").unwrap();
         assert!(store.load_held().unwrap().is_empty());
         let held = BTreeSet::from(["VNet2".to_owned(), "VNet3".to_owned()]);
-        store.save_held(&held).unwrap();
+        store.write_held(&held).run().unwrap();
         assert_eq!(store.load_held().unwrap(), held);
         for content in ["", r#"{"version":2,"held":[]}"#, r#"{"version":1,"held":"VNet2"}"#] {
             atomic::write(&store.held_path(), content.as_bytes()).unwrap();
@@ -208,10 +256,41 @@ mod tests {
     }
 
     #[test]
+    fn parameters_are_remembered_in_a_private_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), "VNet1").unwrap();
+        assert!(store.load_parameters().unwrap().is_empty());
+        let document = ParametersDocument { dpd: Some(30), ..ParametersDocument::default() };
+        let own = ConnectionParameters::try_from(document).unwrap();
+        let parameters = ParametersBySite::from([("VNet2".to_owned(), own)]);
+        store.write_parameters(&parameters).run().unwrap();
+        assert_eq!(store.load_parameters().unwrap(), parameters);
+        assert_eq!(mode_of(&store.parameters_path()), 0o600);
+        for (content, complaint) in [
+            (r#"{"version":2,"connections":{}}"#, "version 2"),
+            (r#"{"version":1,"connections":{"VNet2":{"dpd":1}}}"#, "connection to VNet2: dpd: \"1\""),
+            (r#"{"version":1,"connections":{"VNet2":{"ddp":30}}}"#, "ddp"),
+        ] {
+            atomic::write(&store.parameters_path(), content.as_bytes()).unwrap();
+            let error = store.load_parameters().unwrap_err().to_string();
+            assert!(error.contains("parameters.json is damaged") && error.contains(complaint), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_write_does_not_show_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), "VNet1").unwrap();
+        let write = store.write_keys(&ring("VNet2", "topsecret"));
+        assert!(!format!("{write:?}").contains("topsecret"));
+        assert!(!store.keys_path().exists(), "nothing is stored before it runs");
+    }
+
+    #[test]
     fn exposed_keys_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), "VNet1").unwrap();
-        store.save_keys(&ring("VNet2", "secret")).unwrap();
+        store.write_keys(&ring("VNet2", "secret")).run().unwrap();
         std::fs::set_permissions(store.keys_path(), std::fs::Permissions::from_mode(0o640)).unwrap();
         let error = store.load_keys().unwrap_err().to_string();
         assert!(error.contains("mode 0640") && error.contains("keys.json"), "{error}");

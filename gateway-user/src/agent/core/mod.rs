@@ -5,6 +5,7 @@
 //! datapath has carried out everything that those datagrams announce to a peer. The cryptography of IKE leaves as
 //! [`Work`] by [`Core::poll_work`] and returns by [`Core::handle_done`].
 
+mod changes;
 mod commands;
 mod netcfg;
 mod status;
@@ -23,18 +24,20 @@ use ike::{
     Transmit, Work,
 };
 
+use self::changes::Changes;
 use self::tunnels::{Leftover, Tunnel};
 use super::dataplane::Dataplane;
 use super::events::{EventLog, EventNumber, Severity};
-use super::profile::{ByteLifetime, peer_config};
+use super::profile::ByteLifetime;
 use super::settings::Settings;
+use super::terms::Terms;
 use super::throttle::Throttle;
 use crate::datapath::{DatapathEvent, SaConfig, TunnelId};
 use crate::model::{
     ConnectionState, GatewayState, NetworkConfiguration, Profile, ResolvedConnection, SharedKey,
     VirtualNetworkSite,
 };
-use crate::store::{KeyRing, Store};
+use crate::store::{KeyRing, ParametersBySite, Store};
 
 /// Pause before what the datapath refused is tried again.
 const DATAPATH_RETRY: Duration = Duration::from_secs(30);
@@ -46,6 +49,8 @@ pub(super) struct Kept {
     pub(super) keys: KeyRing,
     /// Sites whose connections were taken down by command.
     pub(super) held: BTreeSet<String>,
+    /// Parameters of single connections.
+    pub(super) parameters: ParametersBySite,
 }
 
 /// Everything the agent of one gateway knows.
@@ -56,6 +61,8 @@ pub(super) struct Core<D> {
     keys: KeyRing,
     /// Sites whose connections were taken down by command.
     held: BTreeSet<String>,
+    parameters: ParametersBySite,
+    changes: Changes,
     state: GatewayState,
     connections: BTreeMap<String, Connection>,
     /// Tunnels of removed connections that the datapath still has, under their numbers.
@@ -114,13 +121,15 @@ impl<D: Dataplane> Core<D> {
         dataplane: D,
         rng: Box<dyn SecureRng>,
     ) -> Self {
-        let Kept { store, configuration, keys, held } = kept;
+        let Kept { store, configuration, keys, held, parameters } = kept;
         Self {
             settings,
             store,
             configuration,
             keys,
             held,
+            parameters,
+            changes: Changes::default(),
             state: GatewayState::Provisioning,
             connections: BTreeMap::new(),
             leftovers: BTreeMap::new(),
@@ -152,7 +161,7 @@ impl<D: Dataplane> Core<D> {
 
     /// Stores the network configuration in place of the one before.
     pub(super) fn store_configuration(&self) -> anyhow::Result<()> {
-        Ok(self.store.save_netcfg(&crate::netcfg::write(&self.configuration))?)
+        Ok(self.store.write_netcfg(crate::netcfg::write(&self.configuration)).run()?)
     }
 
     /// A UDP payload arrived on one of the IKE ports.
@@ -272,6 +281,10 @@ impl<D: Dataplane> Core<D> {
             .unwrap_or_default()
     }
 
+    fn terms(&self, site: &str) -> Terms {
+        Terms::new(&self.settings, self.profile(), self.parameters.get(site))
+    }
+
     fn enter(&mut self, state: GatewayState) {
         self.state = state;
         self.events.add_gateway(&self.settings.vnet, state);
@@ -280,8 +293,8 @@ impl<D: Dataplane> Core<D> {
     /// Tells IKE about a connection's peer, or takes the peer away when something is missing. Until the datapath has the
     /// connection's tunnel there is nothing to tell.
     fn configure(&mut self, now: Instant, site: &str) {
-        let peer =
-            self.peer(site).map(|(remote, key)| peer_config(&self.settings, self.profile(), remote, key));
+        let local = self.settings.wan_address.into();
+        let peer = self.peer(site).map(|(remote, key)| self.terms(site).peer_config(local, remote, key));
         let held = self.held.contains(site);
         let Some(connection) = self.connections.get_mut(site) else { return };
         if connection.applied.is_none() {

@@ -8,22 +8,34 @@ use super::super::events::EventNumber;
 use super::{Core, DATAPATH_RETRY, list_or_none, own_network};
 use crate::api::command::Refusal;
 use crate::api::types::{ApplyReport, LocalNetworkChange};
-use crate::model::{NetworkConfiguration, VirtualNetworkSite};
+use crate::model::{NetworkConfiguration, ResolvedConnection, VirtualNetworkSite};
 use crate::netcfg::{self, Limits, Report};
 
+/// A network configuration that has passed every rule, and may replace the one in force.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    configuration: NetworkConfiguration,
+    wanted: Vec<ResolvedConnection>,
+}
+
+impl Replacement {
+    pub(super) fn to_xml(&self) -> String {
+        netcfg::write(&self.configuration)
+    }
+}
+
 impl<D: Dataplane> Core<D> {
-    pub(super) async fn apply_netcfg(&mut self, now: Instant, xml: &str) -> Result<ApplyReport, Refusal> {
+    pub(super) fn parsed_netcfg(&self, xml: &str) -> Result<Replacement, Refusal> {
         let configuration =
             netcfg::parse("netcfg", xml.as_bytes(), &self.limits()).map_err(|report| invalid(&report))?;
-        self.replace(now, configuration).await
+        self.replacement(configuration)
     }
 
-    pub(super) async fn set_local_network(
-        &mut self,
-        now: Instant,
+    pub(super) fn with_local_network(
+        &self,
         name: &str,
         change: LocalNetworkChange,
-    ) -> Result<ApplyReport, Refusal> {
+    ) -> Result<Replacement, Refusal> {
         let mut configuration = self.configuration.clone();
         let Some(site) = configuration.local_network_sites.iter_mut().find(|site| site.name == name) else {
             let names: Vec<_> =
@@ -33,25 +45,17 @@ impl<D: Dataplane> Core<D> {
         };
         site.gateway_address = Some(change.gateway_address);
         netcfg::validate(&configuration, &self.limits()).map_err(|report| invalid(&report))?;
-        self.replace(now, configuration).await
+        self.replacement(configuration)
     }
 
-    fn limits(&self) -> Limits {
-        Limits { max_connections: self.settings.max_connections as usize }
-    }
-
-    /// Stores a valid configuration and makes the gateway follow it; connections that stay the same are not touched.
-    async fn replace(
+    /// Makes the gateway follow a configuration that is stored; connections that stay the same are not touched.
+    pub(super) async fn replace(
         &mut self,
         now: Instant,
-        configuration: NetworkConfiguration,
+        Replacement { configuration, wanted }: Replacement,
     ) -> Result<ApplyReport, Refusal> {
+        // Stored it is, for the next start; a gateway that is being taken down gets no tunnels any more.
         self.require_running()?;
-        self.require_same_network(&configuration)?;
-        let wanted = self.resolve(&configuration).map_err(|error| Refusal::Failed(format!("{error:#}")))?;
-        self.store
-            .save_netcfg(&netcfg::write(&configuration))
-            .map_err(|error| Refusal::Failed(error.to_string()))?;
         self.configuration = configuration;
         self.events.add(EventNumber::NetcfgApplied, None, "network configuration replaced".to_owned());
         let followed = self.follow(now, wanted).await;
@@ -63,6 +67,16 @@ impl<D: Dataplane> Core<D> {
             DATAPATH_RETRY.as_secs(),
             followed.failures.join("; ")
         )))
+    }
+
+    fn replacement(&self, configuration: NetworkConfiguration) -> Result<Replacement, Refusal> {
+        self.require_same_network(&configuration)?;
+        let wanted = self.resolve(&configuration).map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+        Ok(Replacement { configuration, wanted })
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_connections: self.settings.max_connections as usize }
     }
 
     /// The VNet and its gateway must still be there, with the address space that the datapath was started with.

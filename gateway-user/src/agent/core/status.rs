@@ -150,6 +150,7 @@ impl<D: Dataplane> Core<D> {
             rekeys: child.map_or(0, |child| child.rekeys),
             mtu: (tunnel.mtu != 0).then_some(tunnel.mtu),
             drops: tunnel.drops.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            parameters: self.terms(site).in_force(),
         }
     }
 }

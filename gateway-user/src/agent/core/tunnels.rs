@@ -104,10 +104,7 @@ impl<D: Dataplane> Core<D> {
 
     fn remove_connection(&mut self, now: Instant, site: &str) {
         let Some(id) = self.connections.get(site).map(|connection| connection.id) else { return };
-        // One that comes under this name later is another connection. Forgetting is not worth failing for.
-        if let Err(error) = self.set_held(site, false) {
-            tracing::warn!(site, "the removed connection is still remembered as taken down: {error}");
-        }
+        self.forget(site);
         self.endpoint.remove_peer(now, PeerId(id));
         // Removal events name the connection, so it goes after them.
         self.drain(now);

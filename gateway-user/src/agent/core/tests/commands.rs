@@ -46,7 +46,7 @@ async fn reset_key_sets_what_it_returns() {
     let site = || "VNet2".to_owned();
     let missing = bench.ask(|reply| Command::GetKey(site(), reply)).await.unwrap_err();
     assert!(matches!(missing, Refusal::NotFound(message) if message.contains("no shared key is set")));
-    let made = bench.ask(|reply| Command::ResetKey(site(), reply)).await.unwrap();
+    let made = bench.change(|reply| Change::ResetKey(site(), reply)).await.unwrap();
     let kept = bench.ask(|reply| Command::GetKey(site(), reply)).await.unwrap();
     assert_eq!(made.expose(), kept.expose());
     let events = bench.events();
@@ -78,7 +78,7 @@ async fn a_key_that_cannot_be_stored_is_not_used() {
 async fn connect_says_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["0.0.0.0"])).await;
-    let error = bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap_err();
+    let error = bench.change(|reply| Change::Connect("VNet2".to_owned(), reply)).await.unwrap_err();
     let message = error.to_string();
     assert!(message.contains("gateway address of site VNet2 is a placeholder"), "{message}");
     assert!(message.contains("no shared key is set"), "{message}");
@@ -93,13 +93,13 @@ async fn a_disconnected_connection_stays_down_when_its_key_changes() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
     bench.set_key("VNet2", "correct horse").await.unwrap();
-    bench.ask(|reply| Command::Disconnect("VNet2".to_owned(), reply)).await.unwrap();
+    bench.change(|reply| Change::Disconnect("VNet2".to_owned(), reply)).await.unwrap();
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected);
     bench.sent();
     bench.set_key("VNet2", "another horse").await.unwrap();
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected);
     assert!(bench.sent().is_empty(), "nothing is tried");
-    bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap();
+    bench.change(|reply| Change::Connect("VNet2".to_owned(), reply)).await.unwrap();
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::Connecting);
     assert!(!bench.sent().is_empty());
 }
@@ -111,7 +111,7 @@ async fn a_disconnected_connection_stays_down_after_a_restart() {
     let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
     for site in ["VNet2", "VNet3"] {
         bench.set_key(site, "correct horse").await.unwrap();
-        bench.ask(|reply| Command::Disconnect(site.to_owned(), reply)).await.unwrap();
+        bench.change(|reply| Change::Disconnect(site.to_owned(), reply)).await.unwrap();
     }
     // VNet3 goes and comes back: a new connection.
     bench.apply(&netcfg_xml(&["192.0.2.2"])).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_disconnected_connection_stays_down_after_a_restart() {
     assert_eq!(bench.connection("VNet3").await.state, ConnectionState::Connecting);
     let destinations: Vec<_> = bench.sent().iter().map(|sent| sent.remote.ip()).collect();
     assert!(!destinations.contains(&"192.0.2.2".parse().unwrap()), "{destinations:?}");
-    bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap();
+    bench.change(|reply| Change::Connect("VNet2".to_owned(), reply)).await.unwrap();
     drop(bench);
 
     let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
@@ -136,7 +136,7 @@ async fn what_cannot_be_remembered_is_not_done() {
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
     bench.set_key("VNet2", "correct horse").await.unwrap();
     std::fs::create_dir(dir.path().join("VNet1/held.new")).unwrap();
-    let error = bench.ask(|reply| Command::Disconnect("VNet2".to_owned(), reply)).await.unwrap_err();
+    let error = bench.change(|reply| Change::Disconnect("VNet2".to_owned(), reply)).await.unwrap_err();
     assert!(matches!(&error, Refusal::Failed(message) if message.contains("held.json")), "{error:?}");
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::Connecting);
 }
@@ -145,8 +145,8 @@ async fn what_cannot_be_remembered_is_not_done() {
 async fn a_refused_connect_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
-    bench.ask(|reply| Command::Disconnect("VNet2".to_owned(), reply)).await.unwrap();
-    let error = bench.ask(|reply| Command::Connect("VNet2".to_owned(), reply)).await.unwrap_err();
+    bench.change(|reply| Change::Disconnect("VNet2".to_owned(), reply)).await.unwrap();
+    let error = bench.change(|reply| Change::Connect("VNet2".to_owned(), reply)).await.unwrap_err();
     assert!(matches!(&error, Refusal::Conflict(message) if message.contains("no shared key")), "{error:?}");
     bench.set_key("VNet2", "correct horse").await.unwrap();
     assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected, "still taken down");
@@ -172,6 +172,7 @@ async fn status_has_the_promised_shape() {
     }
     .into();
     let json = serde_json::to_value(bench.status().await).unwrap();
+    let esp = "chacha20poly1305-aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp2048-esn-noesn";
     assert_eq!(
         json,
         serde_json::json!({
@@ -183,7 +184,19 @@ async fn status_has_the_promised_shape() {
                 "ike_proposal": null, "esp_algorithm": null, "inbound_spi": null, "outbound_spi": null,
                 "bytes_in": 2, "bytes_out": 4, "packets_in": 1, "packets_out": 3,
                 "established_seconds": null, "rekey_in_seconds": null, "rekeys": 0, "mtu": 1438,
-                "drops": { "replayed": 2 }
+                "drops": { "replayed": 2 },
+                "parameters": {
+                    "mode": { "value": "default", "source": "profile" },
+                    "local_id": { "value": "192.0.2.1", "source": "profile" },
+                    "remote_id": { "value": "any", "source": "profile" },
+                    "ike_proposals": {
+                        "value": ["aes256gcm16-aes128gcm16-prfsha384-prfsha256-prfsha512-x25519-ecp384-ecp256-modp2048"],
+                        "source": "profile"
+                    },
+                    "esp_proposals": { "value": [esp], "source": "profile" },
+                    "child_lifetime": { "value": 3600, "source": "profile" },
+                    "dpd": { "value": 45, "source": "profile" }
+                }
             }],
             "drops": { "replayed": 2, "unknown_spi": 9 }
         })

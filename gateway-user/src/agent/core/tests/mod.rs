@@ -1,9 +1,11 @@
 //! Tests of the core on a recording datapath, without sockets and without a clock.
 
+mod changes;
 mod commands;
 mod connect;
 mod events;
 mod netcfg;
+mod parameters;
 mod recorder;
 mod tunnels;
 
@@ -16,7 +18,7 @@ use tokio::sync::oneshot;
 use self::recorder::Recorder;
 use super::super::test_support::{netcfg_xml, settings};
 use super::*;
-use crate::api::command::{Command, Refusal, Reply};
+use crate::api::command::{Change, Command, Refusal, Reply};
 use crate::api::types::{ApplyReport, ConnectionStatus, Status};
 use crate::model::SharedKey;
 use crate::netcfg::Limits;
@@ -39,11 +41,12 @@ impl Bench {
     fn prepare(directory: &Path, vnet: &str, xml: &str) -> Self {
         let store = Store::open(directory, vnet).unwrap();
         let (keys, held) = (store.load_keys().unwrap(), store.load_held().unwrap());
+        let parameters = store.load_parameters().unwrap();
         let configuration = crate::netcfg::parse("netcfg", xml.as_bytes(), &Limits::default()).unwrap();
         let rng = rand::rngs::StdRng::seed_from_u64(vnet.bytes().map(u64::from).sum());
         let core = Core::new(
             settings(vnet),
-            Kept { store, configuration, keys, held },
+            Kept { store, configuration, keys, held, parameters },
             EventLog::default(),
             Recorder::default(),
             Box::new(rng),
@@ -54,12 +57,24 @@ impl Bench {
     async fn ask<T>(&mut self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
         let (reply, mut answer) = oneshot::channel();
         self.core.handle_command(self.now, make(reply)).await;
+        self.write_all().await;
         answer.try_recv().expect("every command is answered at once")
+    }
+
+    async fn change<T>(&mut self, make: impl FnOnce(Reply<T>) -> Change) -> Result<T, Refusal> {
+        self.ask(|reply| Command::Change(make(reply))).await
+    }
+
+    /// Writes every file that is to be written.
+    async fn write_all(&mut self) {
+        while let Some(write) = self.core.next_write() {
+            self.core.handle_written(self.now, write.run()).await;
+        }
     }
 
     async fn set_key(&mut self, site: &str, key: &str) -> Result<(), Refusal> {
         let key = SharedKey::new(key).unwrap();
-        self.ask(|reply| Command::SetKey(site.to_owned(), key, reply)).await
+        self.change(|reply| Change::SetKey(site.to_owned(), key, reply)).await
     }
 
     async fn status(&mut self) -> Status {
@@ -71,7 +86,7 @@ impl Bench {
     }
 
     async fn apply(&mut self, xml: &str) -> Result<ApplyReport, Refusal> {
-        self.ask(|reply| Command::ApplyNetcfg(xml.to_owned(), reply)).await
+        self.change(|reply| Change::ApplyNetcfg(xml.to_owned(), reply)).await
     }
 
     /// Lets time pass until the datapath is asked again.

@@ -98,12 +98,12 @@ async fn a_placeholder_is_replaced_and_the_tunnel_comes_up() {
     let change = LocalNetworkChange { gateway_address: "192.0.2.2".parse().unwrap() };
     let set = |name: &str| {
         let name = name.to_owned();
-        move |reply| Command::SetLocalNetwork(name, change, reply)
+        move |reply| Change::SetLocalNetwork(name, change, reply)
     };
-    let error = bench.ask(set("VNet9")).await.unwrap_err();
+    let error = bench.change(set("VNet9")).await.unwrap_err();
     assert!(matches!(&error, Refusal::NotFound(message) if message.contains("VNet1, VNet2")), "{error:?}");
 
-    let report = bench.ask(set("VNet2")).await.unwrap();
+    let report = bench.change(set("VNet2")).await.unwrap();
     assert_eq!(report.changed, ["VNet2"]);
     assert_eq!(bench.sent()[0].remote, "192.0.2.2:500".parse().unwrap());
     let stored = Store::open(dir.path(), "VNet1").unwrap().load_netcfg().unwrap().unwrap();

@@ -57,8 +57,8 @@ async fn a_refused_tunnel_is_tried_again_by_itself() {
     assert!(bench.apply(&xml(&["2", "3", "4"])).await.is_err());
     bench.set_key("VNet4", "key4").await.unwrap();
     assert!(bench.core.endpoint.status(PeerId(3)).is_none(), "no tunnel, no IKE");
-    let connect = |reply| Command::Connect("VNet4".to_owned(), reply);
-    let error = bench.ask(connect).await.unwrap_err();
+    let connect = |reply| Change::Connect("VNet4".to_owned(), reply);
+    let error = bench.change(connect).await.unwrap_err();
     assert!(matches!(&error, Refusal::Failed(message) if message.contains("tunnel 3")), "{error:?}");
     assert!(bench.core.next_timeout().is_some_and(|at| at <= bench.now + DATAPATH_RETRY));
     bench.sent();

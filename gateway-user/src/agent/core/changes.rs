@@ -1,0 +1,321 @@
+//! Changes of what is stored.
+//!
+//! A change has three parts: it is checked, its file is written, it is carried out and answered. Writing waits for the
+//! disk, so the core only says what is to be written ([`Core::next_write`]) and goes on; the result comes back by
+//! [`Core::handle_written`]. Meanwhile other changes wait, so that each is checked against what is stored.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use ike::PeerId;
+
+use super::super::dataplane::Dataplane;
+use super::super::events::EventNumber;
+use super::commands::answer;
+use super::netcfg::Replacement;
+use super::{Core, connection_name};
+use crate::api::command::{Change, Configure, Refusal, Reply};
+use crate::api::types::ApplyReport;
+use crate::model::{ConnectionParameters, GatewayState, SharedKey};
+use crate::store::{KeyRing, StoreError, Write, random_key};
+
+/// Most changes that wait while another is written.
+const MOST_WAITING: usize = 64;
+
+/// The changes under way.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    waiting: VecDeque<Change>,
+    to_write: VecDeque<(Write, Next)>,
+    /// What follows the file that is being written.
+    writing: Option<Next>,
+}
+
+/// What follows when a file has been written.
+#[derive(Debug)]
+enum Next {
+    Connect(String, Reply<()>),
+    Disconnect(String, Reply<()>),
+    SetKey(String, KeyRing, Reply<()>),
+    ResetKey(String, KeyRing, SharedKey, Reply<SharedKey>),
+    Configure(String, ConnectionParameters, Reply<()>),
+    Replace(Replacement, Reply<ApplyReport>),
+    /// Nothing: this was forgotten with its connection.
+    Forget(&'static str),
+}
+
+impl<D: Dataplane> Core<D> {
+    /// The file to write next; [`Core::handle_written`] is to be told the outcome of [`Write::run`]. There is one at a time.
+    pub(in crate::agent) fn next_write(&mut self) -> Option<Write> {
+        if self.changes.writing.is_some() {
+            return None;
+        }
+        let (write, next) = self.changes.to_write.pop_front()?;
+        self.changes.writing = Some(next);
+        Some(write)
+    }
+
+    /// The file of [`Core::next_write`] is on the disk, or it could not be written.
+    pub(in crate::agent) async fn handle_written(&mut self, now: Instant, result: Result<(), StoreError>) {
+        let Some(next) = self.changes.writing.take() else { return };
+        match result {
+            Ok(()) => self.carry_out(now, next).await,
+            Err(error) => next.fail(&error),
+        }
+        while self.changes.are_idle() {
+            let Some(change) = self.changes.waiting.pop_front() else { return };
+            self.begin(now, change).await;
+        }
+    }
+
+    /// Whether a change is being written, or is to be.
+    pub(in crate::agent) fn is_changing(&self) -> bool {
+        !self.changes.are_idle()
+    }
+
+    /// Begins a change, or lets it wait for those before it.
+    pub(super) async fn request(&mut self, now: Instant, change: Change) {
+        if self.changes.are_idle() {
+            return self.begin(now, change).await;
+        }
+        if self.changes.waiting.len() < MOST_WAITING {
+            return self.changes.waiting.push_back(change);
+        }
+        change.refuse(Refusal::Conflict(format!("{MOST_WAITING} changes wait for the disk already")));
+    }
+
+    /// Forgets what was stored for a connection that is no more: one that comes under this name later is another one.
+    pub(super) fn forget(&mut self, site: &str) {
+        if self.held.remove(site) {
+            let write = self.store.write_held(&self.held);
+            self.changes.to_write.push_back((write, Next::Forget("that the connection was taken down")));
+        }
+        if self.parameters.remove(site).is_some() {
+            let write = self.store.write_parameters(&self.parameters);
+            self.changes.to_write.push_back((write, Next::Forget("the parameters of the connection")));
+        }
+    }
+
+    async fn begin(&mut self, now: Instant, change: Change) {
+        if let Err(refusal) = self.require_running() {
+            return change.refuse(refusal);
+        }
+        match change {
+            Change::Connect(site, reply) => match self.check_connect(now, &site).await {
+                Err(refusal) => answer(reply, Err(refusal)),
+                Ok(()) => {
+                    let mut held = self.held.clone();
+                    let write = held.remove(&site).then(|| self.store.write_held(&held));
+                    self.store_then(now, write, Next::Connect(site, reply)).await;
+                }
+            },
+            Change::Disconnect(site, reply) => match self.connection(&site) {
+                Err(refusal) => answer(reply, Err(refusal)),
+                Ok(_) => {
+                    let mut held = self.held.clone();
+                    let write = held.insert(site.clone()).then(|| self.store.write_held(&held));
+                    self.store_then(now, write, Next::Disconnect(site, reply)).await;
+                }
+            },
+            Change::SetKey(site, key, reply) => match self.with_key(&site, key) {
+                Err(refusal) => answer(reply, Err(refusal)),
+                Ok(keys) => {
+                    let write = self.store.write_keys(&keys);
+                    self.store_then(now, Some(write), Next::SetKey(site, keys, reply)).await;
+                }
+            },
+            Change::ResetKey(site, reply) => {
+                let key = random_key();
+                match self.with_key(&site, key.clone()) {
+                    Err(refusal) => answer(reply, Err(refusal)),
+                    Ok(keys) => {
+                        let write = self.store.write_keys(&keys);
+                        self.store_then(now, Some(write), Next::ResetKey(site, keys, key, reply)).await;
+                    }
+                }
+            }
+            Change::Configure(site, request, reply) => match self.configured(&site, request) {
+                Err(refusal) => answer(reply, Err(refusal)),
+                Ok(own) => {
+                    let write = self.write_parameters(&site, &own);
+                    self.store_then(now, write, Next::Configure(site, own, reply)).await;
+                }
+            },
+            Change::ApplyNetcfg(xml, reply) => match self.parsed_netcfg(&xml) {
+                Err(refusal) => answer(reply, Err(refusal)),
+                Ok(replacement) => self.store_replacement(now, replacement, reply).await,
+            },
+            Change::SetLocalNetwork(name, change, reply) => match self.with_local_network(&name, change) {
+                Err(refusal) => answer(reply, Err(refusal)),
+                Ok(replacement) => self.store_replacement(now, replacement, reply).await,
+            },
+        }
+    }
+
+    /// What cannot be remembered is not done: one that works now and is forgotten by the next start would be worse than an
+    /// error. Without a file to write, what follows comes at once.
+    async fn store_then(&mut self, now: Instant, write: Option<Write>, next: Next) {
+        match write {
+            Some(write) => self.changes.to_write.push_back((write, next)),
+            None => self.carry_out(now, next).await,
+        }
+    }
+
+    async fn store_replacement(&mut self, now: Instant, replacement: Replacement, reply: Reply<ApplyReport>) {
+        let write = self.store.write_netcfg(replacement.to_xml());
+        self.store_then(now, Some(write), Next::Replace(replacement, reply)).await;
+    }
+
+    /// A gateway that is being taken down only remembers.
+    async fn carry_out(&mut self, now: Instant, next: Next) {
+        match next {
+            Next::Connect(site, reply) => {
+                self.held.remove(&site);
+                if self.is_running() {
+                    self.configure(now, &site);
+                    if let Some(connection) = self.connections.get(&site) {
+                        self.endpoint.connect(now, PeerId(connection.id));
+                    }
+                    self.drain(now);
+                }
+                answer(reply, Ok(()));
+            }
+            Next::Disconnect(site, reply) => {
+                self.held.insert(site.clone());
+                if let Some(connection) = self.connections.get_mut(&site) {
+                    connection.refused = None;
+                    self.endpoint.disconnect(now, PeerId(connection.id));
+                }
+                self.drain(now);
+                answer(reply, Ok(()));
+            }
+            Next::SetKey(site, keys, reply) => {
+                self.key_changed(now, &site, keys);
+                answer(reply, Ok(()));
+            }
+            Next::ResetKey(site, keys, key, reply) => {
+                self.key_changed(now, &site, keys);
+                answer(reply, Ok(key));
+            }
+            Next::Configure(site, own, reply) => {
+                self.parameters_changed(now, &site, own);
+                answer(reply, Ok(()));
+            }
+            Next::Replace(replacement, reply) => {
+                let result = self.replace(now, replacement).await;
+                answer(reply, result);
+            }
+            Next::Forget(_) => {}
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.state == GatewayState::Provisioned
+    }
+
+    async fn check_connect(&mut self, now: Instant, site: &str) -> Result<(), Refusal> {
+        self.connection(site)?;
+        self.peer(site).map_err(Refusal::Conflict)?;
+        if self.connection(site)?.tunnel_error.is_some() {
+            self.follow_again(now).await;
+        }
+        match &self.connection(site)?.tunnel_error {
+            Some(error) => Err(Refusal::Failed(error.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn with_key(&self, site: &str, key: SharedKey) -> Result<KeyRing, Refusal> {
+        self.connection(site)?;
+        let mut keys = self.keys.clone();
+        keys.set(site, key);
+        Ok(keys)
+    }
+
+    fn key_changed(&mut self, now: Instant, site: &str, keys: KeyRing) {
+        self.keys = keys;
+        let message =
+            format!("shared key of connection {} changed", connection_name(&self.settings.vnet, site));
+        self.events.add(EventNumber::KeyChanged, Some(site), message);
+        if self.is_running() {
+            self.configure(now, site);
+        }
+    }
+
+    /// The parameters of a connection after a change of them.
+    fn configured(&self, site: &str, request: Configure) -> Result<ConnectionParameters, Refusal> {
+        self.connection(site)?;
+        let given = ConnectionParameters::try_from(request.parameters).map_err(|errors| {
+            let message = match errors.len() {
+                1 => "one parameter is not accepted".to_owned(),
+                number => format!("{number} parameters are not accepted"),
+            };
+            Refusal::Invalid { message, details: errors.iter().map(ToString::to_string).collect() }
+        })?;
+        Ok(match self.parameters.get(site) {
+            Some(own) if !request.replace => own.clone().overlaid(given),
+            _ => given,
+        })
+    }
+
+    /// The file with the parameters `own` of one connection; `None` if that changes nothing.
+    fn write_parameters(&self, site: &str, own: &ConnectionParameters) -> Option<Write> {
+        let mut parameters = self.parameters.clone();
+        let before = parameters.remove(site).unwrap_or_default();
+        if before == *own {
+            return None;
+        }
+        if !own.is_empty() {
+            parameters.insert(site.to_owned(), own.clone());
+        }
+        Some(self.store.write_parameters(&parameters))
+    }
+
+    fn parameters_changed(&mut self, now: Instant, site: &str, own: ConnectionParameters) {
+        let before = self.parameters.remove(site).unwrap_or_default();
+        let is_changed = before != own;
+        if !own.is_empty() {
+            self.parameters.insert(site.to_owned(), own);
+        }
+        if is_changed {
+            let message =
+                format!("parameters of connection {} changed", connection_name(&self.settings.vnet, site));
+            self.events.add(EventNumber::ParametersChanged, Some(site), message);
+            if self.is_running() {
+                self.configure(now, site);
+            }
+        }
+    }
+}
+
+impl Changes {
+    fn are_idle(&self) -> bool {
+        self.writing.is_none() && self.to_write.is_empty()
+    }
+}
+
+impl Change {
+    fn refuse(self, refusal: Refusal) {
+        match self {
+            Self::Connect(_, reply) | Self::Disconnect(_, reply) => answer(reply, Err(refusal)),
+            Self::SetKey(_, _, reply) | Self::Configure(_, _, reply) => answer(reply, Err(refusal)),
+            Self::ResetKey(_, reply) => answer(reply, Err(refusal)),
+            Self::ApplyNetcfg(_, reply) | Self::SetLocalNetwork(_, _, reply) => answer(reply, Err(refusal)),
+        }
+    }
+}
+
+impl Next {
+    /// The file could not be written: nothing has changed.
+    fn fail(self, error: &StoreError) {
+        let refusal = || Refusal::Failed(error.to_string());
+        match self {
+            Self::Connect(_, reply) | Self::Disconnect(_, reply) => answer(reply, Err(refusal())),
+            Self::SetKey(_, _, reply) | Self::Configure(_, _, reply) => answer(reply, Err(refusal())),
+            Self::ResetKey(_, _, _, reply) => answer(reply, Err(refusal())),
+            Self::Replace(_, reply) => answer(reply, Err(refusal())),
+            // Not worth failing for: the next change of this kind writes it again.
+            Self::Forget(what) => tracing::warn!("a removed connection: {what} is still stored: {error}"),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Parameters of single connections.
+
+use super::*;
+use crate::api::command::Configure;
+use crate::api::types::{ParametersDocument, Source};
+
+fn document() -> ParametersDocument {
+    ParametersDocument::default()
+}
+
+async fn configure(
+    bench: &mut Bench,
+    site: &str,
+    parameters: ParametersDocument,
+    replace: bool,
+) -> Result<(), Refusal> {
+    bench.change(|reply| Change::Configure(site.to_owned(), Configure { parameters, replace }, reply)).await
+}
+
+#[tokio::test]
+async fn identities_are_sent_and_demanded_as_they_were_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let before = bench.connection("VNet2").await.parameters;
+    assert_eq!((before.local_id.value.as_str(), before.remote_id.value.as_str()), ("192.0.2.1", "any"));
+    let names = ParametersDocument {
+        local_id: Some("gw1.example".to_owned()),
+        remote_id: Some("C=DE, O=Example, CN=gw2".to_owned()),
+        ..document()
+    };
+    configure(&mut bench, "VNet2", names, false).await.unwrap();
+    assert!(!bench.sent().is_empty(), "negotiated anew");
+    let after = bench.connection("VNet2").await.parameters;
+    assert_eq!(after.local_id.value, "gw1.example");
+    assert_eq!(
+        (after.remote_id.value.as_str(), after.remote_id.source),
+        ("C=DE, O=Example, CN=gw2", Source::Connection)
+    );
+    let wrong = ParametersDocument { local_id: Some(String::new()), ..document() };
+    let error = configure(&mut bench, "VNet2", wrong, false).await.unwrap_err();
+    assert!(
+        matches!(&error, Refusal::Invalid { details, .. } if details[0].contains("local_id")),
+        "{error:?}"
+    );
+}
+
+fn esp(proposal: &str) -> ParametersDocument {
+    ParametersDocument { esp_proposals: Some(vec![proposal.to_owned()]), ..document() }
+}
+
+/// VNet1 connected to VNet2 and VNet3, both with keys, and IKE asked for nothing new.
+async fn bench(directory: &Path) -> Bench {
+    let mut bench = Bench::start(directory, "VNet1", &netcfg_xml(&["192.0.2.2", "192.0.2.3"])).await;
+    bench.set_key("VNet2", "key2").await.unwrap();
+    bench.set_key("VNet3", "key3").await.unwrap();
+    bench.sent();
+    bench
+}
+
+fn destinations(bench: &mut Bench) -> Vec<IpAddr> {
+    bench.sent().iter().map(|sent| sent.remote.ip()).collect()
+}
+
+#[tokio::test]
+async fn a_change_renegotiates_only_its_connection_and_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    configure(&mut bench, "VNet2", esp("aes128gcm16-noesn"), false).await.unwrap();
+    let addresses = destinations(&mut bench);
+    assert!(!addresses.is_empty(), "VNet2 is negotiated anew");
+    assert!(addresses.iter().all(|address| *address == IpAddr::from([192, 0, 2, 2])), "{addresses:?}");
+    let told = "parameters of connection VNet1-VNet2 changed".to_owned();
+    assert!(bench.events().contains(&(212, told)), "{:?}", bench.events());
+    drop(bench);
+
+    let xml = netcfg_xml(&["192.0.2.2", "192.0.2.3"]);
+    let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
+    let parameters = bench.connection("VNet2").await.parameters;
+    assert_eq!(parameters.esp_proposals.value, ["aes128gcm16-noesn"]);
+    assert_eq!(parameters.esp_proposals.source, Source::Connection);
+    assert_eq!(bench.connection("VNet3").await.parameters.esp_proposals.source, Source::Profile);
+}
+
+#[tokio::test]
+async fn what_changes_nothing_touches_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    configure(&mut bench, "VNet2", esp("aes128gcm16-noesn"), false).await.unwrap();
+    bench.sent();
+    let file = dir.path().join("VNet1/parameters.json");
+    std::fs::remove_file(&file).unwrap();
+    let events = bench.events().len();
+    configure(&mut bench, "VNet2", esp("aes128gcm16-noesn"), false).await.unwrap();
+    configure(&mut bench, "VNet3", document(), true).await.unwrap();
+    assert!(destinations(&mut bench).is_empty());
+    assert_eq!(bench.events().len(), events);
+    assert!(!file.exists(), "nothing is written");
+}
+
+#[tokio::test]
+async fn what_is_not_named_stays_unless_all_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    configure(&mut bench, "VNet2", esp("aes128gcm16-noesn"), false).await.unwrap();
+    configure(&mut bench, "VNet2", ParametersDocument { dpd: Some(20), ..document() }, false).await.unwrap();
+    let parameters = bench.connection("VNet2").await.parameters;
+    let sources = (parameters.esp_proposals.source, parameters.dpd.source);
+    assert_eq!((sources, parameters.dpd.value), ((Source::Connection, Source::Connection), 20));
+    configure(&mut bench, "VNet2", ParametersDocument { dpd: Some(30), ..document() }, true).await.unwrap();
+    let parameters = bench.connection("VNet2").await.parameters;
+    let sources = (parameters.esp_proposals.source, parameters.dpd.source);
+    assert_eq!((sources, parameters.dpd.value), ((Source::Profile, Source::Connection), 30));
+}
+
+#[tokio::test]
+async fn wrong_values_are_named_and_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let wrong = ParametersDocument { dpd: Some(1), mode: Some("both".to_owned()), ..esp("aes128gcm16") };
+    let error = configure(&mut bench, "VNet2", wrong, false).await.unwrap_err();
+    let Refusal::Invalid { message, details } = &error else { panic!("{error:?}") };
+    assert_eq!(message, "2 parameters are not accepted");
+    assert!(details[0].contains("mode: \"both\"") && details[1].contains("from 9 to 3600"), "{details:?}");
+    assert_eq!(bench.connection("VNet2").await.parameters.esp_proposals.source, Source::Profile);
+    assert!(destinations(&mut bench).is_empty());
+    let unknown = configure(&mut bench, "VNet9", document(), false).await.unwrap_err();
+    assert!(matches!(unknown, Refusal::NotFound(_)), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn parameters_are_forgotten_with_their_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    configure(&mut bench, "VNet3", esp("aes128gcm16-noesn"), false).await.unwrap();
+    bench.apply(&netcfg_xml(&["192.0.2.2"])).await.unwrap();
+    let stored = Store::open(dir.path(), "VNet1").unwrap().load_parameters().unwrap();
+    assert!(stored.is_empty(), "{stored:?}");
+    bench.apply(&netcfg_xml(&["192.0.2.2", "192.0.2.3"])).await.unwrap();
+    assert_eq!(bench.connection("VNet3").await.parameters.esp_proposals.source, Source::Profile);
+}
+
+#[tokio::test]
+async fn a_responder_waits_for_its_peer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let responder = ParametersDocument { mode: Some("responder".to_owned()), ..document() };
+    configure(&mut bench, "VNet2", responder.clone(), false).await.unwrap();
+    drop(bench);
+    let xml = netcfg_xml(&["192.0.2.2", "192.0.2.3"]);
+    let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
+    let addresses = destinations(&mut bench);
+    assert!(!addresses.is_empty(), "VNet3 is tried");
+    assert!(!addresses.contains(&IpAddr::from([192, 0, 2, 2])), "{addresses:?}");
+}

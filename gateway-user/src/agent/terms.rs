@@ -1,0 +1,164 @@
+//! The terms of a connection: what was set for it, else what the agent's options say, else the profile.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ike::{EspProposal, Identity, IkeProposal, PeerConfig, Psk};
+
+use super::profile::ProfileTerms;
+use super::settings::Settings;
+use crate::api::types::{InForce, ParametersInForce, Source};
+use crate::model::{ConnectionParameters, Mode, Profile, SharedKey};
+
+/// Rekeying must be possible within this time even when SAs live only for seconds.
+const SHORTEST_REKEY_MARGIN: Duration = Duration::from_secs(30);
+
+/// Idle time after which a peer's liveness is checked, in every profile.
+const DPD: Duration = Duration::from_secs(45);
+
+/// The terms of one connection, each value with where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    mode: InForce<Mode>,
+    local_id: InForce<Identity>,
+    /// Who the peer must be; `None` takes any.
+    remote_id: InForce<Option<Identity>>,
+    ike_proposals: InForce<Vec<IkeProposal>>,
+    esp_proposals: InForce<Vec<EspProposal>>,
+    child_lifetime: InForce<Duration>,
+    dpd: InForce<Duration>,
+    force_udp_encapsulation: bool,
+}
+
+impl Terms {
+    /// The terms of a connection with parameters `own`, or none of its own.
+    pub(super) fn new(settings: &Settings, profile: Profile, own: Option<&ConnectionParameters>) -> Self {
+        let own = own.cloned().unwrap_or_default();
+        let peering = &settings.peering;
+        let profile = ProfileTerms::of(profile);
+        Self {
+            mode: choose(own.mode, None, Mode::Default),
+            local_id: choose(own.local_id, None, Identity::Ipv4(settings.wan_address)),
+            remote_id: choose(own.remote_id.map(Some), None, None),
+            ike_proposals: choose(
+                own.ike_proposals,
+                unless_empty(&peering.ike_proposals),
+                profile.ike_proposals,
+            ),
+            esp_proposals: choose(
+                own.esp_proposals,
+                unless_empty(&peering.esp_proposals),
+                profile.esp_proposals,
+            ),
+            child_lifetime: choose(own.child_lifetime, peering.child_lifetime, profile.child_lifetime),
+            dpd: choose(own.dpd, peering.dpd_interval, DPD),
+            force_udp_encapsulation: peering.force_udp_encapsulation,
+        }
+    }
+
+    /// The terms as the API shows them.
+    pub(super) fn in_force(&self) -> ParametersInForce {
+        ParametersInForce {
+            mode: self.mode.show(ToString::to_string),
+            local_id: self.local_id.show(ToString::to_string),
+            remote_id: self
+                .remote_id
+                .show(|id| id.as_ref().map_or_else(|| "any".to_owned(), ToString::to_string)),
+            ike_proposals: self.ike_proposals.show(|list| texts(list)),
+            esp_proposals: self.esp_proposals.show(|list| texts(list)),
+            child_lifetime: self.child_lifetime.show(Duration::as_secs),
+            dpd: self.dpd.show(Duration::as_secs),
+        }
+    }
+
+    /// How to talk to the peer at `remote`.
+    pub(super) fn peer_config(&self, local: IpAddr, remote: IpAddr, key: &SharedKey) -> PeerConfig {
+        let mut config = PeerConfig::new(local, remote, Psk::new(key.expose().as_bytes()));
+        config.local_id.clone_from(&self.local_id.value);
+        config.remote_id.clone_from(&self.remote_id.value);
+        config.initiate = self.mode.value != Mode::Responder;
+        config.ike_proposals.clone_from(&self.ike_proposals.value);
+        config.esp_proposals.clone_from(&self.esp_proposals.value);
+        config.child_lifetime = self.child_lifetime.value;
+        config.rekey_jitter = config.child_lifetime / 10;
+        config.rekey_margin = (config.child_lifetime / 10).max(SHORTEST_REKEY_MARGIN);
+        config.dpd_interval = self.dpd.value;
+        config.force_udp_encapsulation = self.force_udp_encapsulation;
+        config
+    }
+}
+
+fn choose<T>(connection: Option<T>, option: Option<T>, profile: T) -> InForce<T> {
+    match (connection, option) {
+        (Some(value), _) => InForce { value, source: Source::Connection },
+        (None, Some(value)) => InForce { value, source: Source::Option },
+        (None, None) => InForce { value: profile, source: Source::Profile },
+    }
+}
+
+fn unless_empty<T: Clone>(list: &[T]) -> Option<Vec<T>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::settings;
+    use super::*;
+    use crate::model::ParametersDocument;
+
+    fn config(terms: &Terms) -> PeerConfig {
+        let key = SharedKey::new("key").unwrap();
+        terms.peer_config("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap(), &key)
+    }
+
+    fn document() -> ParametersDocument {
+        ParametersDocument::default()
+    }
+
+    #[test]
+    fn connection_stands_above_option_and_option_above_profile() {
+        let mut settings = settings("VNet1");
+        let profile_only = Terms::new(&settings, Profile::Azure, None);
+        assert_eq!(
+            profile_only.in_force().child_lifetime,
+            InForce { value: 27_000, source: Source::Profile }
+        );
+        assert_eq!(profile_only.in_force().dpd, InForce { value: 45, source: Source::Profile });
+
+        settings.peering.child_lifetime = Some(Duration::from_mins(1));
+        settings.peering.dpd_interval = Some(Duration::from_secs(9));
+        let own = ParametersDocument {
+            dpd: Some(20),
+            esp_proposals: Some(vec!["aes128gcm16-noesn".to_owned()]),
+            ..document()
+        };
+        let own = ConnectionParameters::try_from(own).unwrap();
+        let terms = Terms::new(&settings, Profile::Azure, Some(&own));
+        let shown = terms.in_force();
+        assert_eq!(shown.child_lifetime, InForce { value: 60, source: Source::Option });
+        assert_eq!(shown.dpd, InForce { value: 20, source: Source::Connection });
+        assert_eq!(shown.esp_proposals.value, ["aes128gcm16-noesn"]);
+        let config = config(&terms);
+        assert_eq!(config.child_lifetime, Duration::from_mins(1));
+        assert_eq!(
+            (config.rekey_jitter, config.rekey_margin),
+            (Duration::from_secs(6), Duration::from_secs(30))
+        );
+        assert_eq!(config.dpd_interval, Duration::from_secs(20));
+        assert_eq!(config.esp_proposals[0].to_string(), "aes128gcm16-noesn");
+        assert_eq!(config.ike_proposals, ProfileTerms::of(Profile::Azure).ike_proposals);
+    }
+
+    #[test]
+    fn a_responder_does_not_begin() {
+        let own = ParametersDocument { mode: Some("responder".to_owned()), ..document() };
+        let own = ConnectionParameters::try_from(own).unwrap();
+        let settings = settings("VNet1");
+        assert!(!config(&Terms::new(&settings, Profile::Default, Some(&own))).initiate);
+        assert!(config(&Terms::new(&settings, Profile::Default, None)).initiate);
+    }
+}

@@ -1,0 +1,298 @@
+//! What can be set for one connection, above the agent's options and the gateway's profile.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ike::{EspProposal, Identity, IkeProposal};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{EspToken, IkeToken};
+
+/// Bounds of the age at which a Child SA is rekeyed, in seconds.
+pub const CHILD_LIFETIME: (u64, u64) = (5, 172_800);
+
+/// Bounds of the idle time after which a peer's liveness is checked, in seconds.
+pub const DPD: (u64, u64) = (9, 3600);
+
+/// Most proposals of one kind.
+const MAX_PROPOSALS: usize = 16;
+
+/// Which end of a connection begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Either end.
+    #[default]
+    Default,
+    /// This end; attempts of the peer are not answered.
+    Initiator,
+    /// The peer; this end only answers.
+    Responder,
+    /// Either end; this one when a packet needs the tunnel.
+    OnDemand,
+}
+
+/// The parameters of one connection as typed values; what is `None` comes from the agent's options or the profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionParameters {
+    /// Which end begins.
+    pub mode: Option<Mode>,
+    /// Who this end says it is.
+    pub local_id: Option<Identity>,
+    /// Who the peer must be.
+    pub remote_id: Option<Identity>,
+    /// IKE proposals, best first, at least one.
+    pub ike_proposals: Option<Vec<IkeProposal>>,
+    /// ESP proposals, best first, at least one.
+    pub esp_proposals: Option<Vec<EspProposal>>,
+    /// Age at which a Child SA is rekeyed.
+    pub child_lifetime: Option<Duration>,
+    /// Idle time after which the peer's liveness is checked.
+    pub dpd: Option<Duration>,
+}
+
+/// The same as text and numbers: a body of the API, and what is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ParametersDocument {
+    /// `default`, `initiator`, `responder` or `on-demand`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Who this end says it is: an address, a domain name, an e-mail address or a distinguished name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_id: Option<String>,
+    /// Who the peer must be, in the same forms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_id: Option<String>,
+    /// IKE proposals such as `aes256gcm16-prfsha384-x25519`, best first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ike_proposals: Option<Vec<String>>,
+    /// ESP proposals such as `chacha20poly1305`, best first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub esp_proposals: Option<Vec<String>>,
+    /// Age in seconds at which a Child SA is rekeyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child_lifetime: Option<u64>,
+    /// Idle time in seconds after which the peer's liveness is checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpd: Option<u64>,
+}
+
+/// A value that is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {value:?} is not accepted: {rule}")]
+pub struct ParameterError {
+    /// Name of the parameter, as in [`ParametersDocument`].
+    pub field: &'static str,
+    /// The value as it was given.
+    pub value: String,
+    /// What is accepted.
+    pub rule: String,
+}
+
+impl ConnectionParameters {
+    /// These parameters with those of `other` in place of their own.
+    #[must_use]
+    pub fn overlaid(self, other: Self) -> Self {
+        Self {
+            mode: other.mode.or(self.mode),
+            local_id: other.local_id.or(self.local_id),
+            remote_id: other.remote_id.or(self.remote_id),
+            ike_proposals: other.ike_proposals.or(self.ike_proposals),
+            esp_proposals: other.esp_proposals.or(self.esp_proposals),
+            child_lifetime: other.child_lifetime.or(self.child_lifetime),
+            dpd: other.dpd.or(self.dpd),
+        }
+    }
+
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The parameters as text and numbers; [`TryFrom`] reads them back.
+    pub fn document(&self) -> ParametersDocument {
+        ParametersDocument {
+            mode: self.mode.map(|mode| mode.to_string()),
+            local_id: self.local_id.as_ref().map(ToString::to_string),
+            remote_id: self.remote_id.as_ref().map(ToString::to_string),
+            ike_proposals: self.ike_proposals.as_deref().map(texts),
+            esp_proposals: self.esp_proposals.as_deref().map(texts),
+            child_lifetime: self.child_lifetime.map(|lifetime| lifetime.as_secs()),
+            dpd: self.dpd.map(|dpd| dpd.as_secs()),
+        }
+    }
+}
+
+impl TryFrom<ParametersDocument> for ConnectionParameters {
+    /// Every value that is not accepted; at least one.
+    type Error = Vec<ParameterError>;
+
+    fn try_from(document: ParametersDocument) -> Result<Self, Vec<ParameterError>> {
+        let mut errors = Errors::default();
+        let parameters = Self {
+            mode: errors.text("mode", document.mode),
+            local_id: errors.text("local_id", document.local_id),
+            remote_id: errors.text("remote_id", document.remote_id),
+            ike_proposals: errors
+                .list("ike_proposals", document.ike_proposals, |text| text.parse().map(|IkeToken(it)| it)),
+            esp_proposals: errors
+                .list("esp_proposals", document.esp_proposals, |text| text.parse().map(|EspToken(it)| it)),
+            child_lifetime: errors.seconds("child_lifetime", document.child_lifetime, CHILD_LIFETIME),
+            dpd: errors.seconds("dpd", document.dpd, DPD),
+        };
+        if errors.0.is_empty() { Ok(parameters) } else { Err(errors.0) }
+    }
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::Default, Self::Initiator, Self::Responder, Self::OnDemand];
+
+    /// The name used on every surface.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Initiator => "initiator",
+            Self::Responder => "responder",
+            Self::OnDemand => "on-demand",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        named(text, &Self::ALL, Self::as_str)
+    }
+}
+
+/// The item of `all` with this name; the error lists the names.
+fn named<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, String> {
+    all.iter().copied().find(|item| name(*item) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|item| name(*item)).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+/// What was found wrong so far.
+#[derive(Default)]
+struct Errors(Vec<ParameterError>);
+
+impl Errors {
+    fn add(&mut self, field: &'static str, value: impl ToString, rule: impl ToString) {
+        self.0.push(ParameterError { field, value: value.to_string(), rule: rule.to_string() });
+    }
+
+    fn text<T: FromStr<Err: ToString>>(&mut self, field: &'static str, text: Option<String>) -> Option<T> {
+        let text = text?;
+        text.parse().map_err(|rule: T::Err| self.add(field, text, rule)).ok()
+    }
+
+    fn list<T, E: ToString>(
+        &mut self,
+        field: &'static str,
+        texts: Option<Vec<String>>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let texts = texts?;
+        if !(1..=MAX_PROPOSALS).contains(&texts.len()) {
+            let rule = format!("expected 1 to {MAX_PROPOSALS} of them, not {}", texts.len());
+            self.add(field, texts.join(", "), rule);
+            return None;
+        }
+        let parsed =
+            texts.iter().filter_map(|text| parse(text).map_err(|rule| self.add(field, text, rule)).ok());
+        Some(parsed.collect())
+    }
+
+    fn seconds(
+        &mut self,
+        field: &'static str,
+        number: Option<u64>,
+        (min, max): (u64, u64),
+    ) -> Option<Duration> {
+        let number = number?;
+        if !(min..=max).contains(&number) {
+            self.add(field, number, format!("expected a number of seconds from {min} to {max}"));
+            return None;
+        }
+        Some(Duration::from_secs(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> ParametersDocument {
+        ParametersDocument {
+            mode: Some("on-demand".to_owned()),
+            local_id: Some("gw1.example".to_owned()),
+            remote_id: Some("C=DE, O=Example, CN=gw2".to_owned()),
+            ike_proposals: Some(vec!["aes256gcm16-prfsha384-x25519".to_owned()]),
+            esp_proposals: Some(vec!["aes128gcm16-esn".to_owned(), "chacha20poly1305-noesn".to_owned()]),
+            child_lifetime: Some(600),
+            dpd: Some(9),
+        }
+    }
+
+    #[test]
+    fn documents_and_parameters_say_the_same() {
+        let parameters = ConnectionParameters::try_from(full()).unwrap();
+        assert_eq!(parameters.mode, Some(Mode::OnDemand));
+        assert_eq!(parameters.child_lifetime, Some(Duration::from_mins(10)));
+        assert_eq!(parameters.document(), full());
+        assert!(!parameters.is_empty());
+        assert!(ConnectionParameters::try_from(ParametersDocument::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn every_wrong_value_is_named_with_its_rule() {
+        let document = ParametersDocument {
+            mode: Some("both".to_owned()),
+            local_id: Some("C=DE, what".to_owned()),
+            remote_id: None,
+            ike_proposals: Some(vec!["aes256gcm16-prfsha384-x25519".to_owned(), "3des".to_owned()]),
+            esp_proposals: Some(Vec::new()),
+            child_lifetime: Some(4),
+            dpd: Some(3601),
+        };
+        let errors = ConnectionParameters::try_from(document).unwrap_err();
+        let fields: Vec<_> = errors.iter().map(|error| (error.field, error.value.as_str())).collect();
+        assert_eq!(
+            fields,
+            [
+                ("mode", "both"),
+                ("local_id", "C=DE, what"),
+                ("ike_proposals", "3des"),
+                ("esp_proposals", ""),
+                ("child_lifetime", "4"),
+                ("dpd", "3601"),
+            ]
+        );
+        let text = errors[0].to_string();
+        let rule = "expected one of default, initiator, responder, on-demand";
+        assert_eq!(text, format!("mode: \"both\" is not accepted: {rule}"));
+        assert!(errors[5].to_string().contains("from 9 to 3600"));
+    }
+
+    #[test]
+    fn what_is_given_later_stands_above() {
+        let old = ConnectionParameters::try_from(full()).unwrap();
+        let new = ConnectionParameters { mode: Some(Mode::Responder), ..ConnectionParameters::default() };
+        let both = old.clone().overlaid(new);
+        assert_eq!(both, ConnectionParameters { mode: Some(Mode::Responder), ..old });
+    }
+}
