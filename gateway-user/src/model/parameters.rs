@@ -191,13 +191,13 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 struct Errors(Vec<ParameterError>);
 
 impl Errors {
-    fn add(&mut self, field: &'static str, value: impl ToString, rule: impl ToString) {
+    fn add(&mut self, field: &'static str, value: &impl ToString, rule: &impl ToString) {
         self.0.push(ParameterError { field, value: value.to_string(), rule: rule.to_string() });
     }
 
     fn text<T: FromStr<Err: ToString>>(&mut self, field: &'static str, text: Option<String>) -> Option<T> {
         let text = text?;
-        text.parse().map_err(|rule: T::Err| self.add(field, text, rule)).ok()
+        text.parse().map_err(|rule: T::Err| self.add(field, &text, &rule)).ok()
     }
 
     fn list<T, E: ToString>(
@@ -209,11 +209,11 @@ impl Errors {
         let texts = texts?;
         if !(1..=MAX_PROPOSALS).contains(&texts.len()) {
             let rule = format!("expected 1 to {MAX_PROPOSALS} of them, not {}", texts.len());
-            self.add(field, texts.join(", "), rule);
+            self.add(field, &texts.join(", "), &rule);
             return None;
         }
         let parsed =
-            texts.iter().filter_map(|text| parse(text).map_err(|rule| self.add(field, text, rule)).ok());
+            texts.iter().filter_map(|text| parse(text).map_err(|rule| self.add(field, text, &rule)).ok());
         Some(parsed.collect())
     }
 
@@ -225,7 +225,7 @@ impl Errors {
     ) -> Option<Duration> {
         let number = number?;
         if !(min..=max).contains(&number) {
-            self.add(field, number, format!("expected a number of seconds from {min} to {max}"));
+            self.add(field, &number, &format!("expected a number of seconds from {min} to {max}"));
             return None;
         }
         Some(Duration::from_secs(number))

@@ -101,21 +101,13 @@ impl<D: Dataplane> Core<D> {
             return change.refuse(refusal);
         }
         match change {
-            Change::Connect(site, reply) => match self.check_connect(now, &site).await {
+            Change::Connect(site, reply) => match self.without_held(now, &site).await {
                 Err(refusal) => answer(reply, Err(refusal)),
-                Ok(()) => {
-                    let mut held = self.held.clone();
-                    let write = held.remove(&site).then(|| self.store.write_held(&held));
-                    self.store_then(now, write, Next::Connect(site, reply)).await;
-                }
+                Ok(write) => self.store_then(now, write, Next::Connect(site, reply)).await,
             },
-            Change::Disconnect(site, reply) => match self.connection(&site) {
+            Change::Disconnect(site, reply) => match self.with_held(&site) {
                 Err(refusal) => answer(reply, Err(refusal)),
-                Ok(_) => {
-                    let mut held = self.held.clone();
-                    let write = held.insert(site.clone()).then(|| self.store.write_held(&held));
-                    self.store_then(now, write, Next::Disconnect(site, reply)).await;
-                }
+                Ok(write) => self.store_then(now, write, Next::Disconnect(site, reply)).await,
             },
             Change::SetKey(site, key, reply) => match self.with_key(&site, key) {
                 Err(refusal) => answer(reply, Err(refusal)),
@@ -213,16 +205,25 @@ impl<D: Dataplane> Core<D> {
         self.state == GatewayState::Provisioned
     }
 
-    async fn check_connect(&mut self, now: Instant, site: &str) -> Result<(), Refusal> {
+    /// The file that says that a connection, which can be made, is not taken down; `None` if that is so already.
+    async fn without_held(&mut self, now: Instant, site: &str) -> Result<Option<Write>, Refusal> {
         self.connection(site)?;
         self.peer(site).map_err(Refusal::Conflict)?;
         if self.connection(site)?.tunnel_error.is_some() {
             self.follow_again(now).await;
         }
-        match &self.connection(site)?.tunnel_error {
-            Some(error) => Err(Refusal::Failed(error.clone())),
-            None => Ok(()),
+        if let Some(error) = &self.connection(site)?.tunnel_error {
+            return Err(Refusal::Failed(error.clone()));
         }
+        let mut held = self.held.clone();
+        Ok(held.remove(site).then(|| self.store.write_held(&held)))
+    }
+
+    /// The file that says that a connection is taken down; `None` if that is so already.
+    fn with_held(&self, site: &str) -> Result<Option<Write>, Refusal> {
+        self.connection(site)?;
+        let mut held = self.held.clone();
+        Ok(held.insert(site.to_owned()).then(|| self.store.write_held(&held)))
     }
 
     fn with_key(&self, site: &str, key: SharedKey) -> Result<KeyRing, Refusal> {
@@ -297,8 +298,10 @@ impl Changes {
 impl Change {
     fn refuse(self, refusal: Refusal) {
         match self {
-            Self::Connect(_, reply) | Self::Disconnect(_, reply) => answer(reply, Err(refusal)),
-            Self::SetKey(_, _, reply) | Self::Configure(_, _, reply) => answer(reply, Err(refusal)),
+            Self::Connect(_, reply)
+            | Self::Disconnect(_, reply)
+            | Self::SetKey(_, _, reply)
+            | Self::Configure(_, _, reply) => answer(reply, Err(refusal)),
             Self::ResetKey(_, reply) => answer(reply, Err(refusal)),
             Self::ApplyNetcfg(_, reply) | Self::SetLocalNetwork(_, _, reply) => answer(reply, Err(refusal)),
         }
@@ -310,8 +313,10 @@ impl Next {
     fn fail(self, error: &StoreError) {
         let refusal = || Refusal::Failed(error.to_string());
         match self {
-            Self::Connect(_, reply) | Self::Disconnect(_, reply) => answer(reply, Err(refusal())),
-            Self::SetKey(_, _, reply) | Self::Configure(_, _, reply) => answer(reply, Err(refusal())),
+            Self::Connect(_, reply)
+            | Self::Disconnect(_, reply)
+            | Self::SetKey(_, _, reply)
+            | Self::Configure(_, _, reply) => answer(reply, Err(refusal())),
             Self::ResetKey(_, _, _, reply) => answer(reply, Err(refusal())),
             Self::Replace(_, reply) => answer(reply, Err(refusal())),
             // Not worth failing for: the next change of this kind writes it again.
