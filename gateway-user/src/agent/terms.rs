@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ike::{EspProposal, Identity, IkeProposal, PeerConfig, Psk};
+use ike::{ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig, Psk};
 
 use super::profile::ProfileTerms;
 use super::settings::Settings;
 use crate::api::types::{InForce, ParametersInForce, Source};
-use crate::model::{ConnectionParameters, Mode, Profile, SharedKey};
+use crate::model::{ConnectionParameters, Profile, SharedKey};
 
 /// Rekeying must be possible within this time even when SAs live only for seconds.
 const SHORTEST_REKEY_MARGIN: Duration = Duration::from_secs(30);
@@ -19,7 +19,7 @@ const DPD: Duration = Duration::from_secs(45);
 /// The terms of one connection, each value with where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
-    mode: InForce<Mode>,
+    mode: InForce<ConnectionMode>,
     local_id: InForce<Identity>,
     /// Who the peer must be; `None` takes any.
     remote_id: InForce<Option<Identity>>,
@@ -37,7 +37,7 @@ impl Terms {
         let peering = &settings.peering;
         let profile = ProfileTerms::of(profile);
         Self {
-            mode: choose(own.mode, None, Mode::Default),
+            mode: choose(own.mode, None, ConnectionMode::Default),
             local_id: choose(own.local_id, None, Identity::Ipv4(settings.wan_address)),
             remote_id: choose(own.remote_id.map(Some), None, None),
             ike_proposals: choose(
@@ -71,12 +71,17 @@ impl Terms {
         }
     }
 
+    /// Which end begins.
+    pub(super) fn mode(&self) -> ConnectionMode {
+        self.mode.value
+    }
+
     /// How to talk to the peer at `remote`.
     pub(super) fn peer_config(&self, local: IpAddr, remote: IpAddr, key: &SharedKey) -> PeerConfig {
         let mut config = PeerConfig::new(local, remote, Psk::new(key.expose().as_bytes()));
         config.local_id.clone_from(&self.local_id.value);
         config.remote_id.clone_from(&self.remote_id.value);
-        config.initiate = self.mode.value != Mode::Responder;
+        config.mode = self.mode.value;
         config.ike_proposals.clone_from(&self.ike_proposals.value);
         config.esp_proposals.clone_from(&self.esp_proposals.value);
         config.child_lifetime = self.child_lifetime.value;
@@ -154,11 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn a_responder_does_not_begin() {
+    fn the_mode_is_handed_to_ike() {
         let own = ParametersDocument { mode: Some("responder".to_owned()), ..document() };
         let own = ConnectionParameters::try_from(own).unwrap();
         let settings = settings("VNet1");
-        assert!(!config(&Terms::new(&settings, Profile::Default, Some(&own))).initiate);
-        assert!(config(&Terms::new(&settings, Profile::Default, None)).initiate);
+        let mode = |own| config(&Terms::new(&settings, Profile::Default, own)).mode;
+        assert_eq!((mode(Some(&own)), mode(None)), (ConnectionMode::Responder, ConnectionMode::Default));
     }
 }

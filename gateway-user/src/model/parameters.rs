@@ -1,10 +1,9 @@
 //! What can be set for one connection, above the agent's options and the gateway's profile.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ike::{EspProposal, Identity, IkeProposal};
+use ike::{ConnectionMode, EspProposal, Identity, IkeProposal};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{EspToken, IkeToken};
@@ -18,25 +17,15 @@ pub const DPD: (u64, u64) = (9, 3600);
 /// Most proposals of one kind.
 const MAX_PROPOSALS: usize = 16;
 
-/// Which end of a connection begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Either end.
-    #[default]
-    Default,
-    /// This end; attempts of the peer are not answered.
-    Initiator,
-    /// The peer; this end only answers.
-    Responder,
-    /// Either end; this one when a packet needs the tunnel.
-    OnDemand,
-}
+/// Every connection mode.
+const MODES: [ConnectionMode; 4] =
+    [ConnectionMode::Default, ConnectionMode::Initiator, ConnectionMode::Responder, ConnectionMode::OnDemand];
 
 /// The parameters of one connection as typed values; what is `None` comes from the agent's options or the profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionParameters {
     /// Which end begins.
-    pub mode: Option<Mode>,
+    pub mode: Option<ConnectionMode>,
     /// Who this end says it is.
     pub local_id: Option<Identity>,
     /// Who the peer must be.
@@ -131,9 +120,9 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
     fn try_from(document: ParametersDocument) -> Result<Self, Vec<ParameterError>> {
         let mut errors = Errors::default();
         let parameters = Self {
-            mode: errors.text("mode", document.mode),
-            local_id: errors.text("local_id", document.local_id),
-            remote_id: errors.text("remote_id", document.remote_id),
+            mode: errors.parse("mode", document.mode, |text| named(text, &MODES)),
+            local_id: errors.parse("local_id", document.local_id, Identity::from_str),
+            remote_id: errors.parse("remote_id", document.remote_id, Identity::from_str),
             ike_proposals: errors
                 .list("ike_proposals", document.ike_proposals, |text| text.parse().map(|IkeToken(it)| it)),
             esp_proposals: errors
@@ -145,39 +134,10 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
     }
 }
 
-impl Mode {
-    /// Every mode.
-    pub const ALL: [Self; 4] = [Self::Default, Self::Initiator, Self::Responder, Self::OnDemand];
-
-    /// The name used on every surface.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Initiator => "initiator",
-            Self::Responder => "responder",
-            Self::OnDemand => "on-demand",
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Mode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        named(text, &Self::ALL, Self::as_str)
-    }
-}
-
 /// The item of `all` with this name; the error lists the names.
-fn named<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, String> {
-    all.iter().copied().find(|item| name(*item) == text).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|item| name(*item)).collect();
+fn named<T: Copy + ToString>(text: &str, all: &[T]) -> Result<T, String> {
+    all.iter().copied().find(|item| item.to_string() == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(ToString::to_string).collect();
         format!("expected one of {}", names.join(", "))
     })
 }
@@ -195,9 +155,14 @@ impl Errors {
         self.0.push(ParameterError { field, value: value.to_string(), rule: rule.to_string() });
     }
 
-    fn text<T: FromStr<Err: ToString>>(&mut self, field: &'static str, text: Option<String>) -> Option<T> {
+    fn parse<T, E: ToString>(
+        &mut self,
+        field: &'static str,
+        text: Option<String>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let text = text?;
-        text.parse().map_err(|rule: T::Err| self.add(field, &text, &rule)).ok()
+        parse(&text).map_err(|rule| self.add(field, &text, &rule)).ok()
     }
 
     fn list<T, E: ToString>(
@@ -251,7 +216,7 @@ mod tests {
     #[test]
     fn documents_and_parameters_say_the_same() {
         let parameters = ConnectionParameters::try_from(full()).unwrap();
-        assert_eq!(parameters.mode, Some(Mode::OnDemand));
+        assert_eq!(parameters.mode, Some(ConnectionMode::OnDemand));
         assert_eq!(parameters.child_lifetime, Some(Duration::from_mins(10)));
         assert_eq!(parameters.document(), full());
         assert!(!parameters.is_empty());
@@ -291,8 +256,9 @@ mod tests {
     #[test]
     fn what_is_given_later_stands_above() {
         let old = ConnectionParameters::try_from(full()).unwrap();
-        let new = ConnectionParameters { mode: Some(Mode::Responder), ..ConnectionParameters::default() };
+        let new =
+            ConnectionParameters { mode: Some(ConnectionMode::Responder), ..ConnectionParameters::default() };
         let both = old.clone().overlaid(new);
-        assert_eq!(both, ConnectionParameters { mode: Some(Mode::Responder), ..old });
+        assert_eq!(both, ConnectionParameters { mode: Some(ConnectionMode::Responder), ..old });
     }
 }

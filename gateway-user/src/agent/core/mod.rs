@@ -211,6 +211,9 @@ impl<D: Dataplane> Core<D> {
             self.endpoint.rekey_child(now, peer);
             self.drain(now);
         }
+        if event.kind == EventKind::NoOutboundSa && self.is_demanded(now, peer) {
+            return;
+        }
         let text = match event.kind {
             // Ordinary life of an SA: nothing for an operator.
             EventKind::SoftLifetime => return,
@@ -226,6 +229,19 @@ impl<D: Dataplane> Core<D> {
         let spi = event.spi.map(|spi| format!("{spi:08x}"));
         let source = event.source.map(|source| source.to_string());
         tracing::warn!(site, spi, source, suppressed, "{text}");
+    }
+
+    /// A packet found no connection: one that comes up on demand is begun. Whether it is such a one.
+    fn is_demanded(&mut self, now: Instant, peer: Option<PeerId>) -> bool {
+        let Some((peer, site)) = peer.and_then(|peer| Some((peer, self.site_of(peer)?))) else {
+            return false;
+        };
+        if !self.connections[site].configured || self.terms(site).mode() != ConnectionMode::OnDemand {
+            return false;
+        }
+        self.endpoint.demand(now, peer);
+        self.drain(now);
+        true
     }
 
     /// The next piece of work of IKE, for any thread. What is urgent comes first, so no more should be taken than can be

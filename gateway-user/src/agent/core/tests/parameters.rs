@@ -152,3 +152,36 @@ async fn a_responder_waits_for_its_peer() {
     assert!(!addresses.is_empty(), "VNet3 is tried");
     assert!(!addresses.contains(&IpAddr::from([192, 0, 2, 2])), "{addresses:?}");
 }
+
+#[tokio::test]
+async fn a_connection_on_demand_is_begun_by_a_packet() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let on_demand = ParametersDocument { mode: Some("on-demand".to_owned()), ..document() };
+    configure(&mut bench, "VNet2", on_demand, false).await.unwrap();
+    drop(bench);
+    let xml = netcfg_xml(&["192.0.2.2", "192.0.2.3"]);
+    let mut bench = Bench::start(dir.path(), "VNet1", &xml).await;
+    let peer = IpAddr::from([192, 0, 2, 2]);
+    assert!(!destinations(&mut bench).contains(&peer), "nothing before the first packet");
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::NotConnected);
+
+    let packet = |tunnel| DatapathEvent {
+        kind: EventKind::NoOutboundSa,
+        tunnel: Some(TunnelId(tunnel)),
+        spi: None,
+        source: Some([10, 1, 0, 1].into()),
+    };
+    // The other connection is not on demand: its packets change nothing.
+    bench.core.handle_datapath_event(bench.now, packet(2));
+    assert!(destinations(&mut bench).is_empty());
+    bench.core.handle_datapath_event(bench.now, packet(1));
+    assert_eq!(destinations(&mut bench), [peer]);
+    assert_eq!(bench.connection("VNet2").await.state, ConnectionState::Connecting);
+
+    // Taken down by command, it stays down whatever the packets want.
+    bench.change(|reply| Change::Disconnect("VNet2".to_owned(), reply)).await.unwrap();
+    destinations(&mut bench);
+    bench.core.handle_datapath_event(bench.now, packet(1));
+    assert!(destinations(&mut bench).is_empty());
+}
