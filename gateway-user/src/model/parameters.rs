@@ -6,8 +6,6 @@ use std::time::Duration;
 use ike::{ConnectionMode, EspProposal, Identity, IkeProposal};
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{EspToken, IkeToken};
-
 /// Bounds of the age at which a Child SA is rekeyed, in seconds.
 pub const CHILD_LIFETIME: (u64, u64) = (5, 172_800);
 
@@ -123,10 +121,8 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
             mode: errors.parse("mode", document.mode, |text| named(text, &MODES)),
             local_id: errors.parse("local_id", document.local_id, Identity::from_str),
             remote_id: errors.parse("remote_id", document.remote_id, Identity::from_str),
-            ike_proposals: errors
-                .list("ike_proposals", document.ike_proposals, |text| text.parse().map(|IkeToken(it)| it)),
-            esp_proposals: errors
-                .list("esp_proposals", document.esp_proposals, |text| text.parse().map(|EspToken(it)| it)),
+            ike_proposals: errors.list("ike_proposals", document.ike_proposals, str::parse::<IkeProposal>),
+            esp_proposals: errors.list("esp_proposals", document.esp_proposals, str::parse::<EspProposal>),
             child_lifetime: errors.seconds("child_lifetime", document.child_lifetime, CHILD_LIFETIME),
             dpd: errors.seconds("dpd", document.dpd, DPD),
         };
