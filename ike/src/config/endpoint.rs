@@ -17,6 +17,10 @@ pub struct EndpointConfig {
     pub half_open_timeout: Duration,
     /// How long an old inbound SA is kept after its delete, for packets that are still under way.
     pub inbound_linger: Duration,
+    /// So many responder SAs that are not yet authenticated, over all peers, and a request for another one is answered by
+    /// a cookie first (RFC 7296 §2.6); 0 for always. Whatever this says, cookies are also demanded from a source that has
+    /// half of [`Self::max_half_open_per_source`].
+    pub cookie_threshold: usize,
     /// Most responder SAs that are not yet authenticated, over all peers.
     pub max_half_open: usize,
     /// Most responder SAs that are not yet authenticated for one source address.
@@ -36,6 +40,7 @@ impl Default for EndpointConfig {
             reconnect: Backoff::default(),
             half_open_timeout: Duration::from_secs(30),
             inbound_linger: Duration::from_secs(5),
+            cookie_threshold: 32,
             max_half_open: 256,
             max_half_open_per_source: 16,
             keepalive_interval: Duration::from_secs(20),

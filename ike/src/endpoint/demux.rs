@@ -6,6 +6,7 @@ use std::time::Instant;
 use tracing::debug;
 
 use crate::endpoint::Endpoint;
+use crate::endpoint::strangers::is_protected;
 use crate::endpoint::work::{Input, Job};
 use crate::sa::Summary;
 use crate::sa::context::{NAT_KEEPALIVE, NAT_PORT, NON_ESP_MARKER, Path};
@@ -22,12 +23,23 @@ impl Endpoint {
         } else {
             datagram
         };
-        let Ok((header, _)) = Header::parse(message) else { return };
+        let Ok((header, _)) = Header::parse(message) else {
+            if let Some(header) = Header::of_newer_version(message) {
+                self.handle_newer_version(now, path, &header, message);
+            }
+            return;
+        };
         if header.exchange == ExchangeType::IKE_SA_INIT && !header.response {
             self.handle_init_request(now, path, &header, message);
             return;
         }
         let our_spi = if header.from_initiator { header.spi_r } else { header.spi_i };
+        if self.sas.get(our_spi).is_none() {
+            return self.handle_unknown_spi(now, path, &header, message);
+        }
+        if header.exchange != ExchangeType::IKE_SA_INIT && !is_protected(message) {
+            return self.handle_unprotected(now, our_spi, path, message);
+        }
         self.give(now, our_spi, Input::Datagram { from: path, header, datagram: message.to_vec() });
     }
 
@@ -45,6 +57,9 @@ impl Endpoint {
         }
         let Some(id) = self.peers.at(path) else { return };
         let Some(config) = self.peers.get(id).map(|peer| peer.config.clone()) else { return };
+        if !self.is_affordable(now, path, header, message) {
+            return;
+        }
         if self.too_many_half_open(path.remote) {
             debug!(peer = %id, "too many half-open IKE SAs");
             return;

@@ -191,6 +191,8 @@ impl Endpoint {
         match notice {
             Notice::Established { initial_contact } => self.sa_established(now, id, ike_spi, initial_contact),
             Notice::Confirmed => self.settle(now, id),
+            Notice::Silent if is_current => self.connect_beside(now, id),
+            Notice::Silent => {}
             Notice::Ended { reason } => self.sa_ended(now, id, ike_spi, &reason),
             Notice::Problem(reason) => {
                 peer.last_error = Some(reason.clone());

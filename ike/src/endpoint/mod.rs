@@ -1,22 +1,27 @@
 //! Many peers over one pair of ports.
 //!
-//! - `demux`: which SA a datagram belongs to, and what strangers get;
+//! - `demux`: which SA a datagram belongs to; `strangers`, `cookie`: what those get for whom there is none;
 //! - `slots` and `peers`: all IKE SAs and all peers, found without looking at the others;
 //! - `work`: steps of SAs that cost time, detached; `drive`: how they leave and come back;
 //! - `settle`: which SA of a peer counts; `peer`: retries, events and SAs of the data plane.
 
+mod allowance;
+mod cookie;
 mod demux;
 mod drive;
 mod peer;
 mod peers;
 mod settle;
 mod slots;
+mod strangers;
 mod work;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tracing::debug;
 
 use crate::config::{ConnectionMode, EndpointConfig, PeerConfig, PeerId};
 use crate::crypto::SecureRng;
@@ -25,12 +30,18 @@ use crate::sa::clock::WallClock;
 use crate::sa::context::{Counters, IKE_PORT, Path};
 use crate::sa::{IkeSa, Summary};
 use crate::status::PeerStatus;
+use allowance::Allowance;
+use cookie::Cookies;
 use drive::WorkQueue;
 use peer::same_terms;
 use peers::Peers;
 use slots::{Reports, Slots};
 pub use work::{Done, Work};
 use work::{Input, Job};
+
+/// Unprotected answers that may be sent at once, and the pause after which it is one more.
+const ANSWERS_AT_ONCE: u32 = 20;
+const ANSWER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// An IKEv2 endpoint: every peer of one gateway.
 ///
@@ -45,6 +56,9 @@ pub struct Endpoint {
     /// By our SPI.
     sas: Slots,
     work: WorkQueue,
+    cookies: Cookies,
+    /// Unprotected answers and notices.
+    answers_to_strangers: Allowance,
     events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
 }
@@ -60,6 +74,8 @@ impl Endpoint {
             sas: Slots::new(config.keepalive_interval),
             config: config.into(),
             work: WorkQueue::default(),
+            cookies: Cookies::default(),
+            answers_to_strangers: Allowance::new(ANSWERS_AT_ONCE, ANSWER_INTERVAL),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
         }
@@ -245,6 +261,22 @@ impl Endpoint {
         if peer.state == PeerState::NotConnected {
             peer.set_state(&mut self.events, PeerState::Connecting, reason);
         }
+        self.initiate(now, id);
+    }
+
+    /// The peer seems to have lost its state: an attempt is made while the IKE SA still stands. It takes the place of that
+    /// one if it succeeds.
+    fn connect_beside(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let may = peer.config.mode != ConnectionMode::Responder && peer.config.has_addresses();
+        if may && !peer.blocked && peer.attempt.is_none() {
+            debug!(peer = %id, "the peer may have restarted, connecting anew");
+            self.initiate(now, id);
+        }
+    }
+
+    fn initiate(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
         let config = peer.config.clone();
         let path = Path {
             local: SocketAddr::new(config.local, IKE_PORT),

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::info;
 
 use crate::config::{Backoff, ConnectionMode, PeerConfig, PeerId};
 use crate::crypto::SecureRng;
+use crate::endpoint::allowance::Allowance;
 use crate::event::{EspSa, Event, PeerState};
 use crate::sa::context::random_up_to;
 
@@ -18,6 +19,8 @@ const MAX_REASONS: usize = 16;
 /// Most of them that come from requests nobody vouches for, so that a stranger cannot keep the others from being seen.
 const MAX_REFUSALS: usize = 4;
 
+/// Pause between reports to a peer of ESP packets that have no SA here.
+const SPI_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// Attempts that one packet brings about in mode [`ConnectionMode::OnDemand`].
 const MAX_DEMANDED_ATTEMPTS: u32 = 3;
 
@@ -44,6 +47,8 @@ pub(super) struct Peer {
     /// The installed outbound SA that carries traffic.
     pub(super) outbound: Option<u32>,
     inbound: Vec<Inbound>,
+    /// Times the peer is told of ESP packets that have no SA here.
+    pub(super) spi_reports: Allowance,
 }
 
 /// An installed inbound SA.
@@ -70,6 +75,7 @@ impl Peer {
             current: None,
             outbound: None,
             inbound: Vec::new(),
+            spi_reports: Allowance::new(1, SPI_REPORT_INTERVAL),
         }
     }
 

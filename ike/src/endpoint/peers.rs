@@ -56,17 +56,17 @@ impl Peers {
 
     /// The peer whose configured addresses these are, if it is to be answered when it asks for an IKE SA.
     pub(super) fn at(&self, path: Path) -> Option<PeerId> {
-        let (local, remote) = (path.local.ip().to_canonical(), path.remote.ip().to_canonical());
-        if remote.is_unspecified() {
-            return None;
-        }
-        let is_meant = |id: &&PeerId| {
-            self.by_id.get(id).is_some_and(|peer| {
-                let ours = peer.config.local;
-                peer.answers() && (ours.is_unspecified() || ours.to_canonical() == local)
-            })
-        };
-        self.by_remote.get(&remote)?.iter().find(is_meant).copied()
+        self.find(path, Peer::answers)
+    }
+
+    /// The peer whose configured addresses these are.
+    pub(super) fn known_at(&self, path: Path) -> Option<PeerId> {
+        self.find(path, |_| true)
+    }
+
+    /// A peer with this configured remote address.
+    pub(super) fn known_from(&self, remote: IpAddr) -> Option<PeerId> {
+        self.by_remote.get(&remote.to_canonical())?.first().copied()
     }
 
     /// The peers with something to do at `now`.
@@ -90,6 +90,20 @@ impl Peers {
                 self.due.insert((at, id));
             }
         }
+    }
+
+    fn find(&self, path: Path, is_meant: impl Fn(&Peer) -> bool) -> Option<PeerId> {
+        let (local, remote) = (path.local.ip().to_canonical(), path.remote.ip().to_canonical());
+        if remote.is_unspecified() {
+            return None;
+        }
+        let fits = |id: &&PeerId| {
+            self.by_id.get(id).is_some_and(|peer| {
+                let ours = peer.config.local;
+                is_meant(peer) && (ours.is_unspecified() || ours.to_canonical() == local)
+            })
+        };
+        self.by_remote.get(&remote)?.iter().find(fits).copied()
     }
 
     fn forget_address(&mut self, id: PeerId, remote: IpAddr) {

@@ -61,6 +61,8 @@ pub(crate) enum Notice {
     InboundRetired(u32),
     /// The outbound SA goes to another address.
     OutboundMoved { spi: u32, remote: SocketAddr },
+    /// The peer does not answer, and there was a hint that it has lost this SA.
+    Silent,
     /// Something a human should know, while the SA goes on.
     Problem(String),
     /// A request for an IKE SA was refused, the peer's or ours, for this reason. Nobody vouches for who sent it.
@@ -72,11 +74,7 @@ pub(crate) enum Notice {
 impl Context<'_> {
     /// Queues the datagrams of an IKE message, with the non-ESP marker where it belongs.
     pub(crate) fn transmit(&mut self, path: Path, message: &[Vec<u8>]) {
-        let marker: &[u8] = if path.local.port() == NAT_PORT { &NON_ESP_MARKER } else { &[] };
-        for datagram in message {
-            let payload = [marker, datagram].concat();
-            self.transmits.push(Transmit { local: path.local, remote: path.remote, payload });
-        }
+        self.transmits.extend(message.iter().map(|octets| datagram(path, octets)));
     }
 
     /// Queues a NAT keep-alive.
@@ -107,6 +105,12 @@ impl Context<'_> {
     pub(crate) fn random_up_to(&mut self, longest: Duration) -> Duration {
         random_up_to(self.rng, longest)
     }
+}
+
+/// The datagram of an IKE message, with the non-ESP marker where it belongs.
+pub(crate) fn datagram(path: Path, message: &[u8]) -> Transmit {
+    let marker: &[u8] = if path.local.port() == NAT_PORT { &NON_ESP_MARKER } else { &[] };
+    Transmit { local: path.local, remote: path.remote, payload: [marker, message].concat() }
 }
 
 /// A random time between zero and `longest`.

@@ -7,10 +7,11 @@ use tracing::{debug, info};
 
 use crate::sa::child::{Child, DeleteProgress};
 use crate::sa::context::{Context, NAT_PORT, Notice};
+use crate::sa::hints::Hints;
 use crate::sa::rekey::RekeySent;
 use crate::sa::{IkeSa, Phase};
 use crate::status::{ChildStatus, IkeSaStatus};
-use crate::wire::{ExchangeType, Payload};
+use crate::wire::{ExchangeType, Notify, NotifyType, Payload};
 
 /// After a rekey by the peer, traffic moves this much later when the peer does not delete the old Child SA.
 const SWITCH_FALLBACK: Duration = Duration::from_secs(5);
@@ -41,7 +42,8 @@ pub(crate) struct Established {
     /// No rekey before this, because the peer refused one.
     pub(super) rekey_not_before: Instant,
     /// Check the peer's liveness now.
-    probe_wanted: bool,
+    pub(super) probe_wanted: bool,
+    pub(super) hints: Hints,
     last_keepalive: Instant,
     /// Deleted at this time, unless the peer does it, because another IKE SA won.
     abandon_at: Option<Instant>,
@@ -71,6 +73,7 @@ impl Established {
             rekey_wanted: false,
             rekey_not_before: now,
             probe_wanted: false,
+            hints: Hints::default(),
             last_keepalive: now,
             abandon_at: None,
         }
@@ -206,6 +209,10 @@ impl IkeSa {
         } else if established.rekey_due().is_some_and(|at| at <= ctx.now) {
             established.rekey_wanted = false;
             self.start_rekey(ctx);
+        } else if let Some(spi) = established.hints.take_report() {
+            let notify = Notify::new(NotifyType::INVALID_SPI, spi.to_be_bytes());
+            established.pending = Some(Pending::Liveness);
+            self.request(ctx, ExchangeType::INFORMATIONAL, vec![Payload::Notify(notify)]);
         } else if established.probe_wanted || established.last_received + dpd_interval <= ctx.now {
             debug!(peer = %self.peer, "checking whether the peer lives");
             established.probe_wanted = false;

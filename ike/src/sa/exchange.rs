@@ -102,6 +102,11 @@ impl Window {
         }
     }
 
+    /// How often the outstanding request has been sent.
+    pub(crate) fn transmissions(&self) -> u32 {
+        self.outstanding.as_ref().map_or(0, |outstanding| outstanding.transmissions)
+    }
+
     pub(crate) fn due(&self) -> Option<Instant> {
         self.outstanding.as_ref().map(|outstanding| outstanding.due)
     }

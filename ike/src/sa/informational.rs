@@ -25,6 +25,7 @@ impl IkeSa {
             self.end(ctx, "peer deleted the IKE SA".to_owned());
             return Vec::new();
         }
+        self.take_invalid_spi(found);
         let mut deleted = Vec::new();
         for delete in found.deletes() {
             if let Delete::ChildSas { protocol: ProtocolId::ESP, spis } = delete {
@@ -36,6 +37,16 @@ impl IkeSa {
         }
         self.close_if_childless(ctx);
         vec![Payload::Delete(Delete::ChildSas { protocol: ProtocolId::ESP, spis: deleted })]
+    }
+
+    /// The peer says that it has no SA for our ESP packets. If it is right, a rekey finds that out (RFC 7296 §2.25).
+    fn take_invalid_spi(&mut self, found: Payloads<'_>) {
+        let Some(invalid) = found.notification(NotifyType::INVALID_SPI) else { return };
+        let Phase::Established(established) = &mut self.phase else { return };
+        let active = established.child(established.active).map(|child| child.outbound_spi.to_be_bytes());
+        if active.is_some_and(|active| active[..] == invalid.data) {
+            established.rekey_wanted = true;
+        }
     }
 
     /// The peer deletes the Child SA with this SPI of its own. Returns our SPI to delete in turn, unless we are just

@@ -284,7 +284,7 @@ pub(crate) fn answer_init(
         Ok(message) => message.payloads,
         Err(ParseError::UnsupportedCritical(kind)) => {
             let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
-            return InitAnswer::Refuse(refusal(&header, notify));
+            return InitAnswer::Refuse(unprotected_answer(&header, notify));
         }
         Err(_) => return InitAnswer::Ignore,
     };
@@ -299,17 +299,20 @@ pub(crate) fn answer_init(
         Err(mismatch) => {
             debug!(%peer, %mismatch, "IKE proposal refused");
             ctx.notify(Notice::Refused(mismatch.to_string()));
-            return InitAnswer::Refuse(refusal(&header, Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, [])));
+            return InitAnswer::Refuse(unprotected_answer(
+                &header,
+                Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, []),
+            ));
         }
     };
     let group = choice.suite.group;
     if group.id() != exchange.group {
         debug!(%peer, group = group.name(), "asking for another group");
         let notify = Notify::new(NotifyType::INVALID_KE_PAYLOAD, group.id().to_be_bytes());
-        return InitAnswer::Refuse(refusal(&header, notify));
+        return InitAnswer::Refuse(unprotected_answer(&header, notify));
     }
     if exchange.data.len() != group.public_len() {
-        return InitAnswer::Refuse(refusal(&header, Notify::new(NotifyType::INVALID_SYNTAX, [])));
+        return InitAnswer::Refuse(unprotected_answer(&header, Notify::new(NotifyType::INVALID_SYNTAX, [])));
     }
     let key_pair = DhKeyPair::generate(group, ctx.rng);
     let nonces = Nonces { initiator: nonce.to_vec(), responder: ctx.nonce() };
@@ -337,7 +340,7 @@ pub(crate) fn answer_init(
         let header = Header { spi_r, from_initiator: false, response: true, ..header };
         Message { header, payloads: answer }.encode()
     } else {
-        refusal(&header, Notify::new(NotifyType::INVALID_SYNTAX, []))
+        unprotected_answer(&header, Notify::new(NotifyType::INVALID_SYNTAX, []))
     };
     ctx.transmit(path, std::slice::from_ref(&response));
     let nat = Nat::detect(&header, &payloads, path, config.force_udp_encapsulation);
@@ -369,8 +372,8 @@ pub(crate) fn answer_init(
 }
 
 /// An error answer without state: the responder's SPI stays zero (RFC 7296 §2.6).
-fn refusal(request: &Header, notify: Notify) -> Vec<u8> {
-    let header = Header { from_initiator: false, response: true, ..*request };
+pub(crate) fn unprotected_answer(request: &Header, notify: Notify) -> Vec<u8> {
+    let header = Header { from_initiator: !request.from_initiator, response: true, ..*request };
     Message { header, payloads: vec![Payload::Notify(notify)] }.encode()
 }
 

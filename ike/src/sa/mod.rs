@@ -16,6 +16,7 @@ mod child;
 mod established;
 mod exchange;
 mod fragments;
+mod hints;
 mod identity;
 mod informational;
 mod init;
@@ -42,7 +43,7 @@ use established::Established;
 use exchange::{Incoming, Retry, Window};
 use fragments::{Reassembly, Whole, largest_message};
 use init::{HalfOpen, InitSent};
-pub(crate) use init::{InitAnswer, answer_init};
+pub(crate) use init::{InitAnswer, answer_init, unprotected_answer};
 use nat::Nat;
 use protection::Protection;
 pub(crate) use summary::{Standing, Summary};
@@ -227,6 +228,7 @@ impl IkeSa {
             Phase::HalfOpen(_) => self.path = from,
             Phase::Established(established) => {
                 established.last_received = ctx.now;
+                established.hints.refuted();
                 if !established.confirmed {
                     established.confirmed = true;
                     ctx.notify(Notice::Confirmed);
@@ -436,6 +438,7 @@ impl IkeSa {
             Retry::Send(request) => {
                 let request = request.to_vec();
                 ctx.transmit(self.path, &request);
+                self.wonder(ctx);
             }
             Retry::GiveUp => {
                 self.discard_unanswered(ctx);

@@ -36,6 +36,21 @@ pub struct Header {
 impl Header {
     /// Parses the header of `datagram` and the type of its first payload, and checks version and length.
     pub fn parse(datagram: &[u8]) -> Result<(Self, PayloadType), ParseError> {
+        let (header, first, version) = Self::parse_any_version(datagram)?;
+        if version != VERSION >> 4 {
+            return Err(ParseError::MajorVersion(version));
+        }
+        Ok((header, first))
+    }
+
+    /// The header of a message of a major version that is newer than 2, if it has the form it has now.
+    pub(crate) fn of_newer_version(datagram: &[u8]) -> Option<Self> {
+        let (header, _, version) = Self::parse_any_version(datagram).ok()?;
+        (version > VERSION >> 4).then_some(header)
+    }
+
+    /// The header, the first payload's type and the major version.
+    fn parse_any_version(datagram: &[u8]) -> Result<(Self, PayloadType, u8), ParseError> {
         let mut reader = Reader::new(datagram);
         let spi_i = reader.u64()?;
         let spi_r = reader.u64()?;
@@ -45,15 +60,13 @@ impl Header {
         let flags = reader.u8()?;
         let message_id = reader.u32()?;
         let length = reader.u32()?;
-        if version >> 4 != VERSION >> 4 {
-            return Err(ParseError::MajorVersion(version >> 4));
-        }
         if usize::try_from(length) != Ok(datagram.len()) {
             return Err(ParseError::MessageLength { header: length, datagram: datagram.len() });
         }
         let from_initiator = flags & FLAG_INITIATOR != 0;
         let response = flags & FLAG_RESPONSE != 0;
-        Ok((Self { spi_i, spi_r, exchange, from_initiator, response, message_id }, first))
+        let header = Self { spi_i, spi_r, exchange, from_initiator, response, message_id };
+        Ok((header, first, version >> 4))
     }
 
     /// Appends the header, with zeros where the length belongs: see [`write_length`].

@@ -7,6 +7,7 @@ mod error;
 mod fragment;
 mod message;
 mod numbers;
+mod outline;
 mod payload;
 mod reader;
 mod sealed;
@@ -19,6 +20,7 @@ pub use message::{HEADER_LEN, Header, Message, SealedMessage};
 pub use numbers::{
     AuthMethod, CertEncoding, ExchangeType, IdType, NotifyType, PayloadType, ProtocolId, TransformType,
 };
+pub(crate) use outline::Outline;
 pub use payload::{
     Authentication, Certificate, Delete, Identification, KeyExchangeData, NONCE_LEN, Notify, Payload,
 };

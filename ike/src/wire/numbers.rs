@@ -165,8 +165,14 @@ registry! {
     NotifyType(u16) {
         /// A payload with the critical bit was not understood; the data is its type.
         UNSUPPORTED_CRITICAL_PAYLOAD = 1,
+        /// The SPIs of the message are those of no IKE SA (RFC 7296 §2.21.4).
+        INVALID_IKE_SPI = 4,
+        /// The major version of the message is newer than that of the answer (RFC 7296 §2.5).
+        INVALID_MAJOR_VERSION = 5,
         /// Malformed message.
         INVALID_SYNTAX = 7,
+        /// An ESP packet came with the SPI in the data, which is that of no SA (RFC 7296 §1.5).
+        INVALID_SPI = 11,
         /// None of the proposed suites was acceptable.
         NO_PROPOSAL_CHOSEN = 14,
         /// Another group is wanted; the data is its number.
@@ -210,7 +216,10 @@ impl NotifyType {
     pub fn name(self) -> String {
         let name = match self {
             Self::UNSUPPORTED_CRITICAL_PAYLOAD => "UNSUPPORTED_CRITICAL_PAYLOAD",
+            Self::INVALID_IKE_SPI => "INVALID_IKE_SPI",
+            Self::INVALID_MAJOR_VERSION => "INVALID_MAJOR_VERSION",
             Self::INVALID_SYNTAX => "INVALID_SYNTAX",
+            Self::INVALID_SPI => "INVALID_SPI",
             Self::NO_PROPOSAL_CHOSEN => "NO_PROPOSAL_CHOSEN",
             Self::INVALID_KE_PAYLOAD => "INVALID_KE_PAYLOAD",
             Self::AUTHENTICATION_FAILED => "AUTHENTICATION_FAILED",

@@ -149,7 +149,9 @@ fn forged_and_truncated_fragments_change_nothing() {
                 let len = u32::try_from(forged.len()).unwrap();
                 forged[24..28].copy_from_slice(&len.to_be_bytes());
             } else {
-                let at = pair.rng.random_range(0..fragment.len());
+                // The version stays: a newer one is answered.
+                let at = pair.rng.random_range(1..fragment.len());
+                let at = if at == 17 { 0 } else { at };
                 forged[at] ^= 1 << pair.rng.random_range(0..8);
             }
             assert_eq!(answers(&mut pair, 1, &[forged]), Vec::<Vec<u8>>::new());

@@ -7,6 +7,7 @@ mod algorithms;
 mod certificates;
 mod collide;
 mod connect;
+mod cookies;
 mod detached;
 mod failure;
 mod fragments;
@@ -21,6 +22,7 @@ mod rekey;
 mod robustness;
 mod rogue;
 mod sim;
+mod strangers;
 
 /// Each piece of work is done at once.
 const WORK_TAKES: Option<Range<Duration>> = None;

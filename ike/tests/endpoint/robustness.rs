@@ -149,7 +149,7 @@ fn floods_do_not_make_the_endpoint_grow() {
     let mut pair = Pair::connected(4);
     let (_, first) = pair.trace[0].clone();
     let mut message = Message::parse(&first).unwrap();
-    let limit = ike::EndpointConfig::default().max_half_open_per_source;
+    let limit = ike::EndpointConfig::default().max_half_open_per_source / 2;
     for count in 1..300_u64 {
         message.header.spi_i = count;
         let datagram = message.encode();
@@ -163,7 +163,8 @@ fn floods_do_not_make_the_endpoint_grow() {
         assert!(pair.nodes[1].endpoint.ike_sa_count() <= limit + 1);
     }
     assert_eq!(pair.nodes[1].endpoint.ike_sa_count(), limit + 1);
-    let answered = pair.trace.iter().filter(|(from, _)| *from == 1).count();
+    // The others got a cookie, which is shorter than what they sent.
+    let answered = pair.trace.iter().filter(|(from, answer)| *from == 1 && answer.len() > 60).count();
     assert!(answered <= limit + 2, "{answered} answers");
     pair.run_for(Duration::from_mins(1));
     pair.assert_settled();

@@ -86,10 +86,15 @@ pub(crate) fn cheap_config(index: usize) -> PeerConfig {
 impl Pair {
     /// Two ends that do not know each other yet, on a perfect network.
     pub(crate) fn new(seed: u64) -> Self {
+        Self::with(seed, &EndpointConfig::default())
+    }
+
+    /// The same, with limits and timers for both ends.
+    pub(crate) fn with(seed: u64, config: &EndpointConfig) -> Self {
         let start = Instant::now();
         Self {
             now: start,
-            nodes: [0, 1].map(|index| Node::new(seed.wrapping_mul(2) + index)),
+            nodes: [0, 1].map(|index| Node::new(seed.wrapping_mul(2) + index, config.clone())),
             conditions: Conditions::PERFECT,
             nat: None,
             traffic: None,
@@ -149,7 +154,7 @@ impl Pair {
 
     /// Replaces one end by one that has lost all state, with the configuration it had.
     pub(crate) fn restart(&mut self, index: usize, seed: u64, config: PeerConfig) {
-        self.nodes[index] = Node::new(seed);
+        self.nodes[index] = Node::new(seed, EndpointConfig::default());
         self.at_work.retain(|_, (at, _)| *at != index);
         self.set_peer(index, config);
     }
@@ -349,9 +354,9 @@ fn is_ike(datagram: &[u8], response: bool) -> bool {
 }
 
 impl Node {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, config: EndpointConfig) -> Self {
         let rng = Box::new(StdRng::seed_from_u64(seed));
-        let endpoint = Endpoint::new(EndpointConfig::default(), rng);
+        let endpoint = Endpoint::new(config, rng);
         Self { endpoint, plane: Plane::default(), states: Vec::new() }
     }
 
