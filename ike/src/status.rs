@@ -24,15 +24,19 @@ pub struct PeerStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each shown by itself")]
 pub struct IkeSaStatus {
-    /// The original initiator's SPI.
+    /// The initiator's SPI.
     pub spi_i: u64,
-    /// The original responder's SPI.
+    /// The responder's SPI.
     pub spi_r: u64,
     /// The algorithms, such as `aes256gcm16-prfsha384-x25519`.
     pub proposal: String,
-    /// When both ends had authenticated each other.
+    /// When both ends had authenticated each other, or when it replaced its predecessor.
     pub established: Instant,
-    /// Whether we are the original initiator.
+    /// When this side will rekey it.
+    pub rekey_at: Instant,
+    /// How often it has been replaced since both ends authenticated each other, by either side.
+    pub rekeys: u64,
+    /// Whether we are the original initiator, which is who asked for the last rekey.
     pub initiator: bool,
     /// Whether a NAT was found in front of either end (a forced encapsulation looks like one).
     pub nat_detected: bool,
@@ -55,6 +59,6 @@ pub struct ChildStatus {
     pub established: Instant,
     /// When this side will rekey it.
     pub rekey_at: Instant,
-    /// How often the Child SA of this IKE SA was rekeyed, by either side.
+    /// How often the Child SA was rekeyed since both ends authenticated each other, by either side.
     pub rekeys: u64,
 }

@@ -43,17 +43,20 @@ pub struct PeerConfig {
     pub force_udp_encapsulation: bool,
     /// After this long without an authenticated IKE message from the peer its liveness is checked (RFC 7296 §2.4).
     pub dpd_interval: Duration,
+    /// Soft lifetime of an IKE SA: it is rekeyed at this age, less the jitter.
+    pub ike_lifetime: Duration,
     /// Soft lifetime of a Child SA: it is rekeyed at this age, less the jitter.
     pub child_lifetime: Duration,
-    /// Rekeying comes earlier by a random time up to this long, so that the two ends seldom rekey at once.
+    /// Rekeying comes earlier by a random time up to this long, so that the two ends seldom rekey at once; never by more
+    /// than a quarter of the lifetime.
     pub rekey_jitter: Duration,
-    /// A Child SA that is older than `child_lifetime` by this much is given up: the IKE SA is deleted and connected anew.
+    /// An SA that is older than its soft lifetime by this much is given up: the IKE SA is deleted and connected anew.
     pub rekey_margin: Duration,
 }
 
 impl PeerConfig {
     /// A peer of the `default` profile that initiates: identities are the addresses, DPD after 45 s, Child SAs rekeyed
-    /// after an hour.
+    /// after an hour, the IKE SA after eight.
     pub fn new(local: IpAddr, remote: IpAddr, psk: Psk) -> Self {
         Self::with_auth(local, remote, psk.into())
     }
@@ -84,10 +87,16 @@ impl PeerConfig {
             mode: ConnectionMode::Default,
             force_udp_encapsulation: false,
             dpd_interval: Duration::from_secs(45),
+            ike_lifetime: Duration::from_hours(8),
             child_lifetime: Duration::from_hours(1),
             rekey_jitter: Duration::from_mins(6),
             rekey_margin: Duration::from_mins(6),
         }
+    }
+
+    /// How much earlier than after `lifetime` an SA is rekeyed at most.
+    pub(crate) fn jitter_of(&self, lifetime: Duration) -> Duration {
+        self.rekey_jitter.min(lifetime / 4)
     }
 
     /// Whether both addresses are known, so that we can initiate.

@@ -178,9 +178,23 @@ impl Endpoint {
                 Reports::OfChildren => !matches!(notice, Notice::Ended { .. }),
                 Reports::None => false,
             };
-            if counts {
-                self.carry_out(now, id, spi, notice);
+            match (notice, counts) {
+                // What comes of an SA that does not count goes down with it, but the peer has to be told.
+                (Notice::Successor(sa), false) => self.adopt(now, sa, true),
+                (notice, true) => self.carry_out(now, id, spi, notice),
+                (_, false) => {}
             }
+        }
+    }
+
+    /// Takes an IKE SA that a rekey has made.
+    fn adopt(&mut self, now: Instant, sa: Box<IkeSa>, orphaned: bool) {
+        let spi = sa.local_spi();
+        self.sas.reserve(spi, sa.peer, sa.summary());
+        self.sas.check_in(spi, sa);
+        if orphaned && let Some(slot) = self.sas.get_mut(spi) {
+            slot.orphaned = true;
+            self.step_with(now, spi, Reports::None, |sa, ctx| sa.close(ctx, Vec::new(), String::new()));
         }
     }
 
@@ -193,6 +207,8 @@ impl Endpoint {
             Notice::Confirmed => self.settle(now, id),
             Notice::Silent if is_current => self.connect_beside(now, id),
             Notice::Silent => {}
+            Notice::Successor(sa) => self.adopt(now, sa, false),
+            Notice::Inherit { heir, estate } => self.sa_replaced(now, id, ike_spi, heir, estate),
             Notice::Ended { reason } => self.sa_ended(now, id, ike_spi, &reason),
             Notice::Problem(reason) => {
                 peer.last_error = Some(reason.clone());

@@ -176,6 +176,14 @@ impl Endpoint {
         self.clock = WallClock::new(now, since_epoch);
     }
 
+    /// Rekeys the IKE SA of a peer as soon as possible. Its Child SA goes on untouched.
+    pub fn rekey_ike(&mut self, now: Instant, id: PeerId) {
+        if let Some(current) = self.peers.get(id).and_then(|peer| peer.current) {
+            self.step(now, current, IkeSa::want_ike_rekey);
+        }
+        self.peers.refresh();
+    }
+
     /// Takes a datagram that arrived from `remote` on our `local` address and port: the raw UDP payload. `local` is the
     /// address the datagram was sent to, not the one a socket is bound to; it enters NAT detection. On local port 4500
     /// ESP packets and keep-alives are recognised and ignored.

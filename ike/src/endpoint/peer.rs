@@ -231,6 +231,7 @@ pub(super) fn same_terms(old: &PeerConfig, new: &PeerConfig) -> bool {
         auth: auth.clone(),
         mode: new.mode,
         dpd_interval: new.dpd_interval,
+        ike_lifetime: new.ike_lifetime,
         child_lifetime: new.child_lifetime,
         rekey_jitter: new.rekey_jitter,
         rekey_margin: new.rekey_margin,

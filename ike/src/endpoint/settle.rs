@@ -11,6 +11,7 @@ use crate::config::PeerId;
 use crate::endpoint::Endpoint;
 use crate::endpoint::slots::Reports;
 use crate::event::PeerState;
+use crate::sa::established::Established;
 use crate::sa::{IkeSa, Standing};
 
 /// An established IKE SA as far as the choice needs it.
@@ -119,6 +120,29 @@ impl Endpoint {
                 self.step(now, loser.spi, |sa, ctx| sa.abandon(ctx.now));
             }
         }
+    }
+
+    /// A rekey has replaced an IKE SA by another one, which takes over its Child SAs and its place.
+    pub(super) fn sa_replaced(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        old: u64,
+        heir: u64,
+        estate: Box<Established>,
+    ) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if let Some(current) = peer.current.as_mut().filter(|current| **current == old) {
+            *current = heir;
+        }
+        if self.sas.get(heir).is_some() {
+            self.step(now, heir, |sa, ctx| sa.inherit(ctx, estate));
+            return;
+        }
+        for spi in estate.inbound_spis() {
+            peer.retire_inbound(spi, now + self.config.inbound_linger);
+        }
+        self.sa_ended(now, id, heir, "peer deleted the IKE SA");
     }
 
     /// An IKE SA is of no more use, whether it was established or not.

@@ -215,7 +215,7 @@ impl IkeSa {
             "IKE SA established"
         );
         let lowest_nonce = nonces.lowest().to_vec();
-        let established = Established::new(ctx, lowest_nonce, child, self.initiator);
+        let established = Established::new(ctx, &self.config, lowest_nonce, child, self.initiator);
         self.phase = Phase::Established(Box::new(established));
         ctx.notify(Notice::Established { initial_contact });
     }

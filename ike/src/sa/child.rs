@@ -97,7 +97,7 @@ impl Child {
         };
         let inbound = carrier.half(*suite, terms.inbound_spi, inbound_key);
         let outbound = carrier.half(*suite, terms.outbound_spi, outbound_key);
-        let jitter = ctx.random_up_to(config.rekey_jitter);
+        let jitter = ctx.random_up_to(config.jitter_of(config.child_lifetime));
         let child = Self {
             inbound_spi: terms.inbound_spi,
             outbound_spi: terms.outbound_spi,

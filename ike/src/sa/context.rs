@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use crate::config::EndpointConfig;
 use crate::crypto::SecureRng;
 use crate::event::{EspSa, Transmit};
+use crate::sa::IkeSa;
 use crate::sa::clock::WallClock;
+use crate::sa::established::Established;
 
 /// UDP port of IKE without NAT traversal (RFC 7296 §2).
 pub(crate) const IKE_PORT: u16 = 500;
@@ -46,7 +48,6 @@ pub(crate) struct Context<'a> {
 }
 
 /// What a state machine reports to the endpoint, in order.
-#[derive(Debug)]
 pub(crate) enum Notice {
     /// Both ends are authenticated and the first Child SA exists. Its outbound half waits for
     /// [`crate::sa::IkeSa::release_outbound`].
@@ -67,6 +68,10 @@ pub(crate) enum Notice {
     Problem(String),
     /// A request for an IKE SA was refused, the peer's or ours, for this reason. Nobody vouches for who sent it.
     Refused(String),
+    /// A rekey has made this IKE SA. It holds no Child SAs yet.
+    Successor(Box<IkeSa>),
+    /// The Child SAs go to the IKE SA with this SPI of ours, which carries the connection from now on.
+    Inherit { heir: u64, estate: Box<Established> },
     /// The SA is of no more use.
     Ended { reason: String },
 }

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
+use crate::config::PeerConfig;
 use crate::sa::child::{Child, DeleteProgress};
 use crate::sa::context::{Context, NAT_PORT, Notice};
 use crate::sa::hints::Hints;
-use crate::sa::rekey::RekeySent;
+use crate::sa::rekey_child::RekeySent;
+use crate::sa::rekey_ike::IkeRekeySent;
+use crate::sa::wish::Wish;
 use crate::sa::{IkeSa, Phase};
 use crate::status::{ChildStatus, IkeSaStatus};
 use crate::wire::{ExchangeType, Notify, NotifyType, Payload};
@@ -24,7 +27,7 @@ pub(crate) const ABANDON_AFTER: Duration = Duration::from_secs(15);
 /// The state of an IKE SA once both ends are authenticated.
 pub(crate) struct Established {
     pub(crate) since: Instant,
-    /// When that was, in the order of [`IkeSa::created`].
+    /// When that was, in the order of [`IkeSa::created`]. A rekey of the IKE SA leaves it as it was.
     pub(crate) order: u64,
     /// The lower one of the nonces of IKE_SA_INIT.
     pub(crate) lowest_nonce: Vec<u8>,
@@ -37,10 +40,14 @@ pub(crate) struct Established {
     pub(super) rekeys: u64,
     /// The outstanding request, `None` when the window is free.
     pub(super) pending: Option<Pending>,
-    /// A rekey is wanted whatever the age of the Child SA.
-    pub(super) rekey_wanted: bool,
-    /// No rekey before this, because the peer refused one.
-    pub(super) rekey_not_before: Instant,
+    /// To rekey the active Child SA.
+    pub(super) child_rekey: Wish,
+    /// To rekey the IKE SA.
+    pub(super) ike_rekey: Wish,
+    ike_rekey_at: Instant,
+    ike_expires_at: Instant,
+    /// How often the IKE SA was replaced.
+    pub(super) ike_rekeys: u64,
     /// Check the peer's liveness now.
     pub(super) probe_wanted: bool,
     pub(super) hints: Hints,
@@ -52,14 +59,29 @@ pub(crate) struct Established {
 /// What an outstanding request of an established SA is about.
 pub(super) enum Pending {
     Rekey(Box<RekeySent>),
+    RekeyIke(Box<IkeRekeySent>),
     /// Deletes of Child SAs, by our SPIs.
     Delete(Vec<u32>),
     Liveness,
 }
 
+impl Pending {
+    /// The rekey of the IKE SA, if it is that.
+    pub(super) fn ike_rekey(self) -> Option<Box<IkeRekeySent>> {
+        if let Self::RekeyIke(sent) = self { Some(sent) } else { None }
+    }
+}
+
 impl Established {
-    pub(super) fn new(ctx: &mut Context<'_>, lowest_nonce: Vec<u8>, child: Child, initiator: bool) -> Self {
+    pub(super) fn new(
+        ctx: &mut Context<'_>,
+        config: &PeerConfig,
+        lowest_nonce: Vec<u8>,
+        child: Child,
+        initiator: bool,
+    ) -> Self {
         let now = ctx.now;
+        let (ike_rekey_at, ike_expires_at) = ike_lifetime(ctx, config);
         Self {
             since: now,
             order: ctx.next_order(),
@@ -70,13 +92,38 @@ impl Established {
             children: vec![child],
             rekeys: 0,
             pending: None,
-            rekey_wanted: false,
-            rekey_not_before: now,
+            child_rekey: Wish::default(),
+            ike_rekey: Wish::default(),
+            ike_rekey_at,
+            ike_expires_at,
+            ike_rekeys: 0,
             probe_wanted: false,
             hints: Hints::default(),
             last_keepalive: now,
             abandon_at: None,
         }
+    }
+
+    /// The life of a new IKE SA begins, with what its predecessor leaves.
+    pub(super) fn begin_anew(&mut self, ctx: &mut Context<'_>, config: &PeerConfig) {
+        self.since = ctx.now;
+        self.last_received = ctx.now;
+        self.pending = None;
+        self.ike_rekey.fulfilled();
+        (self.ike_rekey_at, self.ike_expires_at) = ike_lifetime(ctx, config);
+        self.ike_rekeys += 1;
+    }
+
+    /// Nothing new is sent to the Child SAs.
+    pub(crate) fn retire(&mut self, ctx: &mut Context<'_>) {
+        for child in self.children.drain(..) {
+            ctx.notify(Notice::InboundRetired(child.inbound_spi));
+        }
+    }
+
+    /// Our SPIs of the Child SAs.
+    pub(crate) fn inbound_spis(&self) -> impl Iterator<Item = u32> {
+        self.children.iter().map(|child| child.inbound_spi)
     }
 
     pub(super) fn child(&self, inbound_spi: u32) -> Option<&Child> {
@@ -112,7 +159,7 @@ impl Established {
             self.active = inbound_spi;
             self.rekeys += 1;
             // Whoever asked, the Child SA that was to be replaced is.
-            self.rekey_wanted = false;
+            self.child_rekey.fulfilled();
         }
     }
 
@@ -145,8 +192,17 @@ impl Established {
         if active.is_deleting() || self.successor(self.active).is_some() || self.children.len() > 2 {
             return None;
         }
-        let at = if self.rekey_wanted { self.since } else { active.rekey_at };
-        Some(at.max(self.rekey_not_before))
+        Some(self.child_rekey.due(self.since, active.rekey_at))
+    }
+
+    /// When a rekey of the IKE SA is due; `None` while it has to wait for something else: what concerns the Child SAs
+    /// is finished first.
+    fn ike_rekey_due(&self) -> Option<Instant> {
+        let moving = |child: &Child| child.is_deleting() || child.switch_at.is_some();
+        if self.abandon_at.is_some() || self.children.iter().any(moving) {
+            return None;
+        }
+        Some(self.ike_rekey.due(self.since, self.ike_rekey_at))
     }
 }
 
@@ -163,12 +219,14 @@ impl IkeSa {
             due.extend(child.switch_at);
             due.extend(child.abandon_at.filter(|_| !child.is_deleting()));
         }
+        due.push(established.ike_expires_at);
         due.extend(established.child(established.active).map(|child| child.expires_at));
         if self.keeps_nat_alive() {
             due.push(established.last_keepalive + keepalive);
         }
         if self.window.is_free() {
             due.extend(established.rekey_due());
+            due.extend(established.ike_rekey_due());
             due.push(established.last_received + self.config.dpd_interval);
         }
         due.into_iter().min()
@@ -184,6 +242,9 @@ impl IkeSa {
         }
         if established.child(established.active).is_some_and(|child| due(child.expires_at)) {
             return self.close(ctx, Vec::new(), "Child SA expired without being rekeyed".to_owned());
+        }
+        if due(established.ike_expires_at) {
+            return self.close(ctx, Vec::new(), "IKE SA expired without being rekeyed".to_owned());
         }
         if keeps_alive && due(established.last_keepalive + ctx.config.keepalive_interval) {
             established.last_keepalive = ctx.now;
@@ -207,12 +268,15 @@ impl IkeSa {
             established.pending = Some(Pending::Delete(spis.clone()));
             self.request(ctx, ExchangeType::INFORMATIONAL, vec![Payload::Delete(delete_of(spis))]);
         } else if established.rekey_due().is_some_and(|at| at <= ctx.now) {
-            established.rekey_wanted = false;
+            established.child_rekey.asked();
             self.start_rekey(ctx);
         } else if let Some(spi) = established.hints.take_report() {
             let notify = Notify::new(NotifyType::INVALID_SPI, spi.to_be_bytes());
             established.pending = Some(Pending::Liveness);
             self.request(ctx, ExchangeType::INFORMATIONAL, vec![Payload::Notify(notify)]);
+        } else if established.ike_rekey_due().is_some_and(|at| at <= ctx.now) {
+            established.ike_rekey.asked();
+            self.start_ike_rekey(ctx);
         } else if established.probe_wanted || established.last_received + dpd_interval <= ctx.now {
             debug!(peer = %self.peer, "checking whether the peer lives");
             established.probe_wanted = false;
@@ -232,7 +296,7 @@ impl IkeSa {
         } else if in_use != Some(child.outbound_spi)
             && !matches!(established.pending, Some(Pending::Rekey(_)))
         {
-            established.rekey_wanted = true;
+            established.child_rekey.want();
         }
         self.pump(ctx);
     }
@@ -243,9 +307,19 @@ impl IkeSa {
             let rekeying = matches!(established.pending, Some(Pending::Rekey(_)))
                 || established.successor(established.active).is_some();
             if !rekeying {
-                established.rekey_wanted = true;
+                established.child_rekey.want();
                 self.pump(ctx);
             }
+        }
+    }
+
+    /// The user wants a rekey of the IKE SA.
+    pub(crate) fn want_ike_rekey(&mut self, ctx: &mut Context<'_>) {
+        if let Phase::Established(established) = &mut self.phase
+            && !established.rekeys_ike()
+        {
+            established.ike_rekey.want();
+            self.pump(ctx);
         }
     }
 
@@ -274,6 +348,8 @@ impl IkeSa {
             spi_r: self.spi_r,
             proposal: self.protection().suite.to_string(),
             established: established.since,
+            rekey_at: established.ike_rekey_at,
+            rekeys: established.ike_rekeys,
             initiator: self.initiator,
             nat_detected: self.nat.detected(),
             udp_encapsulation: self.nat.encapsulation,
@@ -327,6 +403,13 @@ impl Established {
             child.switch_at = Some(ctx.now + ctx.config.retransmit.max + SWITCH_FALLBACK);
         }
     }
+}
+
+/// When an IKE SA that begins now is rekeyed, and when it ends.
+fn ike_lifetime(ctx: &mut Context<'_>, config: &PeerConfig) -> (Instant, Instant) {
+    let jitter = ctx.random_up_to(config.jitter_of(config.ike_lifetime));
+    let rekeyed_after = config.ike_lifetime.saturating_sub(jitter);
+    (ctx.now + rekeyed_after, ctx.now + config.ike_lifetime + config.rekey_margin)
 }
 
 fn delete_of(spis: Vec<u32>) -> crate::wire::Delete {

@@ -65,6 +65,11 @@ impl Window {
         Self { next_id: 0, outstanding: None, expected_id: 1, answered }
     }
 
+    /// The window of an IKE SA that replaces another: both ends count from zero (RFC 7296 §2.2).
+    pub(crate) fn rekeyed() -> Self {
+        Self::initiator()
+    }
+
     /// Whether a request may be sent.
     pub(crate) fn is_free(&self) -> bool {
         self.outstanding.is_none()

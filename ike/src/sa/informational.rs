@@ -6,7 +6,7 @@ use crate::sa::child::DeleteProgress;
 use crate::sa::context::Context;
 use crate::sa::established::Pending;
 use crate::sa::payloads::Payloads;
-use crate::sa::{IkeSa, Phase};
+use crate::sa::{CLOSED_LINGER, IkeSa, Phase};
 use crate::wire::{Delete, NotifyType, Payload, ProtocolId};
 
 impl IkeSa {
@@ -21,7 +21,15 @@ impl IkeSa {
             return Vec::new();
         }
         if found.deletes().any(|delete| *delete == Delete::IkeSa) {
-            info!(peer = %self.peer, "peer deleted the IKE SA");
+            let closed = Phase::Closed { until: ctx.now + CLOSED_LINGER };
+            // Ours was not answered: the peer has rekeyed it and never saw our own wish (RFC 7296 §2.8.2).
+            if self.hand_over_to_rival(ctx, closed) {
+                self.window.complete();
+                return Vec::new();
+            }
+            if !self.is_bare() {
+                info!(peer = %self.peer, "peer deleted the IKE SA");
+            }
             self.end(ctx, "peer deleted the IKE SA".to_owned());
             return Vec::new();
         }
@@ -85,6 +93,7 @@ impl IkeSa {
         let Phase::Established(established) = &mut self.phase else { return };
         match established.pending.take() {
             Some(Pending::Rekey(sent)) => self.handle_rekey_response(ctx, &sent, payloads),
+            Some(Pending::RekeyIke(sent)) => self.handle_ike_rekey_response(ctx, &sent, payloads),
             Some(Pending::Delete(spis)) => {
                 for spi in spis {
                     established.remove(ctx, spi);

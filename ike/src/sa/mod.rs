@@ -3,7 +3,7 @@
 //! - `init`: IKE_SA_INIT in both roles;
 //! - `auth`: IKE_AUTH in both roles; `proof`: AUTH itself; `certificates`: CERT and CERTREQ;
 //! - `established`: what an authenticated SA does by itself, and its timers;
-//! - `rekey`: CREATE_CHILD_SA;
+//! - `rekey_child`, `rekey_ike`: CREATE_CHILD_SA; `wish`: when it is asked for again;
 //! - `informational`: deletes, liveness, errors;
 //! - `exchange`: window and retransmission; `fragments`: messages in parts; `protection`: keys of the SK payload; `child`: Child SAs.
 
@@ -13,7 +13,7 @@ pub(crate) mod context;
 mod auth;
 mod certificates;
 mod child;
-mod established;
+pub(crate) mod established;
 mod exchange;
 mod fragments;
 mod hints;
@@ -24,8 +24,10 @@ mod nat;
 mod payloads;
 mod proof;
 mod protection;
-mod rekey;
+mod rekey_child;
+mod rekey_ike;
 mod summary;
+mod wish;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,13 +41,14 @@ use crate::wire::{
 };
 use auth::AuthSent;
 use context::{Context, Notice, Path};
-use established::Established;
+use established::{Established, Pending};
 use exchange::{Incoming, Retry, Window};
 use fragments::{Reassembly, Whole, largest_message};
 use init::{HalfOpen, InitSent};
 pub(crate) use init::{InitAnswer, answer_init, unprotected_answer};
 use nat::Nat;
 use protection::Protection;
+use rekey_ike::IkeRekeySent;
 pub(crate) use summary::{Standing, Summary};
 
 /// How long an ended SA still answers requests that come again.
@@ -60,8 +63,8 @@ pub(crate) struct IkeSa {
     spi_i: u64,
     spi_r: u64,
     path: Path,
-    /// Where IKE_SA_INIT came from; with SPIi this recognises the request when it comes again.
-    first_remote: SocketAddr,
+    /// Where IKE_SA_INIT came from, if that made it; with SPIi this recognises the request when it comes again.
+    first_remote: Option<SocketAddr>,
     nat: Nat,
     window: Window,
     /// The peer understands fragments, too (RFC 7383 §2.3).
@@ -98,6 +101,13 @@ enum Phase {
     Closing {
         told: bool,
         message: Vec<Payload>,
+        /// A rekey of this IKE SA was under way: what it makes goes too.
+        rekey: Option<Box<IkeRekeySent>>,
+    },
+    /// The SA holds no Child SAs: it has been replaced by a rekey, or replaces another and has not inherited. Deleted at
+    /// the given time, unless it inherits or the peer deletes it.
+    Bare {
+        until: Instant,
     },
     /// Answers requests that come again until the given time.
     Closed {
@@ -107,6 +117,11 @@ enum Phase {
 }
 
 impl IkeSa {
+    /// The SPI by which messages find this SA.
+    pub(crate) fn local_spi(&self) -> u64 {
+        if self.initiator { self.spi_i } else { self.spi_r }
+    }
+
     /// Whether the SPIs of a message are those of this SA; the responder's is not known from the start, nor in a repeated
     /// IKE_SA_INIT request.
     pub(crate) fn has_spis(&self, header: &Header) -> bool {
@@ -214,7 +229,10 @@ impl IkeSa {
                 if matches!(self.phase, Phase::Closing { told: true, .. }) {
                     self.phase = Phase::Dead;
                 }
-                self.close(ctx, vec![], format!("malformed response from the peer: {error}"));
+                let bare = Phase::Bare { until: ctx.now };
+                if !self.hand_over_to_rival(ctx, bare) {
+                    self.close(ctx, vec![], format!("malformed response from the peer: {error}"));
+                }
             }
             (Err(error), false) => self.refuse_malformed(ctx, from, &header, error, &first_datagram),
         }
@@ -257,13 +275,16 @@ impl IkeSa {
             (Phase::Established(_), ExchangeType::CREATE_CHILD_SA) => {
                 self.handle_rekey_request(ctx, payloads)
             }
-            (Phase::Established(_) | Phase::Closing { .. }, ExchangeType::INFORMATIONAL) => {
-                self.handle_informational_request(ctx, payloads)
-            }
-            (Phase::Closing { .. }, ExchangeType::CREATE_CHILD_SA) => {
+            (
+                Phase::Established(_) | Phase::Bare { .. } | Phase::Closing { .. },
+                ExchangeType::INFORMATIONAL,
+            ) => self.handle_informational_request(ctx, payloads),
+            (Phase::Bare { .. } | Phase::Closing { .. }, ExchangeType::CREATE_CHILD_SA) => {
                 vec![error_payload(NotifyType::TEMPORARY_FAILURE)]
             }
-            (Phase::Established(_), _) => vec![error_payload(NotifyType::INVALID_SYNTAX)],
+            (Phase::Established(_) | Phase::Bare { .. }, _) => {
+                vec![error_payload(NotifyType::INVALID_SYNTAX)]
+            }
             // An initiator that found our answer wanting, or deletes what we have given up.
             (Phase::Closed { .. }, ExchangeType::INFORMATIONAL) => Vec::new(),
             // Too early: the peer repeats the request, and by then we are further.
@@ -278,8 +299,13 @@ impl IkeSa {
             Phase::AuthSent(_) => self.handle_auth_response(ctx, payloads),
             Phase::Established(_) => self.handle_established_response(ctx, payloads),
             Phase::Closing { told: true, .. } => self.phase = Phase::Dead,
-            // A request from before the SA was given up, whose delete follows; the others have none outstanding.
-            Phase::Closing { told: false, .. }
+            Phase::Closing { told: false, rekey, .. } => {
+                if let Some(sent) = rekey.take() {
+                    self.delete_rekeyed(ctx, &sent, payloads);
+                }
+            }
+            // A request from before the SA was replaced; the others have none outstanding.
+            Phase::Bare { .. }
             | Phase::InitSent(_)
             | Phase::HalfOpen(_)
             | Phase::Closed { .. }
@@ -359,7 +385,7 @@ impl IkeSa {
         self.pump_at = None;
         match &mut self.phase {
             Phase::Established(_) => self.pump_established(ctx),
-            Phase::Closing { told: told @ false, message } => {
+            Phase::Closing { told: told @ false, message, .. } => {
                 *told = true;
                 let message = std::mem::take(message);
                 self.request(ctx, ExchangeType::INFORMATIONAL, message);
@@ -375,7 +401,7 @@ impl IkeSa {
         }
         self.retire_children(ctx);
         self.window.complete();
-        let given_up_before = matches!(self.phase, Phase::Closing { .. });
+        let given_up_before = matches!(self.phase, Phase::Closing { .. } | Phase::Bare { .. });
         self.phase = match self.protection {
             Some(_) => Phase::Closed { until: ctx.now + CLOSED_LINGER },
             None => Phase::Dead,
@@ -390,10 +416,20 @@ impl IkeSa {
         match self.phase {
             Phase::AuthSent(_) | Phase::Established(_) => {
                 self.retire_children(ctx);
+                let rekey = match &mut self.phase {
+                    Phase::Established(established) => {
+                        established.pending.take().and_then(Pending::ike_rekey)
+                    }
+                    _ => None,
+                };
                 let mut message = more;
-                message.push(Payload::Delete(crate::wire::Delete::IkeSa));
-                self.phase = Phase::Closing { told: false, message };
+                message.push(delete_ike_sa());
+                self.phase = Phase::Closing { told: false, message, rekey };
                 ctx.notify(Notice::Ended { reason });
+                self.pump(ctx);
+            }
+            Phase::Bare { .. } => {
+                self.give_up_bare();
                 self.pump(ctx);
             }
             Phase::InitSent(_) | Phase::HalfOpen(_) => self.discard(ctx, reason),
@@ -410,16 +446,14 @@ impl IkeSa {
 
     fn retire_children(&mut self, ctx: &mut Context<'_>) {
         if let Phase::Established(established) = &mut self.phase {
-            for child in established.children.drain(..) {
-                ctx.notify(Notice::InboundRetired(child.inbound_spi));
-            }
+            established.retire(ctx);
         }
     }
 
     pub(crate) fn next_timeout(&self, keepalive: Duration) -> Option<Instant> {
         let own = match &self.phase {
             Phase::HalfOpen(half_open) => Some(half_open.deadline),
-            Phase::Closed { until } => Some(*until),
+            Phase::Closed { until } | Phase::Bare { until } => Some(*until),
             Phase::Established(_) => self.established_timeout(keepalive),
             Phase::InitSent(init) => init.ends_at(),
             Phase::AuthSent(_) | Phase::Closing { .. } | Phase::Dead => None,
@@ -452,6 +486,7 @@ impl IkeSa {
             }
             Phase::HalfOpen(half_open) if half_open.deadline <= ctx.now => self.phase = Phase::Dead,
             Phase::Closed { until } if *until <= ctx.now => self.phase = Phase::Dead,
+            Phase::Bare { until } if *until <= ctx.now => self.give_up_bare(),
             Phase::Established(_) => self.established_timers(ctx),
             _ => {}
         }
@@ -459,6 +494,9 @@ impl IkeSa {
     }
 
     fn discard_unanswered(&mut self, ctx: &mut Context<'_>) {
+        if self.hand_over_to_rival(ctx, Phase::Dead) {
+            return;
+        }
         let reason = match &self.phase {
             Phase::InitSent(init) => init.refusal().unwrap_or("peer does not answer IKE_SA_INIT"),
             Phase::AuthSent(_) => "peer does not answer IKE_AUTH",
@@ -472,6 +510,10 @@ impl IkeSa {
         let reason = reason.to_owned();
         self.discard(ctx, reason);
     }
+}
+
+fn delete_ike_sa() -> Payload {
+    Payload::Delete(crate::wire::Delete::IkeSa)
 }
 
 fn error_payload(kind: NotifyType) -> Payload {

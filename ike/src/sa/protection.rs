@@ -21,7 +21,22 @@ impl Protection {
         initiator: bool,
         exchange: &KeyExchange<'_>,
     ) -> Result<Self, CryptoError> {
-        let keys = IkeKeys::derive(suite.prf, suite.algorithms, exchange);
+        Self::of_keys(suite, initiator, IkeKeys::derive(suite.prf, suite.algorithms, exchange))
+    }
+
+    /// The keys of the IKE SA that replaces that of `old` (RFC 7296 §2.18). `initiator`: we asked for it.
+    pub(crate) fn rekeyed(
+        old: &Self,
+        suite: IkeSuite,
+        initiator: bool,
+        exchange: &KeyExchange<'_>,
+    ) -> Result<Self, CryptoError> {
+        let keys =
+            IkeKeys::derive_rekeyed(old.suite.prf, &old.keys.sk_d, suite.prf, suite.algorithms, exchange);
+        Self::of_keys(suite, initiator, keys)
+    }
+
+    fn of_keys(suite: IkeSuite, initiator: bool, keys: IkeKeys) -> Result<Self, CryptoError> {
         let from_initiator = keys.initiator_cipher(suite.algorithms)?;
         let from_responder = keys.responder_cipher(suite.algorithms)?;
         let (seal, open) =

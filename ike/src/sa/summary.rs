@@ -81,7 +81,7 @@ impl IkeSa {
             created: self.created,
             half_open: !self.initiator && matches!(self.phase, Phase::HalfOpen(_) | Phase::Closed { .. }),
             unauthenticated_attempt: matches!(self.phase, Phase::InitSent(_)),
-            asked_by: (!self.initiator).then_some((self.spi_i, self.first_remote)),
+            asked_by: self.first_remote.filter(|_| !self.initiator).map(|remote| (self.spi_i, remote)),
             remote: self.path.remote,
             standing,
         }

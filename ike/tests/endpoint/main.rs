@@ -6,6 +6,7 @@ use std::time::Duration;
 mod algorithms;
 mod certificates;
 mod collide;
+mod collide_ike;
 mod connect;
 mod cookies;
 mod detached;
@@ -18,7 +19,9 @@ mod nat;
 #[path = "../pki/mod.rs"]
 #[allow(dead_code, reason = "revocation lists are tested elsewhere")]
 mod pki;
+mod puppet;
 mod rekey;
+mod rekey_ike;
 mod robustness;
 mod rogue;
 mod sim;

@@ -164,6 +164,11 @@ impl Pair {
         self.act(index, |endpoint, now| endpoint.rekey_child(now, PEER));
     }
 
+    /// Asks one end for a rekey of the IKE SA.
+    pub(crate) fn rekey_ike(&mut self, index: usize) {
+        self.act(index, |endpoint, now| endpoint.rekey_ike(now, PEER));
+    }
+
     pub(crate) fn status(&self, index: usize) -> PeerStatus {
         self.nodes[index].endpoint.status(PEER).expect("the peer is configured")
     }

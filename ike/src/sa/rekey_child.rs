@@ -4,8 +4,6 @@
 //! after the other end has stopped. The end that asks moves its traffic when the answer arrives and then deletes the
 //! old Child SA; the other end moves when it sees that delete.
 
-use std::time::{Duration, Instant};
-
 use tracing::{debug, info};
 
 use crate::crypto::{DhGroup, DhKeyPair};
@@ -17,14 +15,10 @@ use crate::sa::established::{ABANDON_AFTER, Established, Pending};
 use crate::sa::init::{Nonces, group_of_notification, key_exchange_payload};
 use crate::sa::payloads::{AgreedSelectors, NO_SELECTORS, Payloads, any_to_any};
 use crate::sa::{IkeSa, Phase};
-use crate::wire::{ExchangeType, Notify, NotifyType, Payload, ProtocolId};
+use crate::wire::{ExchangeType, Notify, NotifyType, Payload, Proposal, ProtocolId};
 
 /// Child SAs of one IKE SA at once: the old one and both of a collision.
 const MAX_CHILDREN: usize = 3;
-/// Pause after TEMPORARY_FAILURE, lengthened at random by as much again.
-const RETRY_SOON: Duration = Duration::from_secs(2);
-/// Pause after a refusal that will not go away by itself.
-const RETRY_LATER: Duration = Duration::from_mins(1);
 /// More rounds of other groups than any honest responder asks for.
 const MAX_RESTARTS: u8 = 4;
 
@@ -78,7 +72,13 @@ impl IkeSa {
         ctx: &mut Context<'_>,
         payloads: &[Payload],
     ) -> Vec<Payload> {
-        match self.rekey_as_responder(ctx, payloads) {
+        let about_ike = |proposals: &[Proposal]| proposals.iter().any(|one| one.protocol == ProtocolId::IKE);
+        let answer = if Payloads(payloads).proposals().is_some_and(about_ike) {
+            self.ike_rekey_as_responder(ctx, payloads)
+        } else {
+            self.rekey_as_responder(ctx, payloads)
+        };
+        match answer {
             Ok(answer) => answer,
             Err(refusal) => {
                 debug!(peer = %self.peer, error = refusal.kind.name(), "CREATE_CHILD_SA refused");
@@ -97,12 +97,15 @@ impl IkeSa {
         let Phase::Established(established) = &self.phase else {
             return Err(refuse(NotifyType::TEMPORARY_FAILURE));
         };
+        // What comes of the rekey of the IKE SA would not have the new Child SA (RFC 7296 §2.25.2).
+        if established.rekeys_ike() {
+            return Err(refuse(NotifyType::TEMPORARY_FAILURE));
+        }
         let proposals = found.proposals().ok_or(refuse(NotifyType::INVALID_SYNTAX))?;
         let nonce = found.nonce().ok_or(refuse(NotifyType::INVALID_SYNTAX))?;
         // The peer names the SA by the SPI it receives with: our outbound one.
         let rekeyed = found.notification(NotifyType::REKEY_SA).and_then(Notify::esp_spi);
-        let about_ike = proposals.iter().any(|proposal| proposal.protocol == ProtocolId::IKE);
-        let outbound_spi = rekeyed.filter(|_| !about_ike).ok_or(refuse(NotifyType::NO_ADDITIONAL_SAS))?;
+        let outbound_spi = rekeyed.ok_or(refuse(NotifyType::NO_ADDITIONAL_SAS))?;
         let replaces = established.rekeyable(outbound_spi)?;
         let offered_group = found.key_exchange().and_then(|exchange| DhGroup::from_id(exchange.group));
         let exchange = ChildExchange::Create(offered_group);
@@ -205,20 +208,20 @@ impl IkeSa {
                 {
                     return self.send_rekey(ctx, sent.replaces, Some(group), sent.restarts + 1);
                 }
-                established.rekey_again_at(ctx.now + RETRY_LATER);
+                established.child_rekey.ask_later(ctx);
                 ctx.notify(Notice::Problem(
                     "rekeying refused: the peer wants a group we do not offer".to_owned(),
                 ));
             }
             NotifyType::TEMPORARY_FAILURE => {
-                established.rekey_again_at(ctx.now + RETRY_SOON + ctx.random_up_to(RETRY_SOON));
+                established.child_rekey.ask_soon(ctx);
             }
             NotifyType::CHILD_SA_NOT_FOUND => {
                 self.close(ctx, Vec::new(), "peer does not know the Child SA any more".to_owned());
             }
             kind => {
                 let offered = describe(&self.config.esp_proposals);
-                established.rekey_again_at(ctx.now + RETRY_LATER);
+                established.child_rekey.ask_later(ctx);
                 let reason = format!("rekeying refused: peer says {}; we offered {offered}", kind.name());
                 info!(peer = %self.peer, %reason);
                 ctx.notify(Notice::Problem(reason));
@@ -298,12 +301,6 @@ impl IkeSa {
 }
 
 impl Established {
-    /// The peer has refused a rekey. Whatever it was for, a lifetime or a wish, still stands.
-    fn rekey_again_at(&mut self, at: Instant) {
-        self.rekey_wanted = true;
-        self.rekey_not_before = at;
-    }
-
     /// Our SPI of the Child SA the peer wants to rekey, or why not (RFC 7296 §2.25.1).
     fn rekeyable(&self, outbound_spi: u32) -> Result<u32, Notify> {
         let child = self

@@ -1,0 +1,198 @@
+//! Rekeying of the IKE SA: the connection goes on under new keys, whoever asks.
+
+use std::time::Duration;
+
+use ike::wire::{ExchangeType, Header, Notify, NotifyType, Payload};
+use ike::{DhGroup, IkeAead, IkeProposal, PeerConfig, PeerState, Prf};
+
+use crate::puppet::{Puppet, notify, patient_config};
+use crate::sim::{Conditions, Pair, cheap_config, ike_message};
+
+/// Both ends are connected by an IKE SA that was replaced this often, the Child SA never.
+#[track_caller]
+fn assert_rekeyed(pair: &Pair, rekeys: u64) {
+    pair.assert_settled();
+    assert_eq!(pair.esp_lost, 0, "of {} packets", pair.esp_sent);
+    for index in [0, 1] {
+        let status = pair.status(index);
+        assert_eq!(status.ike.unwrap().rekeys, rekeys, "end {index}");
+        assert_eq!(pair.nodes[index].states.last().unwrap().0, PeerState::Connected);
+        assert!(pair.nodes[index].states.len() <= 2, "nobody sees it: {:?}", pair.nodes[index].states);
+    }
+}
+
+/// Connected ends with traffic in both directions.
+fn busy_pair(seed: u64) -> Pair {
+    let mut pair = Pair::connected(seed);
+    pair.traffic = Some(Duration::from_millis(5));
+    pair
+}
+
+fn headers(pair: &Pair) -> Vec<(usize, Header)> {
+    let header =
+        |(from, datagram): &(usize, Vec<u8>)| (*from, Header::parse(ike_message(datagram)).unwrap().0);
+    pair.trace.iter().map(header).collect()
+}
+
+#[test]
+fn the_ike_sa_is_rekeyed_by_either_end_and_the_child_sa_goes_on() {
+    for index in [0, 1] {
+        let mut pair = busy_pair(1);
+        let (before, child) = (pair.status(0).ike.unwrap(), pair.status(0).child.unwrap());
+        pair.trace.clear();
+        pair.rekey_ike(index);
+        pair.run_for(Duration::from_secs(11));
+        assert_rekeyed(&pair, 1);
+        let [ike, other] = [0, 1].map(|index| pair.status(index).ike.unwrap());
+        assert!(ike.spi_i != before.spi_i && ike.spi_r != before.spi_r);
+        assert_eq!(
+            (ike.initiator, other.initiator),
+            (index == 0, index == 1),
+            "who asked is the initiator now"
+        );
+        assert_eq!(pair.status(0).child.unwrap(), child);
+        assert_eq!(pair.nodes[0].plane.installed, 1);
+        // CREATE_CHILD_SA and the delete by who asked, all in the old IKE SA.
+        let seen: Vec<_> = headers(&pair)
+            .iter()
+            .map(|(from, header)| (*from, header.exchange, header.response, header.spi_i == before.spi_i))
+            .collect();
+        let (create, delete) = (ExchangeType::CREATE_CHILD_SA, ExchangeType::INFORMATIONAL);
+        let expected = [
+            (index, create, false, true),
+            (1 - index, create, true, true),
+            (index, delete, false, true),
+            (1 - index, delete, true, true),
+        ];
+        assert_eq!(seen, expected);
+    }
+}
+
+#[test]
+fn message_ids_of_a_rekeyed_ike_sa_start_at_zero_in_both_directions() {
+    let mut pair = Pair::connected(2);
+    pair.rekey_ike(1);
+    pair.run_for(Duration::from_secs(1));
+    let ike = pair.status(0).ike.unwrap();
+    for index in [0, 1] {
+        pair.rekey(index);
+        pair.run_for(Duration::from_secs(6));
+    }
+    let mut ids = [Vec::new(), Vec::new()];
+    for (from, header) in headers(&pair) {
+        if header.spi_i == ike.spi_i && !header.response {
+            assert_eq!(header.from_initiator, from == 1);
+            ids[from].push(header.message_id);
+        }
+    }
+    assert_eq!(ids, [vec![0, 1], vec![0, 1]], "a rekey of the Child SA and its delete by each end");
+    pair.assert_settled();
+    assert_eq!(pair.status(0).child.unwrap().rekeys, 2);
+}
+
+#[test]
+fn rekeys_of_the_ike_sa_and_of_the_child_sa_alternate() {
+    let mut pair = busy_pair(3);
+    for round in 0..6 {
+        pair.rekey_ike(round % 2);
+        pair.run_for(Duration::from_secs(8));
+        pair.rekey(round / 2 % 2);
+        pair.run_for(Duration::from_secs(8));
+    }
+    assert_rekeyed(&pair, 6);
+    assert_eq!(pair.status(1).child.unwrap().rekeys, 6);
+}
+
+#[test]
+fn lifetimes_of_the_ike_sa_bring_rekeys_by_themselves() {
+    let short = |index| PeerConfig {
+        ike_lifetime: Duration::from_secs(40),
+        rekey_jitter: Duration::from_secs(8),
+        rekey_margin: Duration::from_secs(30),
+        ..cheap_config(index)
+    };
+    for seed in 0..10 {
+        let mut pair = Pair::new(seed);
+        pair.set_peer(1, PeerConfig { initiate: false, ..short(1) });
+        pair.set_peer(0, short(0));
+        pair.run_for(Duration::from_secs(1));
+        pair.conditions = Conditions::REORDERING;
+        pair.traffic = Some(Duration::from_millis(50));
+        pair.run_for(Duration::from_mins(5));
+        pair.assert_converged();
+        assert_eq!(pair.esp_lost, 0);
+        let status = pair.status(0).ike.unwrap();
+        assert!((6..=10).contains(&status.rekeys), "{} in five minutes", status.rekeys);
+        assert!(
+            status.rekey_at > pair.now && status.rekey_at <= status.established + Duration::from_secs(40)
+        );
+        assert!(pair.nodes.iter().all(|node| node.states.len() <= 2));
+    }
+}
+
+#[test]
+fn a_jitter_longer_than_the_lifetime_does_not_rekey_for_ever() {
+    let short = |index| PeerConfig { ike_lifetime: Duration::from_secs(60), ..cheap_config(index) };
+    let mut pair = Pair::new(3);
+    pair.set_peer(1, short(1));
+    pair.set_peer(0, short(0));
+    pair.run_for(Duration::from_mins(10));
+    pair.assert_converged();
+    let rekeys = pair.status(0).ike.unwrap().rekeys;
+    assert!((9..=14).contains(&rekeys), "{rekeys} in ten minutes");
+}
+
+#[test]
+fn an_ike_sa_that_cannot_be_rekeyed_is_replaced_by_a_new_connection() {
+    let config = PeerConfig {
+        ike_lifetime: Duration::from_mins(20),
+        rekey_jitter: Duration::ZERO,
+        rekey_margin: Duration::from_mins(4),
+        ..patient_config()
+    };
+    let (mut pair, mut puppet) = Puppet::connected_with(5, config);
+    let started = pair.now;
+    let mut asked = Vec::new();
+    while pair.state(0) == PeerState::Connected {
+        pair.run_for(Duration::from_millis(400));
+        if let Some(request) = puppet.try_next(&mut pair)
+            && request.header.exchange == ExchangeType::CREATE_CHILD_SA
+        {
+            asked.push(pair.now.duration_since(started).as_secs() / 60);
+            puppet.respond(&mut pair, &request, vec![notify(NotifyType::NO_PROPOSAL_CHOSEN)]);
+            assert_eq!(
+                pair.last_error(0),
+                "rekeying of the IKE SA refused: peer says NO_PROPOSAL_CHOSEN; \
+                 we offered aes128gcm16-prfsha256-x25519"
+            );
+            assert_eq!(pair.state(0), PeerState::Connected);
+        }
+    }
+    assert_eq!(asked, [20, 21, 22, 23], "once a minute");
+    assert_eq!(pair.now.duration_since(started).as_secs(), 24 * 60);
+    assert_eq!(pair.last_error(0), "IKE SA expired without being rekeyed");
+}
+
+#[test]
+fn the_rekey_of_an_ike_sa_is_repeated_with_the_group_the_peer_asks_for() {
+    let of_group = |group| IkeProposal::single(IkeAead::Aes128Gcm16, Prf::HmacSha256, group);
+    let ike_proposals = vec![of_group(DhGroup::X25519), of_group(DhGroup::Ecp256)];
+    let (mut pair, mut puppet) = Puppet::connected_with(6, PeerConfig { ike_proposals, ..patient_config() });
+    let group_of_next = |pair: &mut Pair, puppet: &mut Puppet, wanted: DhGroup| {
+        let request = puppet.next(pair);
+        let group = request.payloads.iter().find_map(|payload| match payload {
+            Payload::KeyExchange(exchange) => Some(exchange.group),
+            _ => None,
+        });
+        let refusal = Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted.id().to_be_bytes());
+        puppet.respond(pair, &request, vec![Payload::Notify(refusal)]);
+        group.and_then(DhGroup::from_id)
+    };
+    pair.rekey_ike(0);
+    assert_eq!(group_of_next(&mut pair, &mut puppet, DhGroup::Ecp256), Some(DhGroup::X25519));
+    // Then one that was not offered.
+    assert_eq!(group_of_next(&mut pair, &mut puppet, DhGroup::Modp2048), Some(DhGroup::Ecp256));
+    assert!(puppet.try_next(&mut pair).is_none());
+    assert_eq!(pair.last_error(0), "rekeying of the IKE SA refused: the peer wants a group we do not offer");
+    assert_eq!(pair.state(0), PeerState::Connected);
+}
