@@ -1,14 +1,15 @@
-//! Exchanges about the IKE SA that collide (RFC 7296 §2.8.2, §2.25.2).
+//! Rekeys of the IKE SA that collide or are refused, seen from one end (RFC 7296 §2.8.2, §2.25).
 
 use std::time::Duration;
 
-use ike::PeerState;
-use ike::wire::{Delete, ExchangeType, NotifyType, Payload, Proposal};
+use ike::wire::{Delete, ExchangeType, Notify, NotifyType, Payload, Proposal};
+use ike::{DhGroup, IkeAead, IkeProposal, PeerConfig, PeerState, Prf};
 
 use crate::puppet::{
-    Contribution, FIRST_SPI, Puppet, Received, delete_esp, ike_spi, notify, only_notification, proposals,
+    Contribution, FIRST_SPI, Puppet, Received, delete_esp, ike_spi, notify, only_notification,
+    patient_config, proposals,
 };
-use crate::sim::{Conditions, PEER, Pair, cheap_config};
+use crate::sim::{PEER, Pair, cheap_config};
 
 const CREATE: ExchangeType = ExchangeType::CREATE_CHILD_SA;
 const INFORMATIONAL: ExchangeType = ExchangeType::INFORMATIONAL;
@@ -223,7 +224,7 @@ fn a_child_sa_is_neither_made_nor_rekeyed_while_the_ike_sa_is() {
     pair.rekey_ike(0);
     puppet.next(&mut pair);
     let new = Contribution::new(3).request(&offered, &[7; 4]);
-    let mut rekey = vec![Payload::Notify(ike::wire::Notify::esp(NotifyType::REKEY_SA, FIRST_SPI))];
+    let mut rekey = vec![Payload::Notify(Notify::esp(NotifyType::REKEY_SA, FIRST_SPI))];
     rekey.extend(new.clone());
     for request in [new, rekey] {
         let answer = puppet.ask(&mut pair, CREATE, request);
@@ -277,85 +278,6 @@ fn a_temporary_failure_is_followed_by_another_try_after_longer_and_longer_pauses
 }
 
 #[test]
-fn rekeys_of_the_ike_sa_by_both_ends_at_once_leave_one_ike_sa_and_lose_no_packet() {
-    let mut collisions = 0;
-    let mut winners = [0, 0];
-    for seed in 0..150 {
-        let mut pair = Pair::connected(seed);
-        let child = pair.status(0).child.unwrap();
-        pair.conditions = Conditions::REORDERING;
-        pair.traffic = Some(Duration::from_millis(5));
-        pair.rekey_ike(0);
-        pair.run_for(Duration::from_millis(seed));
-        pair.rekey_ike(1);
-        let three = |pair: &Pair| pair.nodes.iter().any(|node| node.endpoint.ike_sa_count() == 3);
-        collisions += usize::from(pair.run_until(Duration::from_secs(1), three));
-        pair.run_for(Duration::from_secs(30));
-        assert_eq!(pair.esp_lost, 0, "seed {seed}");
-        pair.traffic = None;
-        pair.run_for(Duration::from_mins(6));
-        pair.assert_settled();
-        assert!(pair.nodes.iter().all(|node| node.states.len() <= 2), "seed {seed}");
-        assert_eq!(pair.status(0).child.unwrap().inbound_spi, child.inbound_spi);
-        let ike = pair.status(0).ike.unwrap();
-        assert!((1..=2).contains(&ike.rekeys), "seed {seed}: {}", ike.rekeys);
-        winners[usize::from(ike.initiator)] += 1;
-    }
-    assert!(collisions >= 30, "only {collisions} of the runs had a collision");
-    assert!(winners.iter().all(|wins| *wins >= 20), "{winners:?}");
-}
-
-#[test]
-fn rekeys_of_everything_at_once_on_a_bad_network_leave_one_of_each() {
-    for seed in 0..200 {
-        let mut pair = Pair::connected(seed);
-        pair.conditions = Conditions::BAD;
-        for round in 0..4 {
-            pair.rekey_ike(0);
-            pair.rekey(round % 2);
-            pair.rekey_ike(1);
-            pair.run_for(Duration::from_secs(3));
-        }
-        pair.run_for(Duration::from_secs(20));
-        pair.conditions = Conditions::PERFECT;
-        pair.run_for(Duration::from_mins(6));
-        pair.assert_settled();
-        let ike = pair.status(0).ike.unwrap();
-        let lost = pair.nodes.iter().any(|node| node.states.len() > 2);
-        assert!(ike.rekeys >= 1 || lost, "seed {seed}");
-        assert_eq!(ike.rekeys, pair.status(1).ike.unwrap().rekeys);
-    }
-}
-
-#[test]
-fn a_repeated_rekey_of_the_ike_sa_gets_the_very_same_response() {
-    let mut pair = Pair::connected(14);
-    pair.repeat_requests = true;
-    for index in [0, 1, 1, 0] {
-        pair.rekey_ike(index);
-        pair.run_for(Duration::from_secs(30));
-        pair.assert_settled();
-    }
-    assert_eq!(pair.status(0).ike.unwrap().rekeys, 4);
-}
-
-#[test]
-fn the_answer_to_a_rekey_of_the_ike_sa_may_be_lost_for_long() {
-    let mut pair = Pair::connected(15);
-    pair.traffic = Some(Duration::from_millis(50));
-    pair.rekey_ike(0);
-    pair.run_for(Duration::from_millis(12));
-    pair.cut();
-    pair.run_for(Duration::from_secs(30));
-    pair.conditions = Conditions::PERFECT;
-    pair.run_for(Duration::from_secs(30));
-    pair.assert_settled();
-    assert_eq!(pair.esp_lost, 0);
-    assert_eq!(pair.status(0).ike.unwrap().rekeys, 1);
-    assert!(pair.nodes.iter().all(|node| node.states.len() <= 2));
-}
-
-#[test]
 fn an_unused_notification_or_proposal_does_not_rekey() {
     let (mut pair, mut puppet) = Puppet::connected(16);
     let own = Contribution::new(9);
@@ -372,5 +294,60 @@ fn an_unused_notification_or_proposal_does_not_rekey() {
     let answer = puppet.ask(&mut pair, CREATE, request);
     assert_eq!(only_notification(&answer), NotifyType::INVALID_SYNTAX);
     assert_eq!(pair.nodes[0].endpoint.ike_sa_count(), 1);
+    assert_eq!(pair.state(0), PeerState::Connected);
+}
+
+#[test]
+fn an_ike_sa_that_cannot_be_rekeyed_is_replaced_by_a_new_connection() {
+    let config = PeerConfig {
+        ike_lifetime: Duration::from_mins(20),
+        rekey_jitter: Duration::ZERO,
+        rekey_margin: Duration::from_mins(4),
+        ..patient_config()
+    };
+    let (mut pair, mut puppet) = Puppet::connected_with(5, config);
+    let started = pair.now;
+    let mut asked = Vec::new();
+    while pair.state(0) == PeerState::Connected {
+        pair.run_for(Duration::from_millis(400));
+        if let Some(request) = puppet.try_next(&mut pair)
+            && request.header.exchange == ExchangeType::CREATE_CHILD_SA
+        {
+            asked.push(pair.now.duration_since(started).as_secs() / 60);
+            puppet.respond(&mut pair, &request, vec![notify(NotifyType::NO_PROPOSAL_CHOSEN)]);
+            assert_eq!(
+                pair.last_error(0),
+                "rekeying of the IKE SA refused: peer says NO_PROPOSAL_CHOSEN; \
+                 we offered aes128gcm16-prfsha256-x25519"
+            );
+            assert_eq!(pair.state(0), PeerState::Connected);
+        }
+    }
+    assert_eq!(asked, [20, 21, 22, 23], "once a minute");
+    assert_eq!(pair.now.duration_since(started).as_secs(), 24 * 60);
+    assert_eq!(pair.last_error(0), "IKE SA expired without being rekeyed");
+}
+
+#[test]
+fn the_rekey_of_an_ike_sa_is_repeated_with_the_group_the_peer_asks_for() {
+    let of_group = |group| IkeProposal::single(IkeAead::Aes128Gcm16, Prf::HmacSha256, group);
+    let ike_proposals = vec![of_group(DhGroup::X25519), of_group(DhGroup::Ecp256)];
+    let (mut pair, mut puppet) = Puppet::connected_with(6, PeerConfig { ike_proposals, ..patient_config() });
+    let group_of_next = |pair: &mut Pair, puppet: &mut Puppet, wanted: DhGroup| {
+        let request = puppet.next(pair);
+        let group = request.payloads.iter().find_map(|payload| match payload {
+            Payload::KeyExchange(exchange) => Some(exchange.group),
+            _ => None,
+        });
+        let refusal = Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted.id().to_be_bytes());
+        puppet.respond(pair, &request, vec![Payload::Notify(refusal)]);
+        group.and_then(DhGroup::from_id)
+    };
+    pair.rekey_ike(0);
+    assert_eq!(group_of_next(&mut pair, &mut puppet, DhGroup::Ecp256), Some(DhGroup::X25519));
+    // Then one that was not offered.
+    assert_eq!(group_of_next(&mut pair, &mut puppet, DhGroup::Modp2048), Some(DhGroup::Ecp256));
+    assert!(puppet.try_next(&mut pair).is_none());
+    assert_eq!(pair.last_error(0), "rekeying of the IKE SA refused: the peer wants a group we do not offer");
     assert_eq!(pair.state(0), PeerState::Connected);
 }

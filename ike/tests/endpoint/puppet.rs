@@ -121,11 +121,12 @@ impl Puppet {
     }
 
     fn with_keys(keys: IkeKeys, header: Header) -> Self {
+        let (of_initiator, of_responder) = (keys.initiator_cipher(CIPHER), keys.responder_cipher(CIPHER));
         let (to_end_0, from_end_0) =
-            if header.from_initiator { (&keys.sk_ei, &keys.sk_er) } else { (&keys.sk_er, &keys.sk_ei) };
+            if header.from_initiator { (of_initiator, of_responder) } else { (of_responder, of_initiator) };
         Self {
-            to_end_0: SkCipher::new(CIPHER, to_end_0).unwrap(),
-            from_end_0: SkCipher::new(CIPHER, from_end_0).unwrap(),
+            to_end_0: to_end_0.unwrap(),
+            from_end_0: from_end_0.unwrap(),
             keys,
             header,
             next_request: 0,
@@ -207,9 +208,8 @@ impl Puppet {
     }
 
     pub(crate) fn send(&mut self, pair: &mut Pair, header: Header, payloads: Vec<Payload>) {
-        let iv = self.sealed.to_be_bytes();
         self.sealed += 1;
-        let datagram = Message { header, payloads }.seal(&self.to_end_0, iv);
+        let datagram = Message { header, payloads }.seal(&self.to_end_0, self.sealed);
         pair.receive(0, socket(0), socket(1), &datagram);
     }
 }

@@ -18,6 +18,8 @@ mod modes;
 mod nat;
 #[path = "../endpoint/rekey.rs"]
 mod rekey;
+#[path = "../endpoint/rekey_ike.rs"]
+mod rekey_ike;
 #[path = "../endpoint/sim/mod.rs"]
 #[allow(dead_code, reason = "the tests that look at single messages are not here")]
 mod sim;
