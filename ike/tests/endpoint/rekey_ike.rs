@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ike::wire::{ExchangeType, Header};
-use ike::{PeerConfig, PeerState};
+use ike::{ConnectionMode, PeerConfig, PeerState};
 
 use crate::sim::{Conditions, Pair, cheap_config, ike_message};
 
@@ -112,7 +112,7 @@ fn lifetimes_of_the_ike_sa_bring_rekeys_by_themselves() {
     };
     for seed in 0..10 {
         let mut pair = Pair::new(seed);
-        pair.set_peer(1, PeerConfig { initiate: false, ..short(1) });
+        pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..short(1) });
         pair.set_peer(0, short(0));
         pair.run_for(Duration::from_secs(1));
         pair.conditions = Conditions::REORDERING;
