@@ -53,7 +53,7 @@ impl IkeSa {
         let Phase::Established(established) = &mut self.phase else { return };
         let active = established.child(established.active).map(|child| child.outbound_spi.to_be_bytes());
         if active.is_some_and(|active| active[..] == invalid.data) {
-            established.rekey_wanted = true;
+            established.child_rekey.want();
         }
     }
 
