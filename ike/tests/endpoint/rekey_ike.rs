@@ -174,6 +174,7 @@ fn rekeys_of_the_ike_sa_by_both_ends_at_once_leave_one_ike_sa_and_lose_no_packet
 fn rekeys_of_everything_at_once_on_a_bad_network_leave_one_of_each() {
     for seed in 0..200 {
         let mut pair = Pair::connected(seed);
+        let first = pair.status(0).ike.unwrap();
         pair.conditions = Conditions::BAD;
         for round in 0..4 {
             pair.rekey_ike(0);
@@ -186,8 +187,8 @@ fn rekeys_of_everything_at_once_on_a_bad_network_leave_one_of_each() {
         pair.run_for(Duration::from_mins(6));
         pair.assert_settled();
         let ike = pair.status(0).ike.unwrap();
-        let lost = pair.nodes.iter().any(|node| node.states.len() > 2);
-        assert!(ike.rekeys >= 1 || lost, "seed {seed}");
+        // When four transmissions in a row are lost, an end may suspect a restart and connect anew instead.
+        assert_ne!(ike.spi_i, first.spi_i, "seed {seed}");
         assert_eq!(ike.rekeys, pair.status(1).ike.unwrap().rekeys);
     }
 }
