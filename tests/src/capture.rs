@@ -28,6 +28,15 @@ const ESP: u8 = 50;
 const IKE_PORT: u16 = 500;
 const NAT_TRAVERSAL_PORT: u16 = 4500;
 
+/// Where the type of the first payload lies in an IKE message (RFC 7296 section 3.1), and two of its values.
+const NEXT_PAYLOAD: usize = 16;
+const NOTIFY: u8 = 41;
+const ENCRYPTED_FRAGMENT: u8 = 53;
+
+/// Where the type of the notification lies when it is the first payload (RFC 7296 section 3.10), and one of its values.
+const FIRST_NOTIFY_TYPE: usize = 28 + 6;
+const COOKIE: [u8; 2] = 16390_u16.to_be_bytes();
+
 /// What a frame on the wire is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PacketClass {
@@ -47,6 +56,9 @@ pub enum PacketClass {
 #[derive(Clone, Debug, Default)]
 pub struct CaptureReport {
     counts: BTreeMap<PacketClass, u64>,
+    fragments: BTreeMap<Ipv4Addr, u64>,
+    cookies: BTreeMap<Ipv4Addr, u64>,
+    longest_ike: usize,
     /// One line each about the first packets, for people.
     pub described: Vec<String>,
 }
@@ -55,6 +67,22 @@ impl CaptureReport {
     /// Packets of `class`.
     pub fn count(&self, class: PacketClass) -> u64 {
         self.counts.get(&class).copied().unwrap_or(0)
+    }
+
+    /// Packets from `source` that carry a fragment of an IKE message (RFC 7383 section 2.5).
+    pub fn ike_fragments(&self, source: Ipv4Addr) -> u64 {
+        self.fragments.get(&source).copied().unwrap_or(0)
+    }
+
+    /// Demands from `source` for a cookie, or answers with one: IKE_SA_INIT messages that begin with the notification
+    /// COOKIE (RFC 7296 section 2.6).
+    pub fn ike_cookies(&self, source: Ipv4Addr) -> u64 {
+        self.cookies.get(&source).copied().unwrap_or(0)
+    }
+
+    /// Length in bytes of the longest IP packet with IKE.
+    pub fn longest_ike(&self) -> usize {
+        self.longest_ike
     }
 
     /// Packets of any class.
@@ -67,6 +95,12 @@ impl CaptureReport {
         for (class, count) in other.counts {
             *self.counts.entry(class).or_default() += count;
         }
+        for (mine, others) in [(&mut self.fragments, other.fragments), (&mut self.cookies, other.cookies)] {
+            for (source, count) in others {
+                *mine.entry(source).or_default() += count;
+            }
+        }
+        self.longest_ike = self.longest_ike.max(other.longest_ike);
         self.described.extend(other.described);
         self.described.truncate(DESCRIBED);
     }
@@ -74,8 +108,25 @@ impl CaptureReport {
     fn add(&mut self, frame: &[u8], needle: &[u8]) {
         let class = classify(frame, needle);
         *self.counts.entry(class).or_default() += 1;
+        if class == PacketClass::Ike {
+            self.add_ike(&frame[14..]);
+        }
         if self.described.len() < DESCRIBED {
             self.described.push(describe(frame, class));
+        }
+    }
+}
+
+impl CaptureReport {
+    fn add_ike(&mut self, packet: &[u8]) {
+        self.longest_ike = self.longest_ike.max(packet.len());
+        let (Some((source, _)), Some(message)) = (addresses(packet), ike_message(packet)) else { return };
+        match message.get(NEXT_PAYLOAD) {
+            Some(&ENCRYPTED_FRAGMENT) => *self.fragments.entry(source).or_default() += 1,
+            Some(&NOTIFY) if message.get(FIRST_NOTIFY_TYPE..FIRST_NOTIFY_TYPE + 2) == Some(&COOKIE) => {
+                *self.cookies.entry(source).or_default() += 1;
+            }
+            _ => {}
         }
     }
 }
@@ -239,6 +290,12 @@ fn classify_udp(datagram: &[u8]) -> Option<PacketClass> {
     ports.contains(&IKE_PORT).then_some(PacketClass::Ike)
 }
 
+/// The IKE message in an IPv4 packet with IKE.
+fn ike_message(packet: &[u8]) -> Option<&[u8]> {
+    let payload = packet.get(usize::from(packet[0] & 15) * 4 + 8..)?;
+    Some(payload.strip_prefix(&[0; 4]).unwrap_or(payload))
+}
+
 fn describe(frame: &[u8], class: PacketClass) -> String {
     let packet = frame.get(14..).unwrap_or(&[]);
     let between = match (ethertype(frame), addresses(packet)) {
@@ -311,6 +368,27 @@ mod tests {
     fn readable_payload_inside_esp_is_plaintext() {
         let leak = frame(ESP, [192, 0, 2, 2], [198, 51, 100, 2], b"....the needle....");
         assert_eq!(classify(&leak, b"needle"), PacketClass::Plaintext);
+    }
+
+    #[test]
+    fn fragments_and_cookies_are_counted_by_their_source() {
+        let message = |first_payload: u8, notify: u16| {
+            let mut message = vec![1; 16];
+            message.extend([first_payload, 0x20, 34, 0]);
+            message.resize(28, 0);
+            message.extend([0, 0, 0, 16, 0, 0]);
+            message.extend(notify.to_be_bytes());
+            message
+        };
+        let mut report = CaptureReport::default();
+        report.add(&udp(4500, &[&[0; 4], &message(53, 0)[..]].concat()), b"needle");
+        report.add(&udp(500, &message(41, 16390)), b"needle");
+        report.add(&udp(500, &message(41, 16388)), b"needle");
+        report.add(&udp(500, &message(33, 16390)), b"needle");
+        let source = Ipv4Addr::new(192, 0, 2, 2);
+        assert_eq!((report.ike_fragments(source), report.ike_cookies(source)), (1, 1));
+        assert_eq!(report.ike_fragments(Ipv4Addr::new(198, 51, 100, 2)), 0);
+        assert_eq!(report.longest_ike(), 28 + 4 + 36);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Options of one agent.
 
+use std::path::PathBuf;
+
 /// Options of `vgw agent` beyond those that the laboratory's topology decides. `None` leaves the agent's default.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayOptions {
@@ -7,31 +9,60 @@ pub struct GatewayOptions {
     pub bandwidth: Option<String>,
     /// Lifetime of a Child SA in seconds.
     pub child_lifetime: Option<u32>,
+    /// Lifetime of an IKE SA in seconds.
+    pub ike_lifetime: Option<u32>,
     /// Idle time before a dead-peer probe, in seconds.
     pub dpd: Option<u32>,
     /// The one IKE proposal to offer and accept, for instance `aes256gcm16-prfsha384-ecp384`.
     pub ike_proposal: Option<String>,
     /// The one ESP proposal to offer and accept, for instance `chacha20poly1305`.
     pub esp_proposal: Option<String>,
+    /// Size in bytes of the IP packets that carry fragments of IKE messages.
+    pub fragment_size: Option<u32>,
+    /// Half-open IKE SAs from which on peers must return a cookie.
+    pub cookie_threshold: Option<u32>,
+    /// Certificate, key and anchor of the gateway.
+    pub certificate: Option<CertificateFiles>,
     /// What the agent logs, for instance `debug`.
     pub log: Option<String>,
     /// Whether ESP travels in UDP although there is no address translation.
     pub force_udp_encapsulation: bool,
 }
 
+/// Where a gateway's certificate lies: files in PEM.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The gateway's own certificate, then those of the authorities between it and an anchor.
+    pub chain: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authority that both ends trust.
+    pub anchor: PathBuf,
+}
+
 impl GatewayOptions {
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let seconds = |value: Option<u32>| value.map(|seconds| seconds.to_string());
+        let number = |value: Option<u32>| value.map(|value| value.to_string());
         let valued = [
             ("--bandwidth", self.bandwidth.clone()),
-            ("--child-lifetime", seconds(self.child_lifetime)),
-            ("--dpd", seconds(self.dpd)),
+            ("--child-lifetime", number(self.child_lifetime)),
+            ("--ike-lifetime", number(self.ike_lifetime)),
+            ("--dpd", number(self.dpd)),
+            ("--fragment-size", number(self.fragment_size)),
+            ("--cookie-threshold", number(self.cookie_threshold)),
             ("--ike-proposal", self.ike_proposal.clone()),
             ("--esp-proposal", self.esp_proposal.clone()),
         ];
         let mut arguments = Vec::new();
         for (option, value) in valued {
             arguments.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
+        }
+        if let Some(files) = &self.certificate {
+            let files =
+                [("--certificate", &files.chain), ("--private-key", &files.key), ("--ca", &files.anchor)];
+            arguments.extend(
+                files.into_iter().flat_map(|(option, path)| [option.to_owned(), path.display().to_string()]),
+            );
         }
         if self.force_udp_encapsulation {
             arguments.push("--force-udp-encapsulation".to_owned());

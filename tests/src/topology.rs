@@ -111,6 +111,11 @@ impl Lab {
         self.scope.directory()
     }
 
+    /// Address of `inet` in the wide-area network of site `number`.
+    pub fn inet_address(&self, number: u8) -> Ipv4Addr {
+        self.site(number).wan(1)
+    }
+
     /// Site `number`, counted from 1.
     pub fn site(&self, number: u8) -> &Site {
         &self.sites[usize::from(number) - 1]

@@ -4,6 +4,10 @@
 
 #[path = "interop/connect.rs"]
 mod connect;
+#[path = "interop/cookie.rs"]
+mod cookie;
+#[path = "interop/dead_peer.rs"]
+mod dead_peer;
 #[path = "interop/delete.rs"]
 mod delete;
 #[path = "interop/nat.rs"]

@@ -91,12 +91,6 @@ impl Charon {
         self.control(&arguments).map(drop)
     }
 
-    /// Starts to bring a connection up and does not wait for the outcome.
-    pub fn begin_initiating(&self, name: &str) -> Result<()> {
-        let arguments = ["--initiate", "--ike", name, "--child", Peering::CHILD, "--timeout", "-1"];
-        self.control(&arguments).map(drop)
-    }
-
     /// Deletes the IKE SA of a connection, with everything under it.
     pub fn delete_ike_sa(&self, name: &str) -> Result<()> {
         self.control(&["--terminate", "--ike", name, "--timeout", CONTROL_TIMEOUT]).map(drop)

@@ -13,7 +13,7 @@ const PLUGINS: &str = "random nonce aesni openssl curve25519 chapoly gcm sha1 sh
                        x509 pubkey constraints revocation kernel-libipsec kernel-netlink socket-default vici updown";
 
 /// Plugins of the control program, which reads the files of keys and certificates.
-const CONTROL_PLUGINS: &str = "pem pkcs1 pkcs8 x509 pubkey random openssl";
+const CONTROL_PLUGINS: &str = "pem pkcs1 pkcs8 x509 pubkey random openssl curve25519";
 
 /// Settings of a daemon.
 #[derive(Clone, Debug)]
@@ -77,8 +77,6 @@ pub struct Peering {
     pub child_lifetime: u32,
     /// Idle time in seconds before the peer is asked whether it lives; 0 for never.
     pub dpd: u32,
-    /// Whether messages are sent in fragments however small they are.
-    pub force_fragmentation: bool,
 }
 
 impl Peering {
@@ -101,7 +99,6 @@ impl Peering {
             ike_lifetime: 0,
             child_lifetime: 0,
             dpd: 0,
-            force_fragmentation: false,
         }
     }
 
@@ -205,7 +202,7 @@ fn write_section(text: &mut String, daemon: &Daemon, uri: &str, log: &Path) -> s
         .map(|threshold| format!("  cookie_threshold = {threshold}\n  cookie_threshold_ip = {threshold}\n"));
     write!(
         text,
-        "charon {{\n  load = {PLUGINS}\n  send_vendor_id = yes\n  fragment_size = {fragment_size}\n{}  \
+        "charon {{\n  load = {PLUGINS}\n  send_vendor_id = yes\n  rsa_pss = yes\n  fragment_size = {fragment_size}\n{}  \
          retransmit_timeout = 0.5\n  retransmit_base = 1.5\n  retransmit_tries = {retransmissions}\n  \
          plugins {{\n    vici {{\n      socket = {uri}\n    }}\n  }}\n",
         cookies.unwrap_or_default(),
@@ -223,12 +220,11 @@ fn write_section(text: &mut String, daemon: &Daemon, uri: &str, log: &Path) -> s
 
 fn write_connection(text: &mut String, peering: &Peering) -> std::fmt::Result {
     let Peering { name, local, remote, ike_proposal, ike_lifetime, dpd, .. } = peering;
-    let fragmentation = if peering.force_fragmentation { "force" } else { "yes" };
     write!(
         text,
         "  {name} {{\n    version = 2\n    mobike = no\n    local_addrs = {local}\n    remote_addrs = {remote}\n    \
          proposals = {ike_proposal}\n    rekey_time = {ike_lifetime}\n    over_time = 60\n    dpd_delay = {dpd}\n    \
-         fragmentation = {fragmentation}\n    send_cert = always\n    keyingtries = 1\n"
+         fragmentation = yes\n    send_cert = always\n    keyingtries = 1\n"
     )?;
     let auth = match &peering.authentication {
         Authentication::Psk(_) => "psk",

@@ -1,6 +1,7 @@
-//! Our gateway initiates, strongSwan answers.
+//! Connecting with what our gateway offers by default.
 
-use crate::support::Gateways;
+use crate::support::{Gateways, PATIENCE, SITE, peering};
+use testbed::strongswan::Daemon;
 use testbed::{Capture, GatewayOptions, PacketClass, scenario};
 
 #[test]
@@ -17,5 +18,23 @@ fn we_initiate_with_default_proposals_and_only_ipsec_crosses_the_internet() {
         assert!(!theirs.initiator, "{theirs:#?}");
         assert_eq!(theirs.children[0].local_selectors, lab.site(2).prefix(), "{theirs:#?}");
         Ok(())
+    });
+}
+
+#[test]
+fn both_initiate_at_once_and_one_connection_is_left() {
+    scenario("both_initiate_at_once_and_one_connection_is_left", 2, |lab| {
+        let daemon = Daemon::default();
+        let gateways = Gateways::start(lab, &GatewayOptions::default(), &daemon, &peering(lab, 2))?;
+        std::thread::scope(|scope| {
+            // Its outcome may be that of the IKE SA that does not stay.
+            let theirs = scope.spawn(|| gateways.theirs.initiate(SITE));
+            let ours = gateways.set_key();
+            let _ = theirs.join().expect("the command does not panic");
+            ours
+        })?;
+        gateways.ours.wait_connected(SITE, PATIENCE)?;
+        gateways.wait_connected()?;
+        gateways.exercise()
     });
 }

@@ -58,6 +58,12 @@ impl<'a> Gateways<'a> {
         self.ours.vgw().set_key(VNET, SITE, KEY)
     }
 
+    /// Changes parameters of the connection at our end.
+    pub(crate) fn configure(&self, arguments: &[&str]) -> Result<()> {
+        let command = [&["connection", "configure", VNET, SITE], arguments].concat();
+        self.ours.vgw().text(&command).map(drop)
+    }
+
     /// Waits until both ends have one IKE SA and one Child SA, and agree on the SPIs of the latter.
     pub(crate) fn wait_connected(&self) -> Result<IkeSa> {
         self.ours.wait_connected(SITE, PATIENCE)?;
