@@ -85,9 +85,13 @@ pub struct EspProposal {
 impl EspProposal {
     /// The `default` profile: ChaCha20-Poly1305, AES-GCM-16 (256, 128), ESN preferred, rekeying with Curve25519, P-384,
     /// P-256 or MODP-2048.
+    ///
+    /// Each cipher is offered with an implicit IV as well, behind all explicit ones: a peer that does not know these
+    /// transforms skips them (RFC 7296 §3.3.6), one that prefers them gets them, and everyone else, this implementation
+    /// included, keeps the form that every peer and every tool that looks at packets understands.
     pub fn default_profile() -> Self {
         Self {
-            encryption: vec![EspAead::ChaCha20Poly1305, EspAead::Aes256Gcm16, EspAead::Aes128Gcm16],
+            encryption: EspAead::ALL.to_vec(),
             groups: IkeProposal::default_profile().groups,
             esn: vec![true, false],
         }

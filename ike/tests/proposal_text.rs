@@ -93,6 +93,14 @@ fn an_esp_proposal_says_secrecy_and_sequence_numbers_or_leaves_them_open() {
 }
 
 #[test]
+fn an_esp_cipher_may_have_an_implicit_iv() {
+    assert_eq!(
+        esp("chacha20poly1305iiv-aes128gcm16iiv-noesn").unwrap().encryption,
+        [EspAead::ChaCha20Poly1305Iiv, EspAead::Aes128Gcm16Iiv]
+    );
+}
+
+#[test]
 fn insecure_algorithms_are_refused_with_the_reason() {
     for (token, reason) in [
         ("null", "does not encrypt"),
@@ -217,6 +225,8 @@ fn algorithms_in_the_wrong_place_are_refused_with_the_reason() {
         ("aes256gcm16-aes256-sha256-prfsha256-x25519", "aes256", "a proposal each"),
         ("aes256gcm16-sha256-prfsha256-x25519", "sha256", "themselves"),
         ("aes256gcm16-prfsha256-x25519-esn", "esn", "sequence numbers"),
+        ("aes256gcm16iiv-prfsha256-x25519", "aes256gcm16iiv", "RFC 8750"),
+        ("chacha20poly1305iiv-prfsha256-x25519", "chacha20poly1305iiv", "RFC 8750"),
         ("aes256gcm16-prfsha256-x25519-noesn", "noesn", "sequence numbers"),
     ] {
         let error = ike(text).unwrap_err();

@@ -84,7 +84,10 @@ mod tests {
         );
         assert_eq!(
             terms.esp_proposals.iter().map(EspProposal::to_string).collect::<Vec<_>>(),
-            ["chacha20poly1305-aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp2048-esn-noesn"]
+            [concat!(
+                "chacha20poly1305-aes256gcm16-aes128gcm16-chacha20poly1305iiv-aes256gcm16iiv-aes128gcm16iiv-",
+                "x25519-ecp384-ecp256-modp2048-esn-noesn"
+            )]
         );
         assert_eq!(terms.child_lifetime, Duration::from_hours(1));
     }

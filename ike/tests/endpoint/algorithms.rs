@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ike::{
-    DhGroup, EspAead, EspProposal, IkeAead, IkeCbc, IkeEncryption, IkeProposal, Integrity, PeerConfig, Prf,
+    ConnectionMode, DhGroup, EspAead, EspProposal, IkeAead, IkeCbc, IkeEncryption, IkeProposal, Integrity,
+    PeerConfig, Prf,
 };
 
 use crate::sim::{Pair, cheap_config};
@@ -28,7 +29,7 @@ fn connect(ike: [&[IkeProposal]; 2], esp: &EspProposal) -> Pair {
         ..cheap_config(index)
     };
     let mut pair = Pair::new(1);
-    pair.set_peer(1, PeerConfig { mode: ike::ConnectionMode::Responder, ..config(1) });
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..config(1) });
     pair.set_peer(0, config(0));
     pair.run_for(Duration::from_secs(1));
     pair.assert_converged();
@@ -87,4 +88,20 @@ fn of_aead_and_cbc_proposals_the_first_of_the_initiator_that_the_responder_knows
     assert_eq!(agreed(&both, &[aead.clone(), cbc.clone()]), cbc.to_string());
     assert_eq!(agreed(&both, std::slice::from_ref(&aead)), aead.to_string());
     assert_eq!(agreed(std::slice::from_ref(&aead), &both), aead.to_string());
+}
+
+#[test]
+fn the_implicit_iv_is_offered_by_default_and_taken_only_by_a_peer_that_prefers_it() {
+    let agreed = |responder: &EspProposal| {
+        let mut pair = Pair::new(1);
+        let config = |index, esp| PeerConfig { esp_proposals: vec![esp], ..cheap_config(index) };
+        pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..config(1, responder.clone()) });
+        pair.set_peer(0, config(0, EspProposal::default_profile()));
+        pair.run_for(Duration::from_secs(1));
+        pair.assert_converged();
+        pair.status(0).child.unwrap().proposal
+    };
+    assert_eq!(agreed(&EspProposal::default_profile()), "chacha20poly1305-esn");
+    let esp: EspProposal = "aes256gcm16iiv-chacha20poly1305-noesn".parse().unwrap();
+    assert_eq!(agreed(&esp), "aes256gcm16iiv-noesn");
 }

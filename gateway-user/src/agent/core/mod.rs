@@ -467,14 +467,14 @@ impl<D: Dataplane> Core<D> {
         Ok(SaConfig {
             spi: sa.spi,
             aead: match sa.aead {
-                EspAead::ChaCha20Poly1305 => Aead::ChaCha20Poly1305,
-                EspAead::Aes128Gcm16 => Aead::Aes128Gcm,
-                EspAead::Aes256Gcm16 => Aead::Aes256Gcm,
+                EspAead::ChaCha20Poly1305 | EspAead::ChaCha20Poly1305Iiv => Aead::ChaCha20Poly1305,
+                EspAead::Aes128Gcm16 | EspAead::Aes128Gcm16Iiv => Aead::Aes128Gcm,
+                EspAead::Aes256Gcm16 | EspAead::Aes256Gcm16Iiv => Aead::Aes256Gcm,
             },
             key: sa.key.clone(),
             salt: *sa.salt,
             esn: sa.esn,
-            implicit_iv: false,
+            implicit_iv: sa.aead.implicit_iv(),
             local: ipv4(sa.local)?,
             remote: ipv4(sa.remote)?,
             udp_encapsulation: sa.udp_encapsulation,

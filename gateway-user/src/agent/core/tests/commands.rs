@@ -172,7 +172,10 @@ async fn status_has_the_promised_shape() {
     }
     .into();
     let json = serde_json::to_value(bench.status().await).unwrap();
-    let esp = "chacha20poly1305-aes256gcm16-aes128gcm16-x25519-ecp384-ecp256-modp2048-esn-noesn";
+    let esp = concat!(
+        "chacha20poly1305-aes256gcm16-aes128gcm16-chacha20poly1305iiv-aes256gcm16iiv-aes128gcm16iiv-",
+        "x25519-ecp384-ecp256-modp2048-esn-noesn"
+    );
     assert_eq!(
         json,
         serde_json::json!({

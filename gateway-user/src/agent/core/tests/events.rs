@@ -44,12 +44,18 @@ async fn sa_events_reach_the_datapath_as_they_are() {
 #[tokio::test]
 async fn algorithms_keep_their_names() {
     let (_dir, mut bench) = bench_with_key().await;
-    for (theirs, ours, len) in
-        [(EspAead::Aes128Gcm16, Aead::Aes128Gcm, 16), (EspAead::Aes256Gcm16, Aead::Aes256Gcm, 32)]
-    {
+    for (theirs, ours, len) in [
+        (EspAead::Aes128Gcm16, Aead::Aes128Gcm, 16),
+        (EspAead::Aes256Gcm16, Aead::Aes256Gcm, 32),
+        (EspAead::ChaCha20Poly1305, Aead::ChaCha20Poly1305, 32),
+        (EspAead::Aes128Gcm16Iiv, Aead::Aes128Gcm, 16),
+        (EspAead::Aes256Gcm16Iiv, Aead::Aes256Gcm, 32),
+        (EspAead::ChaCha20Poly1305Iiv, Aead::ChaCha20Poly1305, 32),
+    ] {
         let sa = EspSa { aead: theirs, key: vec![1; len].into(), ..esp_sa(5) };
         apply(&mut bench, Event::InstallInbound { peer: PeerId(1), sa });
-        assert_eq!(bench.core.dataplane.installed.pop().unwrap().aead, ours);
+        let installed = bench.core.dataplane.installed.pop().unwrap();
+        assert_eq!((installed.aead, installed.implicit_iv), (ours, theirs.implicit_iv()));
     }
 }
 
