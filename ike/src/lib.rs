@@ -11,6 +11,8 @@
 //!    datagrams from [`Endpoint::poll_transmit`] are sent. The order matters: a peer may use a new inbound SA as soon as
 //!    it has received the datagram that announces it.
 //!
+//! One thing does not come in from outside: signatures for certificates take their randomness from the operating system.
+//!
 //! ```
 //! use std::time::Instant;
 //! use ike::{Endpoint, EndpointConfig, Identity, PeerConfig, PeerId, Psk};

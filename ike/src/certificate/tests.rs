@@ -293,9 +293,14 @@ fn octets_that_are_no_certificate_are_refused() {
         assert!(matches!(verified, Err(Distrust::Malformed(_))), "{cut}");
     }
     for at in 0..der.len() {
-        let mut changed = der.clone();
-        changed[at] ^= 1;
-        assert!(trust.verify(&[changed.into()], &name("gw1.example"), Some(NOW)).is_err(), "{at}");
+        for bits in [0x01, 0x20, 0x80, 0xff] {
+            let mut changed = der.clone();
+            changed[at] ^= bits;
+            assert!(
+                trust.verify(&[changed.into()], &name("gw1.example"), Some(NOW)).is_err(),
+                "{at} {bits:x}"
+            );
+        }
     }
 }
 

@@ -60,6 +60,38 @@ fn each_key_signs_with_each_of_its_schemes() {
 }
 
 #[test]
+fn signatures_of_another_implementation_verify() {
+    let lines = include_str!("../../../tests/data/openssl-signatures.txt").lines();
+    let mut verified = 0;
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let [scheme, key, signature] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let hash = |digits: &str| match digits {
+            "256" => RsaHash::Sha256,
+            "384" => RsaHash::Sha384,
+            _ => RsaHash::Sha512,
+        };
+        let scheme = match scheme.split_at(scheme.len() - 3) {
+            ("pss", digits) => SignatureScheme::RsaPss(hash(digits)),
+            ("pkcs1", digits) => SignatureScheme::RsaPkcs1(hash(digits)),
+            (_, "256") => SignatureScheme::EcdsaSha256,
+            _ => SignatureScheme::EcdsaSha384,
+        };
+        let public = match key {
+            "p256-sec1" => PublicKey::from_spki(&spki_of_sec1(P256_SEC1, KeyKind::EcdsaP256)).unwrap(),
+            "p384-sec1" => PublicKey::from_spki(&spki_of_sec1(P384_SEC1, KeyKind::EcdsaP384)).unwrap(),
+            _ => public_of(RSA_2048),
+        };
+        let signature = hex::decode(signature).unwrap();
+        public
+            .verify(scheme, MESSAGE, &signature)
+            .unwrap_or_else(|error| panic!("{scheme:?} {key}: {error}"));
+        assert_eq!(public.verify(scheme, b"other", &signature), Err(SignatureError::Mismatch));
+        verified += 1;
+    }
+    assert_eq!(verified, 10);
+}
+
+#[test]
 fn a_scheme_for_another_kind_of_key_neither_signs_nor_verifies() {
     for (public, signing) in keys() {
         let key = public.kind();
