@@ -30,6 +30,10 @@ pub struct IkeSaStatus {
     pub spi_r: u64,
     /// The algorithms, such as `aes256gcm16-prfsha384-x25519`.
     pub proposal: String,
+    /// The identity that the peer has proved.
+    pub peer_identity: String,
+    /// How both ends proved their identities: `pre-shared key` or `certificate`.
+    pub authentication: &'static str,
     /// When both ends had authenticated each other, or when it replaced its predecessor.
     pub established: Instant,
     /// When this side will rekey it.

@@ -24,6 +24,14 @@ pub struct CertificateAuth {
 }
 
 impl Auth {
+    /// What a human calls it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Psk(_) => "pre-shared key",
+            Self::Certificate(_) => "certificate",
+        }
+    }
+
     /// Whether an SA that was authenticated by `self` may go on under `other`: the same key, or the same trust; our own
     /// certificate may have been renewed.
     pub(crate) fn trusts_alike(&self, other: &Self) -> bool {

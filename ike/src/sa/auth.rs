@@ -75,6 +75,7 @@ impl IkeSa {
                 return vec![error_payload(NotifyType::AUTHENTICATION_FAILED)];
             }
         };
+        self.peer_identity = identity::describe(peer_id).into();
         let mut response = vec![Payload::IdResponder(our_id)];
         response.extend(certificates);
         response.push(auth);
@@ -147,12 +148,18 @@ impl IkeSa {
         }
         let verified = peer_id
             .ok_or_else(|| "authentication of peer failed: no identity".to_owned())
-            .and_then(|peer_id| self.verify_peer(ctx, &auth.messages, &auth.nonces, peer_id, found));
-        if let Err(reason) = verified {
-            self.close(ctx, vec![error_payload(NotifyType::AUTHENTICATION_FAILED)], reason);
-            return;
-        }
+            .and_then(|peer_id| {
+                self.verify_peer(ctx, &auth.messages, &auth.nonces, peer_id, found)?;
+                Ok(identity::describe(peer_id))
+            });
         let (nonces, inbound_spi) = (auth.nonces.clone(), auth.inbound_spi);
+        match verified {
+            Ok(peer_identity) => self.peer_identity = peer_identity.into(),
+            Err(reason) => {
+                self.close(ctx, vec![error_payload(NotifyType::AUTHENTICATION_FAILED)], reason);
+                return;
+            }
+        }
         match self.first_child_as_initiator(ctx, payloads, &nonces, inbound_spi) {
             Ok(child) => self.establish(ctx, child, &nonces, false),
             Err(reason) => self.close(ctx, Vec::new(), reason),

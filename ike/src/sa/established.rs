@@ -347,6 +347,8 @@ impl IkeSa {
             spi_i: self.spi_i,
             spi_r: self.spi_r,
             proposal: self.protection().suite.to_string(),
+            peer_identity: self.peer_identity.to_string(),
+            authentication: self.config.auth.name(),
             established: established.since,
             rekey_at: established.ike_rekey_at,
             rekeys: established.ike_rekeys,

@@ -67,6 +67,8 @@ pub(crate) struct IkeSa {
     first_remote: Option<SocketAddr>,
     nat: Nat,
     window: Window,
+    /// Who the peer has proved to be, for a human; empty before.
+    peer_identity: Arc<str>,
     /// The peer understands fragments, too (RFC 7383 §2.3).
     fragmentation: bool,
     fragments: Fragments,

@@ -328,6 +328,7 @@ impl IkeSa {
             first_remote: None,
             nat: self.nat,
             window: Window::rekeyed(),
+            peer_identity: self.peer_identity.clone(),
             fragmentation: self.fragmentation,
             fragments: Fragments::default(),
             protection: Some(protection),

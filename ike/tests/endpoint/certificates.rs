@@ -92,7 +92,17 @@ fn the_subject_is_the_identity_unless_another_is_set() {
         let ours = PeerConfig::with_certificate(config.local, config.remote, certificate, remote_id);
         *config = PeerConfig { mode: config.mode, ..with_cheap_algorithms(index, ours) };
     }
-    run(configs).assert_settled();
+    let mut pair = run(configs);
+    pair.assert_settled();
+    // An SA that replaces another keeps what was proved.
+    pair.act(0, |endpoint, now| endpoint.rekey_ike(now, PEER));
+    pair.run_for(Duration::from_secs(10));
+    for index in [0, 1] {
+        let ike = pair.status(index).ike.unwrap();
+        assert_eq!(ike.rekeys, 1);
+        assert_eq!(ike.authentication, "certificate");
+        assert_eq!(ike.peer_identity, format!("C=DE, O=Example, CN=gw{}", 1 - index));
+    }
 }
 
 fn configs_of(root: &Authority) -> [PeerConfig; 2] {
