@@ -91,7 +91,7 @@ impl Endpoint {
         match self.peers.get(id).map(|peer| peer.config.clone()) {
             Some(old) if *old == config => return,
             Some(old) if same_terms(&old, &config) => {}
-            Some(_) => self.take_down(now, id, "configuration changed"),
+            Some(_) => self.take_down(now, id, "its configuration was changed here"),
             None => {}
         }
         let peer = self.peers.set(id, config);
@@ -120,7 +120,7 @@ impl Endpoint {
 
     /// Removes a peer: its SAs are deleted, removal events come out at once.
     pub fn remove_peer(&mut self, now: Instant, id: PeerId) {
-        self.take_down(now, id, "peer removed");
+        self.take_down(now, id, "removed here");
         self.peers.remove(id);
         self.peers.refresh();
     }
@@ -154,7 +154,7 @@ impl Endpoint {
     /// Deletes the SAs with a peer and keeps the connection down, also against attempts of the peer, until
     /// [`Self::connect`].
     pub fn disconnect(&mut self, now: Instant, id: PeerId) {
-        self.take_down(now, id, "disconnected");
+        self.take_down(now, id, "disconnected here");
         if let Some(peer) = self.peers.get_mut(id) {
             peer.wanted = false;
             peer.blocked = true;

@@ -106,8 +106,10 @@ impl IkeSa {
         let proposals = found
             .proposals()
             .ok_or_else(|| (NotifyType::INVALID_SYNTAX, "peer asks for no Child SA".to_owned()))?;
-        let choice = choose_esp(proposals, &self.config.esp_proposals, ChildExchange::Auth)
-            .map_err(|mismatch| (NotifyType::NO_PROPOSAL_CHOSEN, format!("ESP: {mismatch}")))?;
+        let choice =
+            choose_esp(proposals, &self.config.esp_proposals, ChildExchange::Auth).map_err(|mismatch| {
+                (NotifyType::NO_PROPOSAL_CHOSEN, format!("we refused the peer's ESP proposal: {mismatch}"))
+            })?;
         let selectors = AgreedSelectors::of(found)
             .ok_or_else(|| (NotifyType::TS_UNACCEPTABLE, NO_SELECTORS.to_owned()))?;
         let mut answer = choice.proposal;

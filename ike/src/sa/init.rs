@@ -177,7 +177,7 @@ impl IkeSa {
                 NotifyType::NO_PROPOSAL_CHOSEN => {
                     format!("peer refused our proposal; we offered {}", describe(&self.config.ike_proposals))
                 }
-                kind => format!("peer says {}", kind.name()),
+                kind => format!("peer refused our IKE_SA_INIT: it says {}", kind.name()),
             };
             self.init_refused(ctx, reason);
         } else {
@@ -206,9 +206,23 @@ impl IkeSa {
 
     fn restart_with_group(&mut self, ctx: &mut Context<'_>, data: &[u8]) {
         let Phase::InitSent(init) = &mut self.phase else { return };
-        let Some(wanted) = group_of_notification(data) else { return };
-        let offered = self.config.ike_proposals.iter().any(|proposal| proposal.groups.contains(&wanted));
-        if !offered || wanted == init.key_pair.group() || init.restarts >= MAX_RESTARTS {
+        let named = group_of_notification(data);
+        let offers = |wanted: &DhGroup| {
+            self.config.ike_proposals.iter().any(|proposal| proposal.groups.contains(wanted))
+        };
+        let Some(wanted) = named.filter(offers) else {
+            let name = match (named, data) {
+                (Some(group), _) => group.name().to_owned(),
+                (None, [high, low]) => format!("number {}", u16::from_be_bytes([*high, *low])),
+                (None, _) => return,
+            };
+            let offered = describe(&self.config.ike_proposals);
+            return self.init_refused(
+                ctx,
+                format!("peer refused our proposal: it wants DH group {name}; we offered {offered}"),
+            );
+        };
+        if wanted == init.key_pair.group() || init.restarts >= MAX_RESTARTS {
             return;
         }
         debug!(peer = %self.peer, group = wanted.name(), "peer wants another group");
@@ -299,7 +313,7 @@ pub(crate) fn answer_init(
         Ok(choice) => choice,
         Err(mismatch) => {
             debug!(%peer, %mismatch, "IKE proposal refused");
-            ctx.notify(Notice::Refused(mismatch.to_string()));
+            ctx.notify(Notice::Refused(format!("we refused the peer's proposal: {mismatch}")));
             return InitAnswer::Refuse(unprotected_answer(
                 &header,
                 Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, []),

@@ -40,7 +40,7 @@ use crate::wire::{
     ExchangeType, Header, Message, NotifyType, OpenError, ParseError, Payload, SealedFragment, SealedMessage,
 };
 use auth::AuthSent;
-use context::{Context, Notice, Path};
+use context::{Context, IKE_PORT, NAT_PORT, Notice, Path};
 use established::{Established, Pending};
 use exchange::{Incoming, Retry, Window};
 use fragments::{Reassembly, Whole, largest_message};
@@ -486,7 +486,15 @@ impl IkeSa {
                 self.discard_unanswered(ctx);
                 return;
             }
-            Phase::HalfOpen(half_open) if half_open.deadline <= ctx.now => self.phase = Phase::Dead,
+            Phase::HalfOpen(half_open) if half_open.deadline <= ctx.now => {
+                self.phase = Phase::Dead;
+                let port = if self.nat.encapsulation { NAT_PORT } else { IKE_PORT };
+                let reason = format!(
+                    "peer asked for an IKE SA and did not go on to IKE_AUTH: does our answer reach it, and its next \
+                     message our UDP port {port}?"
+                );
+                ctx.notify(Notice::Refused(reason));
+            }
             Phase::Closed { until } if *until <= ctx.now => self.phase = Phase::Dead,
             Phase::Bare { until } if *until <= ctx.now => self.give_up_bare(),
             Phase::Established(_) => self.established_timers(ctx),
@@ -499,17 +507,26 @@ impl IkeSa {
         if self.hand_over_to_rival(ctx, Phase::Dead) {
             return;
         }
+        let Path { local, remote } = self.path;
         let reason = match &self.phase {
-            Phase::InitSent(init) => init.refusal().unwrap_or("peer does not answer IKE_SA_INIT"),
-            Phase::AuthSent(_) => "peer does not answer IKE_AUTH",
-            Phase::Established(_) => "peer does not answer any more",
+            Phase::InitSent(init) => init.refusal().map_or_else(
+                || {
+                    let us = local.ip();
+                    format!("peer does not answer IKE_SA_INIT at {remote}: is it up, and does it expect us at {us}?")
+                },
+                str::to_owned,
+            ),
+            Phase::AuthSent(_) if remote.port() == NAT_PORT => {
+                format!("peer does not answer IKE_AUTH at {remote}: does UDP port {NAT_PORT} reach it?")
+            }
+            Phase::AuthSent(_) => format!("peer does not answer IKE_AUTH at {remote}"),
+            Phase::Established(_) => format!("peer does not answer any more at {remote}"),
             // Nobody waits for the outcome.
             _ => {
                 self.phase = Phase::Dead;
                 return;
             }
         };
-        let reason = reason.to_owned();
         self.discard(ctx, reason);
     }
 }

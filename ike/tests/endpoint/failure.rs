@@ -7,6 +7,8 @@ use ike::{
     Prf, Psk,
 };
 
+use ike::wire::{Header, Message, Notify, NotifyType, Payload};
+
 use crate::sim::{Conditions, PEER, Pair, cheap_config};
 
 fn run(initiator: PeerConfig, responder: PeerConfig) -> Pair {
@@ -93,7 +95,8 @@ fn ike_proposals_without_anything_in_common_are_explained() {
     assert_eq!(pair.last_error(0), "peer refused our proposal; we offered aes256gcm16-prfsha384-ecp384");
     assert_eq!(
         pair.last_error(1),
-        "no common proposal: first difference: DH group (offered ecp384, we accept x25519)"
+        "we refused the peer's proposal: no common proposal: first difference: \
+         DH group (offered ecp384, we accept x25519)"
     );
 }
 
@@ -105,7 +108,8 @@ fn esp_proposals_without_anything_in_common_are_explained() {
     assert_eq!(pair.last_error(0), "peer refused our ESP proposal; we offered chacha20poly1305-esn");
     assert_eq!(
         pair.last_error(1),
-        "ESP: no common proposal: first difference: encryption (offered chacha20poly1305, we accept aes256gcm16)"
+        "we refused the peer's ESP proposal: no common proposal: first difference: \
+         encryption (offered chacha20poly1305, we accept aes256gcm16)"
     );
     // The IKE SA that came about is gone.
     pair.act(0, |endpoint, now| endpoint.disconnect(now, PEER));
@@ -120,9 +124,63 @@ fn silence_is_reported_and_retried() {
     pair.run_for(Duration::from_secs(39));
     assert_eq!(pair.last_error(0), "");
     pair.run_for(Duration::from_secs(1));
-    assert_eq!(pair.last_error(0), "peer does not answer IKE_SA_INIT");
+    assert_eq!(
+        pair.last_error(0),
+        "peer does not answer IKE_SA_INIT at 192.0.2.2:500: is it up, and does it expect us at 10.9.0.1?"
+    );
     assert_eq!(pair.state(0), PeerState::Connecting);
     pair.conditions = Conditions::PERFECT;
     pair.run_for(Duration::from_mins(1));
     pair.assert_settled();
+}
+
+#[test]
+fn a_group_the_peer_wants_and_we_do_not_offer_is_named() {
+    let mut pair = Pair::new(4);
+    pair.cut();
+    pair.set_peer(0, cheap_config(0));
+    pair.run_for(Duration::from_millis(100));
+    let (_, request) = pair.trace.last().cloned().unwrap();
+    let header = Message::parse(&request).unwrap().header;
+    let header = Header { from_initiator: false, response: true, ..header };
+    let [local, remote] = crate::sim::ADDRESSES.map(|address| (address, 500).into());
+    for (number, name) in [(DhGroup::Ecp384.id(), "ecp384"), (5, "number 5")] {
+        let notify = Notify::new(NotifyType::INVALID_KE_PAYLOAD, number.to_be_bytes());
+        let answer = Message { header, payloads: vec![Payload::Notify(notify)] }.encode();
+        pair.receive(0, local, remote, &answer);
+        pair.run_for(Duration::from_millis(100));
+        let wanted = format!("peer refused our proposal: it wants DH group {name}");
+        let offered = "we offered aes128gcm16-prfsha256-x25519";
+        assert_eq!(pair.last_error(0), format!("{wanted}; {offered}"));
+    }
+}
+
+#[test]
+fn a_peer_that_begins_and_does_not_go_on_is_told_of() {
+    let mut pair = Pair::cheap(5);
+    assert!(pair.run_until(Duration::from_secs(1), |pair| pair.nodes[1].endpoint.ike_sa_count() == 1));
+    pair.run_for(Duration::from_millis(1));
+    pair.cut();
+    pair.run_for(Duration::from_secs(31));
+    assert_eq!(
+        pair.last_error(1),
+        "peer asked for an IKE SA and did not go on to IKE_AUTH: does our answer reach it, and its next message our \
+         UDP port 500?"
+    );
+}
+
+#[test]
+fn silence_on_port_4500_is_told_from_silence_on_port_500() {
+    let mut pair = Pair::new(6);
+    let forcing = |index| PeerConfig { force_udp_encapsulation: true, ..cheap_config(index) };
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..forcing(1) });
+    pair.set_peer(0, forcing(0));
+    let on_4500 = |pair: &Pair| pair.trace.iter().any(|(_, sent)| sent.starts_with(&[0; 4]));
+    assert!(pair.run_until(Duration::from_secs(1), on_4500));
+    pair.cut();
+    pair.run_for(Duration::from_secs(40));
+    assert_eq!(
+        pair.last_error(0),
+        "peer does not answer IKE_AUTH at 192.0.2.2:4500: does UDP port 4500 reach it?"
+    );
 }

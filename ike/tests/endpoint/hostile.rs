@@ -25,7 +25,7 @@ fn a_response_of_another_exchange_does_not_stop_retransmission() {
     rogue.respond(&mut pair, ExchangeType::INFORMATIONAL, 1, Vec::new());
     pair.run_for(Duration::from_mins(1));
     assert!(pair.trace.len() > sent + 2, "IKE_AUTH is sent again");
-    assert_eq!(pair.last_error(0), "peer does not answer IKE_AUTH");
+    assert_eq!(pair.last_error(0), "peer does not answer IKE_AUTH at 192.0.2.2:500");
     pair.conditions = Conditions::PERFECT;
     pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
     pair.run_for(Duration::from_mins(2));

@@ -15,7 +15,7 @@ fn a_dead_peer_is_noticed_and_connected_again_when_it_returns() {
     assert_eq!([pair.state(0), pair.state(1)], [PeerState::Connected; 2]);
     pair.run_for(Duration::from_secs(3));
     assert_eq!([pair.state(0), pair.state(1)], [PeerState::Connecting, PeerState::NotConnected]);
-    assert_eq!(pair.last_error(1), "peer does not answer any more");
+    assert_eq!(pair.last_error(1), "peer does not answer any more at 10.9.0.1:500");
     assert!(pair.nodes.iter().all(|node| node.plane.outbound.is_none()));
     pair.run_for(Duration::from_mins(10));
     assert_eq!(pair.state(0), PeerState::Connecting);

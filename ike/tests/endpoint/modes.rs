@@ -123,7 +123,7 @@ fn attempts_on_demand_end_and_the_next_packet_begins_anew() {
             assert_eq!(pair.state(0), PeerState::Connecting);
         }
         pair.run_for(Duration::from_secs(15));
-        let given_up = "peer does not answer IKE_SA_INIT; given up until a packet wants out again";
+        let given_up = "peer does not answer IKE_SA_INIT at 192.0.2.2:500: is it up, and does it expect us at 10.9.0.1?; given up until a packet wants out again";
         assert_eq!(pair.nodes[0].states.last().unwrap(), &(PeerState::NotConnected, given_up.to_owned()));
         pair.trace.clear();
         pair.run_for(Duration::from_hours(1));

@@ -214,6 +214,11 @@ impl<D: Dataplane> Core<D> {
         if event.kind == EventKind::NoOutboundSa && self.is_demanded(now, peer) {
             return;
         }
+        if let (EventKind::UnknownSpi, Some(source), Some(spi)) = (event.kind, event.source, event.spi) {
+            // A peer that still uses SAs of this gateway's last run finds out.
+            self.endpoint.unknown_esp_spi(now, source.into(), spi);
+            self.drain(now);
+        }
         let text = match event.kind {
             // Ordinary life of an SA: nothing for an operator.
             EventKind::SoftLifetime => return,

@@ -190,3 +190,20 @@ async fn a_lost_connection_is_a_warning_and_one_that_was_ended_is_not() {
         assert!(line.contains(level), "{line}");
     }
 }
+
+#[tokio::test]
+async fn a_peer_whose_esp_has_no_sa_here_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    bench.set_key("VNet2", "correct horse").await.unwrap();
+    bench.sent();
+    for (source, told) in [("192.0.2.99", false), ("192.0.2.2", true)] {
+        let (kind, spi) = (EventKind::UnknownSpi, Some(0x1234_5678));
+        let source = Some(source.parse().unwrap());
+        bench.core.handle_datapath_event(bench.now, DatapathEvent { kind, tunnel: None, spi, source });
+        let sent = bench.sent();
+        assert_eq!(!sent.is_empty(), told);
+        assert!(sent.iter().all(|sent| sent.remote == "192.0.2.2:500".parse().unwrap()));
+        assert!(sent.iter().all(|sent| sent.payload.ends_with(&0x1234_5678_u32.to_be_bytes())));
+    }
+}
