@@ -7,6 +7,8 @@
 //! | 102 | gateway is `Provisioned` |
 //! | 103 | gateway is `Deprovisioning` |
 //! | 110 | network configuration replaced |
+//! | 120 | certificate files were read again |
+//! | 121 | certificate files cannot be used |
 //! | 200 | connection is `NotConnected` |
 //! | 201 | connection is `Connecting` |
 //! | 202 | connection is `Connected` |
@@ -31,6 +33,10 @@ pub enum EventNumber {
     Gateway(GatewayState),
     /// The network configuration was replaced.
     NetcfgApplied,
+    /// Certificates, private key and authorities were read again.
+    CertificatesRead,
+    /// The certificate files cannot be used; those before stay in force.
+    CertificatesRefused,
     /// A connection's state changed.
     Connection(ConnectionState),
     /// A shared key was set or reset.
@@ -52,6 +58,8 @@ impl EventNumber {
             Self::Gateway(GatewayState::Provisioned) => 102,
             Self::Gateway(GatewayState::Deprovisioning) => 103,
             Self::NetcfgApplied => 110,
+            Self::CertificatesRead => 120,
+            Self::CertificatesRefused => 121,
             Self::Connection(ConnectionState::NotConnected) => 200,
             Self::Connection(ConnectionState::Connecting) => 201,
             Self::Connection(ConnectionState::Connected) => 202,

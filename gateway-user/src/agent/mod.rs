@@ -9,6 +9,8 @@
 //! ```
 
 mod bandwidth;
+mod certificate_reader;
+mod certificates;
 mod core;
 mod dataplane;
 pub mod events;
@@ -27,6 +29,7 @@ mod workers;
 mod writer;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
+pub use certificates::{CertificateFileError, CertificateFiles};
 pub use interface::InterfaceError;
 pub use lock::LockError;
 pub use runtime::run;

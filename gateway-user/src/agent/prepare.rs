@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 
+use super::certificates::Certificates;
 use super::core::own_network;
 use super::interface;
 use super::lock::AgentLock;
@@ -28,6 +29,8 @@ pub(super) struct Prepared {
     pub(super) held: BTreeSet<String>,
     /// Parameters of single connections.
     pub(super) parameters: ParametersBySite,
+    /// What the certificate files hold.
+    pub(super) certificates: Certificates,
 }
 
 /// Checks the network configuration as a whole, the interfaces and the stored keys; takes the lock. Stores nothing.
@@ -39,7 +42,8 @@ pub(super) fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     let new = options.netcfg.as_deref().map(|path| read(path, options)).transpose()?;
     interface::require_all(&options.lan)?;
     let wan_address = interface::wan_address(&options.wan)?;
-    take(options, new, wan_address)
+    let certificates = options.certificates.load()?;
+    take(options, new, wan_address, certificates)
 }
 
 /// The part of [`prepare`] that holds the lock.
@@ -47,6 +51,7 @@ fn take(
     options: &Options,
     new: Option<NetworkConfiguration>,
     wan_address: Ipv4Addr,
+    certificates: Certificates,
 ) -> anyhow::Result<Prepared> {
     let lock = AgentLock::take(&options.run_dir, &options.state_dir, &options.vnet)?;
     let store = Store::open(&options.state_dir, &options.vnet)?;
@@ -73,7 +78,7 @@ fn take(
         max_connections: options.max_connections,
         peering: options.peering.clone(),
     };
-    Ok(Prepared { lock, settings, store, configuration, from_file, keys, held, parameters })
+    Ok(Prepared { lock, settings, store, configuration, from_file, keys, held, parameters, certificates })
 }
 
 fn read(path: &Path, options: &Options) -> anyhow::Result<NetworkConfiguration> {
@@ -172,7 +177,7 @@ mod tests {
         std::fs::write(&path, xml).unwrap();
         let prepared = |options: &Options| {
             let new = options.netcfg.as_deref().map(|path| read(path, options).unwrap());
-            take(options, new, Ipv4Addr::new(192, 0, 2, 2))
+            take(options, new, Ipv4Addr::new(192, 0, 2, 2), Certificates::default())
         };
         let error = format!("{:#}", prepared(&options).expect_err("nothing is stored"));
         assert!(error.contains("give one with --netcfg"), "{error}");

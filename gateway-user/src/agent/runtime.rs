@@ -1,6 +1,6 @@
 //! The agent's main loop.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use ike::Done;
@@ -8,6 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::bandwidth::Bandwidth;
+use super::certificate_reader::CertificateReader;
+use super::certificates::{CertificateFileError, Certificates};
 use super::core::{Core, Kept, own_network};
 use super::events::EventLog;
 use super::prepare::{Prepared, prepare};
@@ -37,6 +39,8 @@ struct Sources {
     datapath_events: DatapathEvents,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    certificates: CertificateReader,
 }
 
 /// What the loop was woken by.
@@ -46,6 +50,8 @@ enum Input<'a> {
     Written(Result<(), StoreError>),
     Command(Command),
     Datapath(DatapathEvent),
+    Hangup,
+    Certificates(Result<Certificates, CertificateFileError>),
     Timeout,
     Signal,
 }
@@ -55,7 +61,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Installed first: a signal during the start must not kill the agent half-way, but end it once it is up.
     let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let Prepared { lock, settings, store, configuration, from_file, keys, held, parameters } =
+    let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let Prepared { lock, settings, store, configuration, from_file, keys, held, parameters, certificates } =
         prepare(&options)?;
     let sockets = IkeSockets::bind(settings.wan_address).await?;
     // Clients may connect from here on; they are answered when the gateway is up.
@@ -90,7 +97,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let rng = rand::make_rng::<rand::rngs::StdRng>();
     let mut core = Core::new(
         settings,
-        Kept { store, configuration, keys, held, parameters },
+        Kept { store, configuration, keys, held, parameters, certificates },
         events,
         datapath,
         Box::new(rng),
@@ -104,8 +111,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         datapath_events,
         terminate,
         interrupt,
+        hangup,
+        certificates: CertificateReader::new(options.certificates.clone()),
     };
-    let started = match core.start(Instant::now()).await {
+    let now = tell_time(&mut core);
+    let started = match core.start(now).await {
         Ok(()) if from_file => core.store_configuration(),
         outcome => outcome,
     };
@@ -131,6 +141,7 @@ async fn serve(core: &mut Core<Datapath>, sources: &mut Sources) -> anyhow::Resu
         sources.take_from(core).await;
         match sources.next(core.next_timeout()).await? {
             Input::Signal => return Ok(()),
+            Input::Hangup => sources.certificates.begin(),
             input => handle(core, input).await,
         }
     }
@@ -154,8 +165,17 @@ async fn bid_farewell(core: &mut Core<Datapath>, sources: &mut Sources) -> anyho
     }
 }
 
-async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
+/// Tells the core the time of day, and returns the time. A clock before 1970 tells nothing.
+fn tell_time(core: &mut Core<Datapath>) -> Instant {
     let now = Instant::now();
+    if let Ok(since_epoch) = SystemTime::now().duration_since(UNIX_EPOCH) {
+        core.set_wall_clock(now, since_epoch);
+    }
+    now
+}
+
+async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
+    let now = tell_time(core);
     match input {
         Input::Datagram(Datagram { local, remote, payload }) => {
             core.handle_datagram(now, local, remote, payload);
@@ -165,7 +185,9 @@ async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
         Input::Command(command) => core.handle_command(now, command).await,
         Input::Datapath(event) => core.handle_datapath_event(now, event),
         Input::Timeout => core.handle_timeout(now).await,
-        Input::Signal => {}
+        Input::Certificates(outcome) => core.handle_certificates(now, outcome),
+        // Who goes reads nothing again.
+        Input::Signal | Input::Hangup => {}
     }
 }
 
@@ -184,6 +206,8 @@ impl Sources {
             outcome = self.writer.next() => Ok(Input::Written(outcome)),
             Some(command) = self.commands.recv() => Ok(Input::Command(command)),
             event = self.datapath_events.next() => event.map(Input::Datapath),
+            _ = self.hangup.recv() => Ok(Input::Hangup),
+            outcome = self.certificates.next() => Ok(Input::Certificates(outcome)),
             () = timer => Ok(Input::Timeout),
             _ = self.terminate.recv() => Ok(Input::Signal),
             _ = self.interrupt.recv() => Ok(Input::Signal),

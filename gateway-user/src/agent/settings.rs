@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ike::{EspProposal, IkeProposal};
 
-use super::Bandwidth;
+use super::{Bandwidth, CertificateFiles};
 
 /// How to run one gateway: the options of `vgw agent`.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Options {
     pub pin_root: PathBuf,
     /// Most connections.
     pub max_connections: u32,
+    /// Files of certificates.
+    pub certificates: CertificateFiles,
     /// How to talk to peers.
     pub peering: Peering,
 }
@@ -44,6 +46,10 @@ pub struct Peering {
     pub ike_proposals: Vec<IkeProposal>,
     /// ESP proposals, best first; empty for the profile's.
     pub esp_proposals: Vec<EspProposal>,
+    /// Half-open IKE SAs from which on a cookie is demanded; `None` for the default.
+    pub cookie_threshold: Option<usize>,
+    /// Largest IP packet that carries an IKE message whole; `None` for the default.
+    pub fragment_size: Option<usize>,
     /// ESP in UDP even where no NAT was found.
     pub force_udp_encapsulation: bool,
 }

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ike::{ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig, Psk};
+use ike::{Auth, ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig, Psk};
 
 use super::profile::ProfileTerms;
 use super::settings::Settings;
 use crate::api::types::{InForce, ParametersInForce, Source};
-use crate::model::{ConnectionParameters, Profile, SharedKey};
+use crate::model::{AuthMethod, ConnectionParameters, Profile};
 
 /// Rekeying must be possible within this time even when SAs live only for seconds.
 const SHORTEST_REKEY_MARGIN: Duration = Duration::from_secs(30);
@@ -20,6 +20,7 @@ const DPD: Duration = Duration::from_secs(45);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Terms {
     mode: InForce<ConnectionMode>,
+    auth: InForce<AuthMethod>,
     local_id: InForce<Identity>,
     /// Who the peer must be; `None` takes any.
     remote_id: InForce<Option<Identity>>,
@@ -31,14 +32,24 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The terms of a connection with parameters `own`, or none of its own.
-    pub(super) fn new(settings: &Settings, profile: Profile, own: Option<&ConnectionParameters>) -> Self {
+    /// The terms of a connection with parameters `own`, or none of its own. `own_name` is what the gateway's certificate
+    /// says, if there is one.
+    pub(super) fn new(
+        settings: &Settings,
+        profile: Profile,
+        own: Option<&ConnectionParameters>,
+        own_name: Option<Identity>,
+    ) -> Self {
         let own = own.cloned().unwrap_or_default();
+        let auth = choose(own.auth, None, AuthMethod::Psk);
+        let address = Identity::Ipv4(settings.wan_address);
+        let own_name = own_name.filter(|_| auth.value == AuthMethod::Certificate).unwrap_or(address);
         let peering = &settings.peering;
         let profile = ProfileTerms::of(profile);
         Self {
+            auth,
             mode: choose(own.mode, None, ConnectionMode::Default),
-            local_id: choose(own.local_id, None, Identity::Ipv4(settings.wan_address)),
+            local_id: choose(own.local_id, None, own_name),
             remote_id: choose(own.remote_id.map(Some), None, None),
             ike_proposals: choose(
                 own.ike_proposals,
@@ -60,6 +71,7 @@ impl Terms {
     pub(super) fn in_force(&self) -> ParametersInForce {
         ParametersInForce {
             mode: self.mode.show(ToString::to_string),
+            auth: self.auth.show(ToString::to_string),
             local_id: self.local_id.show(ToString::to_string),
             remote_id: self
                 .remote_id
@@ -76,9 +88,26 @@ impl Terms {
         self.mode.value
     }
 
+    /// How the ends prove who they are.
+    pub(super) fn auth(&self) -> AuthMethod {
+        self.auth.value
+    }
+
+    /// Who this end says it is.
+    pub(super) fn local_id(&self) -> &Identity {
+        &self.local_id.value
+    }
+
+    /// Whether the peer must be somebody certain.
+    pub(super) fn has_remote_id(&self) -> bool {
+        self.remote_id.value.is_some()
+    }
+
     /// How to talk to the peer at `remote`.
-    pub(super) fn peer_config(&self, local: IpAddr, remote: IpAddr, key: &SharedKey) -> PeerConfig {
-        let mut config = PeerConfig::new(local, remote, Psk::new(key.expose().as_bytes()));
+    pub(super) fn peer_config(&self, local: IpAddr, remote: IpAddr, auth: Auth) -> PeerConfig {
+        // Every field that depends on the terms is set below, and the key with `auth`.
+        let mut config = PeerConfig::new(local, remote, Psk::new(""));
+        config.auth = auth;
         config.local_id.clone_from(&self.local_id.value);
         config.remote_id.clone_from(&self.remote_id.value);
         config.mode = self.mode.value;
@@ -116,8 +145,8 @@ mod tests {
     use crate::model::ParametersDocument;
 
     fn config(terms: &Terms) -> PeerConfig {
-        let key = SharedKey::new("key").unwrap();
-        terms.peer_config("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap(), &key)
+        let auth = Psk::new("key").into();
+        terms.peer_config("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap(), auth)
     }
 
     fn document() -> ParametersDocument {
@@ -127,7 +156,7 @@ mod tests {
     #[test]
     fn connection_stands_above_option_and_option_above_profile() {
         let mut settings = settings("VNet1");
-        let profile_only = Terms::new(&settings, Profile::Azure, None);
+        let profile_only = Terms::new(&settings, Profile::Azure, None, None);
         assert_eq!(
             profile_only.in_force().child_lifetime,
             InForce { value: 27_000, source: Source::Profile }
@@ -142,7 +171,7 @@ mod tests {
             ..document()
         };
         let own = ConnectionParameters::try_from(own).unwrap();
-        let terms = Terms::new(&settings, Profile::Azure, Some(&own));
+        let terms = Terms::new(&settings, Profile::Azure, Some(&own), None);
         let shown = terms.in_force();
         assert_eq!(shown.child_lifetime, InForce { value: 60, source: Source::Option });
         assert_eq!(shown.dpd, InForce { value: 20, source: Source::Connection });
@@ -163,7 +192,18 @@ mod tests {
         let own = ParametersDocument { mode: Some("responder".to_owned()), ..document() };
         let own = ConnectionParameters::try_from(own).unwrap();
         let settings = settings("VNet1");
-        let mode = |own| config(&Terms::new(&settings, Profile::Default, own)).mode;
+        let mode = |own| config(&Terms::new(&settings, Profile::Default, own, None)).mode;
         assert_eq!((mode(Some(&own)), mode(None)), (ConnectionMode::Responder, ConnectionMode::Default));
+    }
+
+    #[test]
+    fn with_certificates_the_identity_is_the_certificates() {
+        let own = ParametersDocument { auth: Some("certificate".to_owned()), ..document() };
+        let own = ConnectionParameters::try_from(own).unwrap();
+        let name: Identity = "gw1.example".parse().unwrap();
+        let settings = settings("VNet1");
+        let id = |own, name| Terms::new(&settings, Profile::Default, own, name).in_force().local_id.value;
+        assert_eq!(id(Some(&own), Some(name.clone())), "gw1.example");
+        assert_eq!(id(None, Some(name)), "192.0.2.1", "with a shared key it is the address");
     }
 }

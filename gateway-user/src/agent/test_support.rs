@@ -1,8 +1,12 @@
 //! Configurations that several tests use.
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+
+use super::certificates::CertificateFiles;
 use super::settings::{Options, Peering, Settings};
 
 /// Settings of the gateway at 192.0.2.1, the `n`th VNet's at 192.0.2.n.
@@ -31,6 +35,7 @@ pub(super) fn options(directory: &Path) -> Options {
         state_dir: directory.join("state"),
         pin_root: directory.join("pins"),
         max_connections: 3,
+        certificates: CertificateFiles::default(),
         peering: peering(),
     }
 }
@@ -41,6 +46,8 @@ fn peering() -> Peering {
         dpd_interval: None,
         ike_proposals: Vec::new(),
         esp_proposals: Vec::new(),
+        cookie_threshold: None,
+        fragment_size: None,
         force_udp_encapsulation: false,
     }
 }
@@ -84,4 +91,22 @@ fn vnet(name: &str, start: &str, references: &str) -> String {
 <Gateway><ConnectionsToLocalNetwork>{references}</ConnectionsToLocalNetwork></Gateway>
 </VirtualNetworkSite>"#
     )
+}
+
+/// An authority of its own, and a certificate of `name` by it, in files of this directory.
+pub(super) fn write_certificates(directory: &Path, name: &str) -> CertificateFiles {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let root = authority.self_signed(&authority_key).unwrap();
+    let own = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let own = own.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
+    let paths = ["ca.pem", "gateway.pem", "key.pem"].map(|file| directory.join(file));
+    for (path, content) in paths.iter().zip([root.pem(), own.pem(), key.serialize_pem()]) {
+        std::fs::write(path, content).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let [ca, chain, key] = paths;
+    CertificateFiles { own: Some((chain, key)), authorities: vec![ca], revocation_lists: Vec::new() }
 }

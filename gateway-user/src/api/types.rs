@@ -93,6 +93,8 @@ pub struct ConnectionStatus {
 pub struct ParametersInForce {
     /// Which end begins.
     pub mode: InForce<String>,
+    /// How the ends prove who they are: `psk` or `certificate`.
+    pub auth: InForce<String>,
     /// Who this end says it is.
     pub local_id: InForce<String>,
     /// Who the peer must be; `any` when the key alone decides.

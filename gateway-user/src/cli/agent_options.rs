@@ -6,7 +6,7 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{AgentArgs, Global};
-use crate::agent::{Options, Peering};
+use crate::agent::{CertificateFiles, Options, Peering};
 
 /// The agent's options from the command line's.
 pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
@@ -20,7 +20,14 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
         state_dir: args.state_dir,
         pin_root: args.pin_root,
         max_connections: args.max_connections,
+        certificates: CertificateFiles {
+            own: args.certificate.zip(args.private_key),
+            authorities: args.ca,
+            revocation_lists: args.crl,
+        },
         peering: Peering {
+            cookie_threshold: args.cookie_threshold,
+            fragment_size: args.fragment_size,
             child_lifetime: args.child_lifetime,
             dpd_interval: args.dpd,
             ike_proposals: args.ike_proposal,

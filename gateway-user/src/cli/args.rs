@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ike::{EspProposal, IkeProposal};
+use ike::{EspProposal, FRAGMENT_SIZES, IkeProposal};
 
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
@@ -94,6 +94,26 @@ pub(super) struct AgentArgs {
     /// ESP proposal such as chacha20poly1305, in place of the profile's; may be repeated, best first.
     #[arg(long, value_name = "PROPOSAL")]
     pub(super) esp_proposal: Vec<EspProposal>,
+    /// Certificate of the gateway, followed by those of the authorities above it; PEM. Read again on SIGHUP, like the
+    /// other files of certificates.
+    #[arg(long, value_name = "FILE", requires = "private_key")]
+    pub(super) certificate: Option<PathBuf>,
+    /// Private key of the certificate; PEM, mode 0600.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(super) private_key: Option<PathBuf>,
+    /// Certificates of authorities one of which must have issued a peer's; PEM; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Vec<PathBuf>,
+    /// Revocation lists of these authorities; PEM; may be repeated.
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    pub(super) crl: Vec<PathBuf>,
+    /// Largest IP packet that carries an IKE message whole; longer messages are sent in fragments. By default 1280.
+    #[arg(long, value_name = "BYTES", value_parser = fragment_size)]
+    pub(super) fragment_size: Option<usize>,
+    /// So many half-open IKE SAs, and others must first show by a cookie that their address is theirs. By default 32; 0
+    /// for always.
+    #[arg(long, value_name = "N")]
+    pub(super) cookie_threshold: Option<usize>,
     /// Put ESP into UDP even where no NAT was found.
     #[arg(long)]
     pub(super) force_udp_encapsulation: bool,
@@ -177,6 +197,9 @@ pub(super) struct Parameters {
     /// when a packet needs the tunnel).
     #[arg(long, value_name = "MODE")]
     pub(super) mode: Option<String>,
+    /// How the ends prove who they are: psk (the shared key) or certificate. The latter needs --remote-id.
+    #[arg(long, value_name = "METHOD")]
+    pub(super) auth: Option<String>,
     /// Who this end says it is: an address, a domain name, an e-mail address or a distinguished name. By default the
     /// gateway's address.
     #[arg(long, value_name = "ID")]
@@ -274,6 +297,15 @@ fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, Strin
     }
 }
 
+/// Parses the size of a fragment.
+fn fragment_size(text: &str) -> Result<usize, String> {
+    let (min, max) = (FRAGMENT_SIZES.start(), FRAGMENT_SIZES.end());
+    match text.parse() {
+        Ok(number) if FRAGMENT_SIZES.contains(&number) => Ok(number),
+        _ => Err(format!("expected a number of bytes from {min} to {max}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -354,6 +386,8 @@ mod tests {
         for wrong in ["8", "3601"] {
             assert!(refusal(&format!("{agent} --dpd {wrong}")).contains("from 9 to 3600"));
         }
+        assert!(refusal(&format!("{agent} --fragment-size 575")).contains("from 576 to 65535"));
+        assert!(refusal(&format!("{agent} --certificate a.pem")).contains("--private-key"));
         assert!(refusal(&format!("{agent} --max-connections 0")).contains("0 is not in"));
         assert!(refusal("vgw connection set-key VNet1 VNet2 secret").contains("unexpected argument"));
         assert!(refusal("vgw local-network set VNet2 --gateway-address here").contains("here"));

@@ -9,6 +9,7 @@ impl From<Parameters> for ParametersDocument {
         let unless_empty = |list: Vec<String>| (!list.is_empty()).then_some(list);
         Self {
             mode: parameters.mode,
+            auth: parameters.auth,
             local_id: parameters.local_id,
             remote_id: parameters.remote_id,
             ike_proposals: unless_empty(parameters.ike_proposal),
@@ -25,9 +26,18 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
     let mut row = |name: &str, value: InForce<String>| {
         table.row([name.to_owned(), value.value, source(value.source).to_owned()]);
     };
-    let ParametersInForce { mode, local_id, remote_id, ike_proposals, esp_proposals, child_lifetime, dpd } =
-        parameters;
+    let ParametersInForce {
+        mode,
+        auth,
+        local_id,
+        remote_id,
+        ike_proposals,
+        esp_proposals,
+        child_lifetime,
+        dpd,
+    } = parameters;
     row("mode", mode.clone());
+    row("authentication", auth.clone());
     row("local identity", local_id.clone());
     row("remote identity", remote_id.clone());
     row("IKE proposals", ike_proposals.show(|list| list.join(", ")));

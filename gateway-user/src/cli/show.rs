@@ -201,6 +201,7 @@ mod tests {
         let proposals = |text: &str, source| InForce { value: vec![text.to_owned()], source };
         ParametersInForce {
             mode: InForce { value: "default".to_owned(), source: Source::Profile },
+            auth: InForce { value: "psk".to_owned(), source: Source::Profile },
             local_id: InForce { value: "203.0.113.1".to_owned(), source: Source::Profile },
             remote_id: InForce { value: "gw2.example".to_owned(), source: Source::Connection },
             ike_proposals: proposals("aes256gcm16-prfsha384-x25519", Source::Option),
@@ -216,6 +217,7 @@ mod tests {
         let (_, table) = text.split_once("\n\nPARAMETER").expect("a table of its own");
         let expected = "        VALUE                         FROM
 mode             default                       profile
+authentication   psk                           profile
 local identity   203.0.113.1                   profile
 remote identity  gw2.example                   connection
 IKE proposals    aes256gcm16-prfsha384-x25519  option

@@ -17,6 +17,8 @@ pub use config::{
 };
 pub use lookup::{LookupError, ResolvedConnection};
 pub use names::{MAX_NAME_LEN, is_valid_name};
-pub use parameters::{CHILD_LIFETIME, ConnectionParameters, DPD, ParameterError, ParametersDocument};
+pub use parameters::{
+    AuthMethod, CHILD_LIFETIME, ConnectionParameters, DPD, ParameterError, ParametersDocument,
+};
 pub use shared_key::{SharedKey, SharedKeyError};
 pub use state::{ConnectionState, GatewayState, VirtualNetworkState};

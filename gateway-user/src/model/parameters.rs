@@ -1,5 +1,6 @@
 //! What can be set for one connection, above the agent's options and the gateway's profile.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,15 +16,28 @@ pub const DPD: (u64, u64) = (9, 3600);
 /// Most proposals of one kind.
 const MAX_PROPOSALS: usize = 16;
 
+/// How the ends of a connection prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// By the connection's shared key.
+    Psk,
+    /// By certificates.
+    Certificate,
+}
+
 /// Every connection mode.
 const MODES: [ConnectionMode; 4] =
     [ConnectionMode::Default, ConnectionMode::Initiator, ConnectionMode::Responder, ConnectionMode::OnDemand];
+
+const AUTH_METHODS: [AuthMethod; 2] = [AuthMethod::Psk, AuthMethod::Certificate];
 
 /// The parameters of one connection as typed values; what is `None` comes from the agent's options or the profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionParameters {
     /// Which end begins.
     pub mode: Option<ConnectionMode>,
+    /// How the ends prove who they are.
+    pub auth: Option<AuthMethod>,
     /// Who this end says it is.
     pub local_id: Option<Identity>,
     /// Who the peer must be.
@@ -45,6 +59,9 @@ pub struct ParametersDocument {
     /// `default`, `initiator`, `responder` or `on-demand`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// `psk` or `certificate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<String>,
     /// Who this end says it is: an address, a domain name, an e-mail address or a distinguished name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_id: Option<String>,
@@ -83,6 +100,7 @@ impl ConnectionParameters {
     pub fn overlaid(self, other: Self) -> Self {
         Self {
             mode: other.mode.or(self.mode),
+            auth: other.auth.or(self.auth),
             local_id: other.local_id.or(self.local_id),
             remote_id: other.remote_id.or(self.remote_id),
             ike_proposals: other.ike_proposals.or(self.ike_proposals),
@@ -101,6 +119,7 @@ impl ConnectionParameters {
     pub fn document(&self) -> ParametersDocument {
         ParametersDocument {
             mode: self.mode.map(|mode| mode.to_string()),
+            auth: self.auth.map(|auth| auth.to_string()),
             local_id: self.local_id.as_ref().map(ToString::to_string),
             remote_id: self.remote_id.as_ref().map(ToString::to_string),
             ike_proposals: self.ike_proposals.as_deref().map(texts),
@@ -119,6 +138,7 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
         let mut errors = Errors::default();
         let parameters = Self {
             mode: errors.parse("mode", document.mode, |text| named(text, &MODES)),
+            auth: errors.parse("auth", document.auth, |text| named(text, &AUTH_METHODS)),
             local_id: errors.parse("local_id", document.local_id, Identity::from_str),
             remote_id: errors.parse("remote_id", document.remote_id, Identity::from_str),
             ike_proposals: errors.list("ike_proposals", document.ike_proposals, str::parse::<IkeProposal>),
@@ -127,6 +147,15 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
             dpd: errors.seconds("dpd", document.dpd, DPD),
         };
         if errors.0.is_empty() { Ok(parameters) } else { Err(errors.0) }
+    }
+}
+
+impl fmt::Display for AuthMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Psk => "psk",
+            Self::Certificate => "certificate",
+        })
     }
 }
 
@@ -200,6 +229,7 @@ mod tests {
     fn full() -> ParametersDocument {
         ParametersDocument {
             mode: Some("on-demand".to_owned()),
+            auth: Some("certificate".to_owned()),
             local_id: Some("gw1.example".to_owned()),
             remote_id: Some("C=DE, O=Example, CN=gw2".to_owned()),
             ike_proposals: Some(vec!["aes256gcm16-prfsha384-x25519".to_owned()]),
@@ -223,6 +253,7 @@ mod tests {
     fn every_wrong_value_is_named_with_its_rule() {
         let document = ParametersDocument {
             mode: Some("both".to_owned()),
+            auth: Some("eap".to_owned()),
             local_id: Some("C=DE, what".to_owned()),
             remote_id: None,
             ike_proposals: Some(vec!["aes256gcm16-prfsha384-x25519".to_owned(), "3des".to_owned()]),
@@ -236,6 +267,7 @@ mod tests {
             fields,
             [
                 ("mode", "both"),
+                ("auth", "eap"),
                 ("local_id", "C=DE, what"),
                 ("ike_proposals", "3des"),
                 ("esp_proposals", ""),
@@ -246,7 +278,7 @@ mod tests {
         let text = errors[0].to_string();
         let rule = "expected one of default, initiator, responder, on-demand";
         assert_eq!(text, format!("mode: \"both\" is not accepted: {rule}"));
-        assert!(errors[5].to_string().contains("from 9 to 3600"));
+        assert!(errors[6].to_string().contains("from 9 to 3600"));
     }
 
     #[test]

@@ -8,13 +8,14 @@
 mod changes;
 mod commands;
 mod netcfg;
+mod peer;
 mod status;
 #[cfg(test)]
 mod tests;
 mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -26,16 +27,15 @@ use ike::{
 
 use self::changes::Changes;
 use self::tunnels::{Leftover, Tunnel};
+use super::certificates::Certificates;
 use super::dataplane::Dataplane;
 use super::events::{EventLog, EventNumber, Severity};
 use super::profile::ByteLifetime;
 use super::settings::Settings;
-use super::terms::Terms;
 use super::throttle::Throttle;
 use crate::datapath::{DatapathEvent, SaConfig, TunnelId};
 use crate::model::{
-    ConnectionState, GatewayState, NetworkConfiguration, Profile, ResolvedConnection, SharedKey,
-    VirtualNetworkSite,
+    ConnectionState, GatewayState, NetworkConfiguration, Profile, ResolvedConnection, VirtualNetworkSite,
 };
 use crate::store::{KeyRing, ParametersBySite, Store};
 
@@ -51,6 +51,8 @@ pub(super) struct Kept {
     pub(super) held: BTreeSet<String>,
     /// Parameters of single connections.
     pub(super) parameters: ParametersBySite,
+    /// What the certificate files hold.
+    pub(super) certificates: Certificates,
 }
 
 /// Everything the agent of one gateway knows.
@@ -62,6 +64,7 @@ pub(super) struct Core<D> {
     /// Sites whose connections were taken down by command.
     held: BTreeSet<String>,
     parameters: ParametersBySite,
+    certificates: Certificates,
     changes: Changes,
     state: GatewayState,
     connections: BTreeMap<String, Connection>,
@@ -121,7 +124,8 @@ impl<D: Dataplane> Core<D> {
         dataplane: D,
         rng: Box<dyn SecureRng>,
     ) -> Self {
-        let Kept { store, configuration, keys, held, parameters } = kept;
+        let Kept { store, configuration, keys, held, parameters, certificates } = kept;
+        let endpoint = Endpoint::new(endpoint_config(&settings), rng);
         Self {
             settings,
             store,
@@ -129,6 +133,7 @@ impl<D: Dataplane> Core<D> {
             keys,
             held,
             parameters,
+            certificates,
             changes: Changes::default(),
             state: GatewayState::Provisioning,
             connections: BTreeMap::new(),
@@ -137,7 +142,7 @@ impl<D: Dataplane> Core<D> {
             refused: BTreeSet::new(),
             follow_at: None,
             events,
-            endpoint: Endpoint::new(EndpointConfig::default(), rng),
+            endpoint,
             dataplane,
             outbox: Vec::new(),
             datapath_reports: Throttle::new(),
@@ -162,6 +167,11 @@ impl<D: Dataplane> Core<D> {
     /// Stores the network configuration in place of the one before.
     pub(super) fn store_configuration(&self) -> anyhow::Result<()> {
         Ok(self.store.write_netcfg(crate::netcfg::write(&self.configuration)).run()?)
+    }
+
+    /// Tells the time of day: at `now` it is `since_epoch` after 1970-01-01 00:00 UTC. Certificates are judged by it.
+    pub(super) fn set_wall_clock(&mut self, now: Instant, since_epoch: Duration) {
+        self.endpoint.set_wall_clock(now, since_epoch);
     }
 
     /// A UDP payload arrived on one of the IKE ports.
@@ -209,6 +219,10 @@ impl<D: Dataplane> Core<D> {
         let peer = event.tunnel.map(|tunnel| PeerId(tunnel.0));
         if let (EventKind::SoftLifetime | EventKind::HardLifetime, Some(peer)) = (event.kind, peer) {
             self.endpoint.rekey_child(now, peer);
+            self.drain(now);
+        }
+        if let (EventKind::UnknownSpi, Some(source), Some(spi)) = (event.kind, event.source, event.spi) {
+            self.endpoint.unknown_esp_spi(now, source.into(), spi);
             self.drain(now);
         }
         if event.kind == EventKind::NoOutboundSa && self.is_demanded(now, peer) {
@@ -302,75 +316,9 @@ impl<D: Dataplane> Core<D> {
             .unwrap_or_default()
     }
 
-    fn terms(&self, site: &str) -> Terms {
-        Terms::new(&self.settings, self.profile(), self.parameters.get(site))
-    }
-
     fn enter(&mut self, state: GatewayState) {
         self.state = state;
         self.events.add_gateway(&self.settings.vnet, state);
-    }
-
-    /// Tells IKE about a connection's peer, or takes the peer away when something is missing. Until the datapath has the
-    /// connection's tunnel there is nothing to tell.
-    fn configure(&mut self, now: Instant, site: &str) {
-        let local = self.settings.wan_address.into();
-        let peer = self.peer(site).map(|(remote, key)| self.terms(site).peer_config(local, remote, key));
-        let held = self.held.contains(site);
-        let Some(connection) = self.connections.get_mut(site) else { return };
-        if connection.applied.is_none() {
-            return;
-        }
-        let id = PeerId(connection.id);
-        let refused = connection.refused.take();
-        match peer {
-            Ok(mut config) => {
-                if held {
-                    config.mode = ConnectionMode::Responder;
-                }
-                connection.missing = None;
-                connection.configured = true;
-                self.endpoint.set_peer(now, id, config);
-                if held {
-                    self.endpoint.disconnect(now, id);
-                } else if refused.is_some() {
-                    // IKE keeps it down since the refusal, and a configuration without news would change nothing.
-                    self.endpoint.connect(now, id);
-                }
-            }
-            Err(missing) => {
-                connection.missing = Some(missing);
-                if std::mem::take(&mut connection.configured) {
-                    self.endpoint.remove_peer(now, id);
-                }
-            }
-        }
-        self.drain(now);
-    }
-
-    /// Address and key of a connection's peer, or what is missing.
-    fn peer(&self, site: &str) -> Result<(IpAddr, &SharedKey), String> {
-        let address = self.connections.get(site).and_then(|connection| connection.resolved.gateway_address);
-        let complaint = match address {
-            None => Some(format!("gateway address of site {site} is a placeholder")),
-            Some(IpAddr::V6(address)) => {
-                Some(format!("gateway address {address} of site {site} is IPv6, this gateway's is IPv4"))
-            }
-            Some(IpAddr::V4(address)) if address == self.settings.wan_address => {
-                Some(format!("gateway address {address} of site {site} is this gateway's own"))
-            }
-            Some(IpAddr::V4(_)) => None,
-        };
-        match (address, self.keys.get(site), complaint) {
-            (Some(address), Some(key), None) => Ok((address, key)),
-            (_, Some(_), complaint) => Err(complaint.unwrap_or_default()),
-            (_, None, Some(complaint)) => Err(format!("{complaint}; {}", self.no_key(site))),
-            (_, None, None) => Err(self.no_key(site)),
-        }
-    }
-
-    fn no_key(&self, site: &str) -> String {
-        format!("no shared key is set: run `vgw connection set-key {} {site}`", self.settings.vnet)
     }
 
     /// Carries out all events of IKE, then collects the datagrams that may go out after them.
@@ -506,6 +454,13 @@ pub(super) fn own_network<'a>(
         bail!("VNet {vnet} has no gateway in the network configuration");
     }
     Ok(network)
+}
+
+fn endpoint_config(settings: &Settings) -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    config.cookie_threshold = settings.peering.cookie_threshold.unwrap_or(config.cookie_threshold);
+    config.fragment_size = settings.peering.fragment_size.unwrap_or(config.fragment_size);
+    config
 }
 
 /// Name of the connection of `vnet` to `site` on every surface.

@@ -190,6 +190,7 @@ async fn status_has_the_promised_shape() {
                 "drops": { "replayed": 2 },
                 "parameters": {
                     "mode": { "value": "default", "source": "profile" },
+                    "auth": { "value": "psk", "source": "profile" },
                     "local_id": { "value": "192.0.2.1", "source": "profile" },
                     "remote_id": { "value": "any", "source": "profile" },
                     "ike_proposals": {

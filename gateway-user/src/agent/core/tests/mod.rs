@@ -1,5 +1,6 @@
 //! Tests of the core on a recording datapath, without sockets and without a clock.
 
+mod certificates;
 mod changes;
 mod commands;
 mod connect;
@@ -46,7 +47,7 @@ impl Bench {
         let rng = rand::rngs::StdRng::seed_from_u64(vnet.bytes().map(u64::from).sum());
         let core = Core::new(
             settings(vnet),
-            Kept { store, configuration, keys, held, parameters },
+            Kept { store, configuration, keys, held, parameters, certificates: Certificates::default() },
             EventLog::default(),
             Recorder::default(),
             Box::new(rng),
