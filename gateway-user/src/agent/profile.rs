@@ -34,6 +34,8 @@ pub(super) struct ProfileTerms {
     pub(super) ike_proposals: Vec<IkeProposal>,
     /// ESP proposals, best first.
     pub(super) esp_proposals: Vec<EspProposal>,
+    /// Age at which an IKE SA is rekeyed.
+    pub(super) ike_lifetime: Duration,
     /// Age at which a Child SA is rekeyed.
     pub(super) child_lifetime: Duration,
 }
@@ -45,11 +47,13 @@ impl ProfileTerms {
             Profile::Default => Self {
                 ike_proposals: vec![IkeProposal::default_profile()],
                 esp_proposals: vec![EspProposal::default_profile()],
+                ike_lifetime: Duration::from_hours(8),
                 child_lifetime: Duration::from_hours(1),
             },
             Profile::Azure => Self {
                 ike_proposals: azure_ike_proposals(),
                 esp_proposals: vec![EspProposal::single(EspAead::Aes256Gcm16, None, false)],
+                ike_lifetime: Duration::from_hours(8),
                 child_lifetime: Duration::from_mins(450),
             },
         }
@@ -103,6 +107,7 @@ mod tests {
             ]
         );
         assert_eq!(terms.esp_proposals, [EspProposal::single(EspAead::Aes256Gcm16, None, false)]);
+        assert_eq!(terms.ike_lifetime, Duration::from_secs(28_800));
         assert_eq!(terms.child_lifetime, Duration::from_mins(450));
         assert_eq!(ByteLifetime::new(Profile::Azure).hard, 104_857_600_000);
     }

@@ -38,6 +38,8 @@ pub struct Options {
 /// How to talk to peers, beyond what the gateway's profile says.
 #[derive(Clone, Debug)]
 pub struct Peering {
+    /// Age at which an IKE SA is rekeyed; `None` for the profile's.
+    pub ike_lifetime: Option<Duration>,
     /// Age at which a Child SA is rekeyed; `None` for the profile's.
     pub child_lifetime: Option<Duration>,
     /// Idle time after which a peer's liveness is checked; `None` for the default.

@@ -26,6 +26,7 @@ pub(super) struct Terms {
     remote_id: InForce<Option<Identity>>,
     ike_proposals: InForce<Vec<IkeProposal>>,
     esp_proposals: InForce<Vec<EspProposal>>,
+    ike_lifetime: InForce<Duration>,
     child_lifetime: InForce<Duration>,
     dpd: InForce<Duration>,
     force_udp_encapsulation: bool,
@@ -61,6 +62,7 @@ impl Terms {
                 unless_empty(&peering.esp_proposals),
                 profile.esp_proposals,
             ),
+            ike_lifetime: choose(own.ike_lifetime, peering.ike_lifetime, profile.ike_lifetime),
             child_lifetime: choose(own.child_lifetime, peering.child_lifetime, profile.child_lifetime),
             dpd: choose(own.dpd, peering.dpd_interval, DPD),
             force_udp_encapsulation: peering.force_udp_encapsulation,
@@ -78,6 +80,7 @@ impl Terms {
                 .show(|id| id.as_ref().map_or_else(|| "any".to_owned(), ToString::to_string)),
             ike_proposals: self.ike_proposals.show(|list| texts(list)),
             esp_proposals: self.esp_proposals.show(|list| texts(list)),
+            ike_lifetime: self.ike_lifetime.show(Duration::as_secs),
             child_lifetime: self.child_lifetime.show(Duration::as_secs),
             dpd: self.dpd.show(Duration::as_secs),
         }
@@ -113,6 +116,7 @@ impl Terms {
         config.mode = self.mode.value;
         config.ike_proposals.clone_from(&self.ike_proposals.value);
         config.esp_proposals.clone_from(&self.esp_proposals.value);
+        config.ike_lifetime = self.ike_lifetime.value;
         config.child_lifetime = self.child_lifetime.value;
         config.rekey_jitter = config.child_lifetime / 10;
         config.rekey_margin = (config.child_lifetime / 10).max(SHORTEST_REKEY_MARGIN);
@@ -167,6 +171,7 @@ mod tests {
         settings.peering.dpd_interval = Some(Duration::from_secs(9));
         let own = ParametersDocument {
             dpd: Some(20),
+            ike_lifetime: Some(100),
             esp_proposals: Some(vec!["aes128gcm16-noesn".to_owned()]),
             ..document()
         };
@@ -177,6 +182,7 @@ mod tests {
         assert_eq!(shown.dpd, InForce { value: 20, source: Source::Connection });
         assert_eq!(shown.esp_proposals.value, ["aes128gcm16-noesn"]);
         let config = config(&terms);
+        assert_eq!(config.ike_lifetime, Duration::from_secs(100));
         assert_eq!(config.child_lifetime, Duration::from_mins(1));
         assert_eq!(
             (config.rekey_jitter, config.rekey_margin),

@@ -42,6 +42,7 @@ pub(super) fn options(directory: &Path) -> Options {
 
 fn peering() -> Peering {
     Peering {
+        ike_lifetime: None,
         child_lifetime: None,
         dpd_interval: None,
         ike_proposals: Vec::new(),

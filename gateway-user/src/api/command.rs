@@ -93,6 +93,8 @@ pub struct Configure {
 pub enum Rekey {
     /// The Child SA.
     Child,
+    /// The IKE SA.
+    Ike,
 }
 
 /// The sending end, held by every handler.

@@ -26,6 +26,8 @@ pub struct Status {
     pub wan_address: Ipv4Addr,
     /// The shared bandwidth budget.
     pub budget: BudgetStatus,
+    /// IKE SAs in any state, half-open ones included.
+    pub ike_sas: u64,
     /// The connections in order of their sites' names.
     pub connections: Vec<ConnectionStatus>,
     /// Packets dropped by reason: those of all connections and those that belong to none.
@@ -58,6 +60,18 @@ pub struct ConnectionStatus {
     pub last_error: Option<String>,
     /// Algorithms of the IKE SA, such as `aes256gcm16-prfsha384-x25519`; null without one.
     pub ike_proposal: Option<String>,
+    /// SPIs of the IKE SA, the initiator's first, sixteen hexadecimal digits each; null without one.
+    pub ike_spis: Option<[String; 2]>,
+    /// Age of the IKE SA in seconds; null without one.
+    pub ike_established_seconds: Option<u64>,
+    /// Seconds until the IKE SA is rekeyed because of its age; null without one.
+    pub ike_rekey_in_seconds: Option<u64>,
+    /// How often the IKE SA was rekeyed; null without one.
+    pub ike_rekeys: Option<u64>,
+    /// Whether long IKE messages are sent in fragments; null without an IKE SA.
+    pub ike_fragmentation: Option<bool>,
+    /// Whether there is a NAT between the gateways; null without an IKE SA.
+    pub nat_detected: Option<bool>,
     /// Algorithm of the Child SA, such as `chacha20poly1305-esn`; null without one.
     pub esp_algorithm: Option<String>,
     /// SPI of the SA that receives, eight hexadecimal digits; null without one.
@@ -103,6 +117,8 @@ pub struct ParametersInForce {
     pub ike_proposals: InForce<Vec<String>>,
     /// ESP proposals, best first.
     pub esp_proposals: InForce<Vec<String>>,
+    /// Age in seconds at which an IKE SA is rekeyed.
+    pub ike_lifetime: InForce<u64>,
     /// Age in seconds at which a Child SA is rekeyed.
     pub child_lifetime: InForce<u64>,
     /// Idle time in seconds after which the peer's liveness is checked.
@@ -210,7 +226,7 @@ pub struct KeyDocument {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RekeyDocument {
-    /// `child`.
+    /// `child` or `ike`.
     pub sa: Rekey,
 }
 

@@ -28,6 +28,7 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
         peering: Peering {
             cookie_threshold: args.cookie_threshold,
             fragment_size: args.fragment_size,
+            ike_lifetime: args.ike_lifetime,
             child_lifetime: args.child_lifetime,
             dpd_interval: args.dpd,
             ike_proposals: args.ike_proposal,

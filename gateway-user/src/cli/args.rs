@@ -8,7 +8,7 @@ use ike::{EspProposal, FRAGMENT_SIZES, IkeProposal};
 
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
-use crate::model::{CHILD_LIFETIME, DPD};
+use crate::model::{CHILD_LIFETIME, DPD, IKE_LIFETIME};
 
 /// VPN gateway: site-to-site tunnels between virtual networks.
 #[derive(Debug, Parser)]
@@ -82,6 +82,9 @@ pub(super) struct AgentArgs {
     /// Most connections of the gateway. Each takes 87 KiB of the kernel's memory, whether it exists or not.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub(super) max_connections: u32,
+    /// Age at which an IKE SA is rekeyed. By default what the gateway's profile says.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds::<{ IKE_LIFETIME.0 }, { IKE_LIFETIME.1 }>)]
+    pub(super) ike_lifetime: Option<Duration>,
     /// Age at which a Child SA is rekeyed. By default what the gateway's profile says.
     #[arg(long, value_name = "SECONDS", value_parser = seconds::<{ CHILD_LIFETIME.0 }, { CHILD_LIFETIME.1 }>)]
     pub(super) child_lifetime: Option<Duration>,
@@ -213,6 +216,9 @@ pub(super) struct Parameters {
     /// ESP proposal such as chacha20poly1305; may be repeated, best first.
     #[arg(long, value_name = "PROPOSAL")]
     pub(super) esp_proposal: Vec<String>,
+    /// Age at which an IKE SA is rekeyed.
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) ike_lifetime: Option<u64>,
     /// Age at which a Child SA is rekeyed.
     #[arg(long, value_name = "SECONDS")]
     pub(super) child_lifetime: Option<u64>,
@@ -253,7 +259,13 @@ pub(super) enum ConnectionCommand {
         parameters: Parameters,
     },
     /// Rekey the Child SA of a connection now.
-    Rekey(ConnectionName),
+    Rekey {
+        #[command(flatten)]
+        name: ConnectionName,
+        /// Rekey the IKE SA instead.
+        #[arg(long)]
+        ike: bool,
+    },
     /// Set the shared key: read from standard input, from a file, or asked for without echo.
     SetKey {
         #[command(flatten)]

@@ -114,10 +114,10 @@ async fn connection(global: &Global, command: ConnectionCommand) -> anyhow::Resu
             };
             outcome.map_err(|error| agent.explain(error))
         }
-        ConnectionCommand::Rekey(name) => {
+        ConnectionCommand::Rekey { name, ike } => {
             let agent = find(global, &name).await?;
             let path = agent.connection(&name.site, "/rekey");
-            let document = RekeyDocument { sa: Rekey::Child };
+            let document = RekeyDocument { sa: if ike { Rekey::Ike } else { Rekey::Child } };
             agent.client.post_json(&path, &document).await.map_err(|error| agent.explain(error))
         }
         ConnectionCommand::SetKey { name, key_file } => {

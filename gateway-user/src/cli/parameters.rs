@@ -14,6 +14,7 @@ impl From<Parameters> for ParametersDocument {
             remote_id: parameters.remote_id,
             ike_proposals: unless_empty(parameters.ike_proposal),
             esp_proposals: unless_empty(parameters.esp_proposal),
+            ike_lifetime: parameters.ike_lifetime,
             child_lifetime: parameters.child_lifetime,
             dpd: parameters.dpd,
         }
@@ -33,6 +34,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
         remote_id,
         ike_proposals,
         esp_proposals,
+        ike_lifetime,
         child_lifetime,
         dpd,
     } = parameters;
@@ -42,6 +44,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
     row("remote identity", remote_id.clone());
     row("IKE proposals", ike_proposals.show(|list| list.join(", ")));
     row("ESP proposals", esp_proposals.show(|list| list.join(", ")));
+    row("IKE lifetime", ike_lifetime.show(|number| seconds(*number)));
     row("Child lifetime", child_lifetime.show(|number| seconds(*number)));
     row("DPD", dpd.show(|number| seconds(*number)));
     table.render()

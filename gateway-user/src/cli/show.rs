@@ -64,7 +64,7 @@ pub(super) fn connection(connection: &ConnectionStatus) -> String {
 
 fn details(connection: &ConnectionStatus) -> String {
     let mut text = format!("{} (site {})\n", connection.name, connection.site);
-    line(&mut text, format_args!("  IKE      {}", or_dash(connection.ike_proposal.as_ref())));
+    text.push_str(&ike_sa(connection));
     line(&mut text, format_args!("  ESP      {}", or_dash(connection.esp_algorithm.as_ref())));
     let (inbound, outbound) =
         (or_dash(connection.inbound_spi.as_ref()), or_dash(connection.outbound_spi.as_ref()));
@@ -74,6 +74,23 @@ fn details(connection: &ConnectionStatus) -> String {
     line(&mut text, format_args!("  Drops    {}", drops(&connection.drops)));
     if let Some(error) = &connection.last_error {
         line(&mut text, format_args!("  Error    {error}"));
+    }
+    text
+}
+
+fn ike_sa(connection: &ConnectionStatus) -> String {
+    let mut text = format!("  IKE      {}", or_dash(connection.ike_proposal.as_ref()));
+    if let (Some(age), Some(rekey_in), Some(rekeys)) =
+        (connection.ike_established_seconds, connection.ike_rekey_in_seconds, connection.ike_rekeys)
+    {
+        let (age, rekey_in) = (seconds(age), seconds(rekey_in));
+        write!(text, ", age {age}, rekeyed {rekeys} times, next in {rekey_in}").expect("writing to a string");
+    }
+    text.push('\n');
+    if let Some(spis) = &connection.ike_spis {
+        let nat = if connection.nat_detected == Some(true) { "NAT" } else { "no NAT" };
+        let fragments = if connection.ike_fragmentation == Some(true) { "fragments" } else { "no fragments" };
+        line(&mut text, format_args!("  IKE SPIs {}; {nat}, {fragments}", spis.join(", ")));
     }
     text
 }
@@ -181,6 +198,12 @@ mod tests {
             peer: Some("203.0.113.2".parse().unwrap()),
             last_error: None,
             ike_proposal: Some("aes256gcm16-prfsha384-x25519".to_owned()),
+            ike_spis: Some(["00000000000000a1".to_owned(), "00000000000000b2".to_owned()]),
+            ike_established_seconds: Some(3700),
+            ike_rekey_in_seconds: Some(25_000),
+            ike_rekeys: Some(1),
+            ike_fragmentation: Some(true),
+            nat_detected: Some(false),
             esp_algorithm: Some("chacha20poly1305-esn".to_owned()),
             inbound_spi: Some("c0ffee01".to_owned()),
             outbound_spi: Some("c0ffee02".to_owned()),
@@ -206,6 +229,7 @@ mod tests {
             remote_id: InForce { value: "gw2.example".to_owned(), source: Source::Connection },
             ike_proposals: proposals("aes256gcm16-prfsha384-x25519", Source::Option),
             esp_proposals: proposals("chacha20poly1305-esn-noesn", Source::Connection),
+            ike_lifetime: InForce { value: 28_800, source: Source::Profile },
             child_lifetime: InForce { value: 3600, source: Source::Profile },
             dpd: InForce { value: 45, source: Source::Profile },
         }
@@ -222,6 +246,7 @@ local identity   203.0.113.1                   profile
 remote identity  gw2.example                   connection
 IKE proposals    aes256gcm16-prfsha384-x25519  option
 ESP proposals    chacha20poly1305-esn-noesn    connection
+IKE lifetime     8h                            profile
 Child lifetime   1h                            profile
 DPD              45s                           profile
 ";
@@ -237,6 +262,7 @@ DPD              45s                           profile
             xdp_mode: "native".to_owned(),
             wan_address: "203.0.113.1".parse().unwrap(),
             budget: BudgetStatus { rate_bits: Some(100_000_000), passed_bytes: 2048, dropped_bytes: 0 },
+            ike_sas: 1,
             connections: vec![connected()],
             drops: BTreeMap::new(),
         };
@@ -249,7 +275,8 @@ CONNECTION   STATE      PEER         IN       OUT   MTU   SA AGE  REKEY IN  REKE
 VNet1-VNet2  Connected  203.0.113.2  1.5 KiB  10 B  1438  1m 1s   50m       2
 
 VNet1-VNet2 (site VNet2)
-  IKE      aes256gcm16-prfsha384-x25519
+  IKE      aes256gcm16-prfsha384-x25519, age 1h 1m 40s, rekeyed 1 times, next in 6h 56m 40s
+  IKE SPIs 00000000000000a1, 00000000000000b2; no NAT, fragments
   ESP      chacha20poly1305-esn
   SPIs     in c0ffee01, out c0ffee02
   Packets  in 3, out 1
@@ -265,6 +292,12 @@ VNet1-VNet2 (site VNet2)
             peer: None,
             last_error: Some("no shared key is set".to_owned()),
             ike_proposal: None,
+            ike_spis: None,
+            ike_established_seconds: None,
+            ike_rekey_in_seconds: None,
+            ike_rekeys: None,
+            ike_fragmentation: None,
+            nat_detected: None,
             esp_algorithm: None,
             inbound_spi: None,
             outbound_spi: None,

@@ -18,7 +18,7 @@ pub use config::{
 pub use lookup::{LookupError, ResolvedConnection};
 pub use names::{MAX_NAME_LEN, is_valid_name};
 pub use parameters::{
-    AuthMethod, CHILD_LIFETIME, ConnectionParameters, DPD, ParameterError, ParametersDocument,
+    AuthMethod, CHILD_LIFETIME, ConnectionParameters, DPD, IKE_LIFETIME, ParameterError, ParametersDocument,
 };
 pub use shared_key::{SharedKey, SharedKeyError};
 pub use state::{ConnectionState, GatewayState, VirtualNetworkState};

@@ -7,6 +7,9 @@ use std::time::Duration;
 use ike::{ConnectionMode, EspProposal, Identity, IkeProposal};
 use serde::{Deserialize, Serialize};
 
+/// Bounds of the age at which an IKE SA is rekeyed, in seconds.
+pub const IKE_LIFETIME: (u64, u64) = (10, 604_800);
+
 /// Bounds of the age at which a Child SA is rekeyed, in seconds.
 pub const CHILD_LIFETIME: (u64, u64) = (5, 172_800);
 
@@ -46,6 +49,8 @@ pub struct ConnectionParameters {
     pub ike_proposals: Option<Vec<IkeProposal>>,
     /// ESP proposals, best first, at least one.
     pub esp_proposals: Option<Vec<EspProposal>>,
+    /// Age at which an IKE SA is rekeyed.
+    pub ike_lifetime: Option<Duration>,
     /// Age at which a Child SA is rekeyed.
     pub child_lifetime: Option<Duration>,
     /// Idle time after which the peer's liveness is checked.
@@ -74,6 +79,9 @@ pub struct ParametersDocument {
     /// ESP proposals such as `chacha20poly1305`, best first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub esp_proposals: Option<Vec<String>>,
+    /// Age in seconds at which an IKE SA is rekeyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ike_lifetime: Option<u64>,
     /// Age in seconds at which a Child SA is rekeyed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub child_lifetime: Option<u64>,
@@ -105,6 +113,7 @@ impl ConnectionParameters {
             remote_id: other.remote_id.or(self.remote_id),
             ike_proposals: other.ike_proposals.or(self.ike_proposals),
             esp_proposals: other.esp_proposals.or(self.esp_proposals),
+            ike_lifetime: other.ike_lifetime.or(self.ike_lifetime),
             child_lifetime: other.child_lifetime.or(self.child_lifetime),
             dpd: other.dpd.or(self.dpd),
         }
@@ -124,6 +133,7 @@ impl ConnectionParameters {
             remote_id: self.remote_id.as_ref().map(ToString::to_string),
             ike_proposals: self.ike_proposals.as_deref().map(texts),
             esp_proposals: self.esp_proposals.as_deref().map(texts),
+            ike_lifetime: self.ike_lifetime.map(|lifetime| lifetime.as_secs()),
             child_lifetime: self.child_lifetime.map(|lifetime| lifetime.as_secs()),
             dpd: self.dpd.map(|dpd| dpd.as_secs()),
         }
@@ -143,6 +153,7 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
             remote_id: errors.parse("remote_id", document.remote_id, Identity::from_str),
             ike_proposals: errors.list("ike_proposals", document.ike_proposals, str::parse::<IkeProposal>),
             esp_proposals: errors.list("esp_proposals", document.esp_proposals, str::parse::<EspProposal>),
+            ike_lifetime: errors.seconds("ike_lifetime", document.ike_lifetime, IKE_LIFETIME),
             child_lifetime: errors.seconds("child_lifetime", document.child_lifetime, CHILD_LIFETIME),
             dpd: errors.seconds("dpd", document.dpd, DPD),
         };
@@ -234,6 +245,7 @@ mod tests {
             remote_id: Some("C=DE, O=Example, CN=gw2".to_owned()),
             ike_proposals: Some(vec!["aes256gcm16-prfsha384-x25519".to_owned()]),
             esp_proposals: Some(vec!["aes128gcm16-esn".to_owned(), "chacha20poly1305-noesn".to_owned()]),
+            ike_lifetime: Some(1200),
             child_lifetime: Some(600),
             dpd: Some(9),
         }
@@ -258,6 +270,7 @@ mod tests {
             remote_id: None,
             ike_proposals: Some(vec!["aes256gcm16-prfsha384-x25519".to_owned(), "3des".to_owned()]),
             esp_proposals: Some(Vec::new()),
+            ike_lifetime: Some(9),
             child_lifetime: Some(4),
             dpd: Some(3601),
         };
@@ -271,6 +284,7 @@ mod tests {
                 ("local_id", "C=DE, what"),
                 ("ike_proposals", "3des"),
                 ("esp_proposals", ""),
+                ("ike_lifetime", "9"),
                 ("child_lifetime", "4"),
                 ("dpd", "3601"),
             ]
@@ -278,7 +292,7 @@ mod tests {
         let text = errors[0].to_string();
         let rule = "expected one of default, initiator, responder, on-demand";
         assert_eq!(text, format!("mode: \"both\" is not accepted: {rule}"));
-        assert!(errors[6].to_string().contains("from 9 to 3600"));
+        assert!(errors[7].to_string().contains("from 9 to 3600"));
     }
 
     #[test]

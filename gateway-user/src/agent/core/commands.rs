@@ -47,6 +47,7 @@ impl<D: Dataplane> Core<D> {
         }
         let peer = PeerId(connection.id);
         match what {
+            Rekey::Ike => self.endpoint.rekey_ike(now, peer),
             Rekey::Child => self.endpoint.rekey_child(now, peer),
         }
         self.drain(now);

@@ -43,6 +43,7 @@ impl<D: Dataplane> Core<D> {
                 dropped_bytes: stats.budget.dropped_bytes,
             },
             xdp_mode: stats.xdp_mode,
+            ike_sas: self.endpoint.ike_sa_count() as u64,
             connections,
             drops,
         })
@@ -123,6 +124,7 @@ impl<D: Dataplane> Core<D> {
     ) -> ConnectionStatus {
         let peer = self.endpoint.status(PeerId(connection.id));
         let peer = peer.as_ref();
+        let ike = peer.and_then(|peer| peer.ike.as_ref());
         let child = peer.and_then(|peer| peer.child.as_ref());
         let tunnel = stats.tunnels.get(&TunnelId(connection.id)).cloned().unwrap_or_default();
         let tunnel_error = || connection.tunnel_error.clone();
@@ -136,7 +138,13 @@ impl<D: Dataplane> Core<D> {
             state: if connection.configured { connection.state } else { ConnectionState::NotConnected },
             peer: peer.and_then(|peer| Some(peer.remote?.ip())).or(connection.resolved.gateway_address),
             last_error: tunnel_error().or_else(missing).or_else(refused).or_else(from_ike),
-            ike_proposal: peer.and_then(|peer| Some(peer.ike.as_ref()?.proposal.clone())),
+            ike_proposal: ike.map(|ike| ike.proposal.clone()),
+            ike_spis: ike.map(|ike| [ike.spi_i, ike.spi_r].map(|spi| format!("{spi:016x}"))),
+            ike_established_seconds: ike.map(|ike| now.saturating_duration_since(ike.established).as_secs()),
+            ike_rekey_in_seconds: ike.map(|ike| ike.rekey_at.saturating_duration_since(now).as_secs()),
+            ike_rekeys: ike.map(|ike| ike.rekeys),
+            ike_fragmentation: ike.map(|ike| ike.fragmentation),
+            nat_detected: ike.map(|ike| ike.nat_detected),
             esp_algorithm: child.map(|child| child.proposal.clone()),
             inbound_spi: child.map(|child| spi(child.inbound_spi)),
             outbound_spi: child.map(|child| spi(child.outbound_spi)),

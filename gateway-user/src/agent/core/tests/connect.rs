@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::api::command::Rekey;
 
 /// VNet1 and VNet2, each with the other's key.
 async fn pair(directory: &Path, keys: [&str; 2]) -> [Bench; 2] {
@@ -115,4 +116,30 @@ async fn different_keys_do_not_connect_and_say_so() {
     let error = status.last_error.expect("a reason");
     assert!(error.to_lowercase().contains("authentication"), "{error}");
     assert!(one.core.dataplane.installed.is_empty());
+}
+
+#[tokio::test]
+async fn either_sa_is_rekeyed_by_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut benches = pair(dir.path(), ["correct horse", "correct horse"]).await;
+    let rekey = |what| move |reply| Command::Rekey("VNet2".to_owned(), what, reply);
+    let error = benches[0].ask(rekey(Rekey::Ike)).await.unwrap_err();
+    assert!(matches!(&error, Refusal::Conflict(message) if message.contains("not connected")), "{error:?}");
+    settle(&mut benches);
+    let before = benches[0].connection("VNet2").await;
+    assert_eq!((before.ike_rekeys, before.ike_established_seconds), (Some(0), Some(0)));
+    assert!(before.ike_rekey_in_seconds.is_some_and(|left| (20_000..=28_800).contains(&left)), "{before:?}");
+
+    benches[0].ask(rekey(Rekey::Ike)).await.unwrap();
+    settle(&mut benches);
+    let after = benches[0].connection("VNet2").await;
+    assert_eq!((after.state, after.ike_rekeys, after.rekeys), (ConnectionState::Connected, Some(1), 0));
+    assert_ne!(after.ike_spis, before.ike_spis);
+    assert_eq!(after.outbound_spi, before.outbound_spi, "the Child SA goes on");
+
+    benches[0].ask(rekey(Rekey::Child)).await.unwrap();
+    settle(&mut benches);
+    let last = benches[0].connection("VNet2").await;
+    assert_eq!((last.ike_rekeys, last.rekeys), (Some(1), 1));
+    assert_eq!(last.ike_spis, after.ike_spis);
 }

@@ -1,5 +1,7 @@
 //! Parameters of single connections.
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::api::command::Configure;
 use crate::api::types::{ParametersDocument, Source};
