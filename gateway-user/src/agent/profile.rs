@@ -107,7 +107,7 @@ mod tests {
             ]
         );
         assert_eq!(terms.esp_proposals, [EspProposal::single(EspAead::Aes256Gcm16, None, false)]);
-        assert_eq!(terms.ike_lifetime, Duration::from_secs(28_800));
+        assert_eq!(terms.ike_lifetime, Duration::from_hours(8));
         assert_eq!(terms.child_lifetime, Duration::from_mins(450));
         assert_eq!(ByteLifetime::new(Profile::Azure).hard, 104_857_600_000);
     }
