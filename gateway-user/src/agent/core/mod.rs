@@ -221,10 +221,6 @@ impl<D: Dataplane> Core<D> {
             self.endpoint.rekey_child(now, peer);
             self.drain(now);
         }
-        if let (EventKind::UnknownSpi, Some(source), Some(spi)) = (event.kind, event.source, event.spi) {
-            self.endpoint.unknown_esp_spi(now, source.into(), spi);
-            self.drain(now);
-        }
         if event.kind == EventKind::NoOutboundSa && self.is_demanded(now, peer) {
             return;
         }
