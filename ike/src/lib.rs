@@ -67,3 +67,4 @@ pub use event::{EspSa, Event, PeerState, Transmit};
 pub use proposal::{EspProposal, IkeEncryption, IkeProposal};
 pub use proposal_text::ProposalError;
 pub use status::{ChildStatus, IkeSaStatus, PeerStatus};
+pub use wire::AddressRange;

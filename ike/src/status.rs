@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::event::PeerState;
+use crate::wire::AddressRange;
 
 /// The connection with a peer as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,10 @@ pub struct ChildStatus {
     pub outbound_spi: u32,
     /// The algorithms, such as `chacha20poly1305-esn`.
     pub proposal: String,
+    /// Our addresses that were agreed on.
+    pub local_selectors: Vec<AddressRange>,
+    /// The peer's addresses that were agreed on.
+    pub remote_selectors: Vec<AddressRange>,
     /// When it was negotiated.
     pub established: Instant,
     /// When this side will rekey it.

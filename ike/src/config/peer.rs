@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Auth, CertificateAuth, ConnectionMode, Identity, Psk};
 use crate::proposal::{EspProposal, IkeProposal};
+use crate::wire::AddressRange;
 
 /// Names a peer towards the user of the crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +40,11 @@ pub struct PeerConfig {
     pub esp_proposals: Vec<EspProposal>,
     /// Which end brings the connection up.
     pub mode: ConnectionMode,
+    /// Our addresses that Child SAs are for: offered as initiator, the limit as responder. No range at all stands for all
+    /// of IPv4, and at most 128 count.
+    pub local_selectors: Vec<AddressRange>,
+    /// The peer's addresses that Child SAs are for, likewise.
+    pub remote_selectors: Vec<AddressRange>,
     /// Encapsulate ESP in UDP port 4500 even when no NAT is found, by sending a NAT detection hash that cannot match.
     pub force_udp_encapsulation: bool,
     /// After this long without an authenticated IKE message from the peer its liveness is checked (RFC 7296 §2.4).
@@ -85,6 +91,8 @@ impl PeerConfig {
             ike_proposals: vec![IkeProposal::default_profile()],
             esp_proposals: vec![EspProposal::default_profile()],
             mode: ConnectionMode::Default,
+            local_selectors: vec![AddressRange::ANY_IPV4],
+            remote_selectors: vec![AddressRange::ANY_IPV4],
             force_udp_encapsulation: false,
             dpd_interval: Duration::from_secs(45),
             ike_lifetime: Duration::from_hours(8),

@@ -8,8 +8,9 @@ use crate::sa::context::{Context, FIRST_ESP_SPI, Notice};
 use crate::sa::established::Established;
 use crate::sa::identity;
 use crate::sa::init::{HalfOpen, InitMessages, Nonces};
-use crate::sa::payloads::{AgreedSelectors, NO_SELECTORS, Payloads, any_to_any};
+use crate::sa::payloads::Payloads;
 use crate::sa::proof::Proof;
+use crate::sa::selectors::{ChildSelectors, NO_SELECTORS};
 use crate::sa::{IkeSa, Phase, error_payload};
 use crate::wire::{ExchangeType, Notify, NotifyType, Payload, Proposal};
 
@@ -39,12 +40,8 @@ impl IkeSa {
             payloads.push(Payload::IdResponder(identity::identification(remote_id)));
         }
         let offer = esp_offer(&self.config.esp_proposals, auth.inbound_spi, ChildExchange::Auth);
-        payloads.extend([
-            our_auth,
-            Payload::SecurityAssociation(offer),
-            Payload::SelectorsInitiator(any_to_any()),
-            Payload::SelectorsResponder(any_to_any()),
-        ]);
+        payloads.extend([our_auth, Payload::SecurityAssociation(offer)]);
+        payloads.extend(ChildSelectors::wanted(&self.config).offer());
         self.phase = Phase::AuthSent(Box::new(auth));
         self.request(ctx, ExchangeType::IKE_AUTH, payloads);
     }
@@ -110,7 +107,7 @@ impl IkeSa {
             choose_esp(proposals, &self.config.esp_proposals, ChildExchange::Auth).map_err(|mismatch| {
                 (NotifyType::NO_PROPOSAL_CHOSEN, format!("we refused the peer's ESP proposal: {mismatch}"))
             })?;
-        let selectors = AgreedSelectors::of(found)
+        let selectors = ChildSelectors::narrowed(found, &self.config)
             .ok_or_else(|| (NotifyType::TS_UNACCEPTABLE, NO_SELECTORS.to_owned()))?;
         let mut answer = choice.proposal;
         let outbound_spi = esp_spi(&answer)
@@ -125,13 +122,10 @@ impl IkeSa {
             outbound_spi,
             ours: false,
             replaces: None,
-            restriction: selectors.restriction(),
+            selectors: selectors.clone(),
         };
-        let answer = vec![
-            Payload::SecurityAssociation(vec![answer]),
-            Payload::SelectorsInitiator(selectors.initiator),
-            Payload::SelectorsResponder(selectors.responder),
-        ];
+        let mut answer = vec![Payload::SecurityAssociation(vec![answer])];
+        answer.extend(selectors.answer());
         Ok((self.new_child(ctx, &terms), answer))
     }
 
@@ -183,7 +177,11 @@ impl IkeSa {
                     format!("peer refused our ESP proposal; we offered {offered}")
                 }
                 Some(NotifyType::TS_UNACCEPTABLE) => {
-                    "peer refused our traffic selectors; we offered 0.0.0.0/0 === 0.0.0.0/0".to_owned()
+                    let offered = ChildSelectors::wanted(&self.config).describe();
+                    format!("peer refused our traffic selectors; we offered {offered}")
+                }
+                Some(NotifyType::SINGLE_PAIR_REQUIRED) => {
+                    "peer wants a Child SA for each pair of addresses, which is not supported".to_owned()
                 }
                 Some(kind) => format!("peer made no Child SA: {}", kind.name()),
                 None => "peer made no Child SA".to_owned(),
@@ -191,7 +189,7 @@ impl IkeSa {
         };
         let choice = check_esp_answer(proposals, &self.config.esp_proposals, ChildExchange::Auth)
             .map_err(|mismatch| format!("peer chose an ESP proposal we did not offer: {mismatch}"))?;
-        let selectors = AgreedSelectors::of(found).ok_or(NO_SELECTORS)?;
+        let selectors = ChildSelectors::answered(found, &self.config)?;
         let outbound_spi = esp_spi(&choice.proposal).ok_or("peer sent an invalid SPI")?;
         let terms = Terms {
             suite: choice.suite,
@@ -201,7 +199,7 @@ impl IkeSa {
             outbound_spi,
             ours: true,
             replaces: None,
-            restriction: selectors.restriction(),
+            selectors,
         };
         Ok(self.new_child(ctx, &terms))
     }

@@ -10,6 +10,7 @@ use crate::sa::context::{Context, NAT_PORT, Path};
 use crate::sa::init::Nonces;
 use crate::sa::nat::Nat;
 use crate::sa::protection::Protection;
+use crate::sa::selectors::ChildSelectors;
 
 /// A Child SA of an established IKE SA.
 pub(crate) struct Child {
@@ -25,6 +26,7 @@ pub(crate) struct Child {
     pub(crate) outbound: Option<EspSa>,
     /// Who asked for it, and what it replaces.
     pub(crate) origin: Origin,
+    pub(crate) selectors: ChildSelectors,
     /// What a human should know of its traffic selectors.
     pub(crate) restriction: Option<String>,
     pub(crate) delete: DeleteProgress,
@@ -65,8 +67,7 @@ pub(crate) struct Terms<'a> {
     pub(crate) ours: bool,
     /// Our SPI of the Child SA it replaces.
     pub(crate) replaces: Option<u32>,
-    /// What a human should know of its traffic selectors.
-    pub(crate) restriction: Option<String>,
+    pub(crate) selectors: ChildSelectors,
 }
 
 /// The IKE SA around it.
@@ -111,7 +112,8 @@ impl Child {
                 replaces: terms.replaces,
                 lowest_nonce: nonces.lowest().to_vec(),
             },
-            restriction: terms.restriction.clone(),
+            restriction: terms.selectors.restriction(config),
+            selectors: terms.selectors.clone(),
             delete: DeleteProgress::None,
             switch_at: None,
             abandon_at: None,

@@ -361,6 +361,8 @@ impl IkeSa {
             inbound_spi: child.inbound_spi,
             outbound_spi: child.outbound_spi,
             proposal: child.suite.to_string(),
+            local_selectors: child.selectors.local.clone(),
+            remote_selectors: child.selectors.remote.clone(),
             established: child.created,
             rekey_at: child.rekey_at,
             rekeys: established.rekeys,

@@ -26,6 +26,7 @@ mod proof;
 mod protection;
 mod rekey_child;
 mod rekey_ike;
+mod selectors;
 mod summary;
 mod wish;
 

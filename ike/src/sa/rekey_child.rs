@@ -13,7 +13,8 @@ use crate::sa::child::{Child, DeleteProgress, Terms};
 use crate::sa::context::{Context, Notice};
 use crate::sa::established::{ABANDON_AFTER, Established, Pending};
 use crate::sa::init::{Nonces, group_of_notification, key_exchange_payload};
-use crate::sa::payloads::{AgreedSelectors, NO_SELECTORS, Payloads, any_to_any};
+use crate::sa::payloads::Payloads;
+use crate::sa::selectors::{ChildSelectors, NO_SELECTORS};
 use crate::sa::{IkeSa, Phase};
 use crate::wire::{ExchangeType, Notify, NotifyType, Payload, Proposal, ProtocolId};
 
@@ -59,8 +60,7 @@ impl IkeSa {
             Payload::Nonce(sent.nonce.clone()),
         ];
         payloads.extend(sent.key_pair.as_ref().map(key_exchange_payload));
-        payloads.push(Payload::SelectorsInitiator(any_to_any()));
-        payloads.push(Payload::SelectorsResponder(any_to_any()));
+        payloads.extend(ChildSelectors::wanted(&self.config).offer());
         debug!(peer = %self.peer, old = %format_args!("{replaces:08x}"), "rekeying Child SA");
         established.pending = Some(Pending::Rekey(Box::new(sent)));
         self.request(ctx, ExchangeType::CREATE_CHILD_SA, payloads);
@@ -126,7 +126,7 @@ impl IkeSa {
                 return Err(Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted));
             }
         };
-        let Some(selectors) = AgreedSelectors::of(found) else {
+        let Some(selectors) = ChildSelectors::narrowed(found, &self.config) else {
             ctx.notify(Notice::Problem(format!("rekeying by the peer refused: {NO_SELECTORS}")));
             return Err(refuse(NotifyType::TS_UNACCEPTABLE));
         };
@@ -145,7 +145,7 @@ impl IkeSa {
                 outbound_spi,
                 ours: false,
                 replaces: Some(replaces),
-                restriction: selectors.restriction(),
+                selectors: selectors.clone(),
             },
         );
         if let Phase::Established(established) = &mut self.phase {
@@ -153,8 +153,7 @@ impl IkeSa {
         }
         let mut payloads = vec![Payload::SecurityAssociation(vec![answer]), Payload::Nonce(nonces.responder)];
         payloads.extend(key_pair.as_ref().map(key_exchange_payload));
-        payloads.push(Payload::SelectorsInitiator(selectors.initiator));
-        payloads.push(Payload::SelectorsResponder(selectors.responder));
+        payloads.extend(selectors.answer());
         Ok(payloads)
     }
 
@@ -251,7 +250,7 @@ impl IkeSa {
             }
             _ => return Err("the peer's public value does not fit the chosen group".to_owned()),
         };
-        let selectors = AgreedSelectors::of(found).ok_or(NO_SELECTORS)?;
+        let selectors = ChildSelectors::answered(found, &self.config)?;
         let outbound_spi = esp_spi(&choice.proposal).ok_or("invalid SPI")?;
         let nonces = Nonces { initiator: sent.nonce.clone(), responder: nonce.to_vec() };
         self.add_rekeyed(
@@ -264,7 +263,7 @@ impl IkeSa {
                 outbound_spi,
                 ours: true,
                 replaces: Some(sent.replaces),
-                restriction: selectors.restriction(),
+                selectors,
             },
         );
         Ok(())

@@ -179,6 +179,8 @@ registry! {
         INVALID_KE_PAYLOAD = 17,
         /// The peer's authentication was not accepted.
         AUTHENTICATION_FAILED = 24,
+        /// Only selectors of a single pair of addresses are acceptable.
+        SINGLE_PAIR_REQUIRED = 34,
         /// No more Child SAs on this IKE SA.
         NO_ADDITIONAL_SAS = 35,
         /// Addresses, protocols or ports of the traffic selectors are not acceptable.
@@ -223,6 +225,7 @@ impl NotifyType {
             Self::NO_PROPOSAL_CHOSEN => "NO_PROPOSAL_CHOSEN",
             Self::INVALID_KE_PAYLOAD => "INVALID_KE_PAYLOAD",
             Self::AUTHENTICATION_FAILED => "AUTHENTICATION_FAILED",
+            Self::SINGLE_PAIR_REQUIRED => "SINGLE_PAIR_REQUIRED",
             Self::NO_ADDITIONAL_SAS => "NO_ADDITIONAL_SAS",
             Self::TS_UNACCEPTABLE => "TS_UNACCEPTABLE",
             Self::TEMPORARY_FAILURE => "TEMPORARY_FAILURE",

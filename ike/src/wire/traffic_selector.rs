@@ -1,6 +1,7 @@
 //! Traffic selectors (RFC 7296 §3.13).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::wire::ParseError;
 use crate::wire::reader::{Reader, with_length};
@@ -42,6 +43,67 @@ pub enum AddressRange {
     V6(Ipv6Addr, Ipv6Addr),
 }
 
+impl AddressRange {
+    /// All of IPv4.
+    pub const ANY_IPV4: Self = Self::V4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+    /// All of IPv6.
+    pub const ANY_IPV6: Self = Self::V6(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from_bits(u128::MAX));
+
+    /// The addresses of a prefix of `len` bits; bits of `address` behind it do not count. `None` when `len` is more than
+    /// an address has.
+    pub fn prefix(address: IpAddr, len: u8) -> Option<Self> {
+        let len = u32::from(len);
+        match address {
+            IpAddr::V4(address) if len <= Ipv4Addr::BITS => {
+                let host = u32::MAX.checked_shr(len).unwrap_or(0);
+                let (first, last) = (address.to_bits() & !host, address.to_bits() | host);
+                Some(Self::V4(Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(last)))
+            }
+            IpAddr::V6(address) if len <= Ipv6Addr::BITS => {
+                let host = u128::MAX.checked_shr(len).unwrap_or(0);
+                let (first, last) = (address.to_bits() & !host, address.to_bits() | host);
+                Some(Self::V6(Ipv6Addr::from_bits(first), Ipv6Addr::from_bits(last)))
+            }
+            _ => None,
+        }
+    }
+
+    /// What is in both, `None` when that is nothing.
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        match (*self, *other) {
+            (Self::V4(a, b), Self::V4(c, d)) => {
+                overlap((a, b), (c, d)).map(|(first, last)| Self::V4(first, last))
+            }
+            (Self::V6(a, b), Self::V6(c, d)) => {
+                overlap((a, b), (c, d)).map(|(first, last)| Self::V6(first, last))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it is IPv6, and the first and last address as numbers.
+    pub(crate) fn bounds(&self) -> (bool, u128, u128) {
+        match self {
+            Self::V4(first, last) => (false, first.to_bits().into(), last.to_bits().into()),
+            Self::V6(first, last) => (true, first.to_bits(), last.to_bits()),
+        }
+    }
+}
+
+/// As a prefix such as `10.1.0.0/16` when it is one, else as `10.1.0.5-10.1.0.9`.
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last): (IpAddr, IpAddr) = match *self {
+            Self::V4(first, last) => (first.into(), last.into()),
+            Self::V6(first, last) => (first.into(), last.into()),
+        };
+        match (0..=128).find(|len| Self::prefix(first, *len) == Some(*self)) {
+            Some(len) => write!(f, "{first}/{len}"),
+            None => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
 impl Selector {
     /// All of IPv4: 0.0.0.0/0, every protocol and port.
     pub const ANY_IPV4: Self = Self {
@@ -58,15 +120,7 @@ impl Selector {
             _ => return None,
         };
         let ports = overlap(self.ports, other.ports)?;
-        let addresses = match (self.addresses, other.addresses) {
-            (AddressRange::V4(a, b), AddressRange::V4(c, d)) => {
-                overlap((a, b), (c, d)).map(|(first, last)| AddressRange::V4(first, last))
-            }
-            (AddressRange::V6(a, b), AddressRange::V6(c, d)) => {
-                overlap((a, b), (c, d)).map(|(first, last)| AddressRange::V6(first, last))
-            }
-            _ => None,
-        }?;
+        let addresses = self.addresses.intersection(&other.addresses)?;
         Some(Self { protocol, ports, addresses })
     }
 }

@@ -188,10 +188,7 @@ fn a_peer_that_restricts_addresses_is_told_of() {
     let addresses = AddressRange::V4([10, 1, 0, 0].into(), [10, 1, 255, 255].into());
     rogue.authenticate(&mut pair, Selector { addresses, ..Selector::ANY_IPV4 });
     assert_eq!(pair.state(0), PeerState::Connected);
-    assert_eq!(
-        pair.last_error(0),
-        "peer narrowed the traffic selectors to 0.0.0.0-255.255.255.255 === 10.1.0.0-10.1.255.255"
-    );
+    assert_eq!(pair.last_error(0), "peer narrowed the traffic selectors to 0.0.0.0/0 === 10.1.0.0/16");
 }
 
 #[test]

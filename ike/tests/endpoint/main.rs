@@ -24,6 +24,7 @@ mod rekey;
 mod rekey_ike;
 mod robustness;
 mod rogue;
+mod selectors;
 mod sim;
 mod strangers;
 
