@@ -84,9 +84,15 @@ fn explain(error: &Error) -> String {
         Error::MaximumSignatureChecksExceeded | Error::MaximumPathBuildCallsExceeded => {
             "the certificates sent lead to too many possible chains".to_owned()
         }
-        Error::UnsupportedSignatureAlgorithmContext(_) => {
+        Error::UnsupportedSignatureAlgorithmContext(_)
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             "it is signed with an algorithm that is not supported, or one above it".to_owned()
         }
-        other => format!("{other:?}").split([' ', '{', '(']).next().unwrap_or_default().to_owned(),
+        // The rest are violations of the format, whose names say enough.
+        other => {
+            let name = format!("{other:?}");
+            let name = name.split([' ', '{', '(']).next().unwrap_or_default();
+            format!("it cannot be verified, or one above it ({name})")
+        }
     }
 }

@@ -1,6 +1,8 @@
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
     KeyUsagePurpose, NameConstraints, SanType, SerialNumber, date_time_ymd,
@@ -9,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::*;
+use crate::certificate::details::Details;
 use crate::config::Identity;
 
 #[path = "../../tests/pki/mod.rs"]
@@ -301,6 +304,42 @@ fn octets_that_are_no_certificate_are_refused() {
                 "{at} {bits:x}"
             );
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn changed_chains_are_neither_accepted_nor_a_danger(
+        which in 0_usize..3,
+        at in any::<prop::sample::Index>(),
+        octets in prop::collection::vec(any::<u8>(), 0..4),
+        removed in 0_usize..4,
+    ) {
+        static CHAIN: LazyLock<(String, Vec<Vec<u8>>)> = LazyLock::new(|| {
+            let root = Authority::root("Root");
+            let lowest = root.intermediate("First", |_| {}).intermediate("Second", |_| {});
+            let chain = ders(&edited(&lowest, |_| {}));
+            (root.pem(), chain.into_iter().map(|der| der.to_vec()).collect())
+        });
+        let (root, chain) = &*CHAIN;
+        let trust = TrustAnchors::from_pem(root.as_bytes()).unwrap();
+        let mut changed = chain.clone();
+        let at = at.index(changed[which].len());
+        let end = (at + removed).min(changed[which].len());
+        changed[which].splice(at..end, octets);
+        let accepted = |chain: &[Vec<u8>]| {
+            let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+            trust.verify(&chain, &name("gw1.example"), Some(NOW)).is_ok()
+        };
+        prop_assert!(accepted(chain));
+        prop_assert_eq!(accepted(&changed), changed == *chain);
+    }
+
+    #[test]
+    fn arbitrary_octets_are_no_danger(octets in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(Details::parse(&octets).is_err());
     }
 }
 

@@ -21,6 +21,7 @@ fn two_endpoints_connect_with_the_default_profile() {
     let status = pair.status(0);
     let ike = status.ike.unwrap();
     assert_eq!(ike.proposal, "aes256gcm16-prfsha384-x25519");
+    assert_eq!((ike.authentication, ike.peer_identity.as_str()), ("pre-shared key", "192.0.2.2"));
     assert!(ike.initiator && !ike.nat_detected && !ike.udp_encapsulation);
     assert_eq!(status.child.unwrap().proposal, "chacha20poly1305-esn");
     assert_eq!(pair.nodes[1].states.len(), 1, "{:?}", pair.nodes[1].states);
