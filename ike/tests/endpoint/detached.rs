@@ -26,14 +26,15 @@ fn transmits(endpoint: &mut Endpoint) -> Vec<Transmit> {
 }
 
 /// A gateway and peers at other addresses, each an endpoint of its own.
-fn hub(peers: u8) -> (Endpoint, Vec<(SocketAddr, Endpoint)>) {
+fn hub(peers: u16) -> (Endpoint, Vec<(SocketAddr, Endpoint)>) {
     let now = Instant::now();
     let hub_address: IpAddr = "10.0.0.1".parse().unwrap();
     let rng = |seed| Box::new(StdRng::seed_from_u64(seed));
     let mut hub = Endpoint::new(EndpointConfig::default(), rng(1));
     let mut spokes = Vec::new();
     for number in 1..=peers {
-        let address = IpAddr::from([10, 0, 1, number]);
+        let [high, low] = number.to_be_bytes();
+        let address = IpAddr::from([10, 1, high, low]);
         let config = |local, remote| PeerConfig { local, remote, ..cheap_config(0) };
         let local_id = |local: IpAddr, config: PeerConfig| PeerConfig { local_id: local.into(), ..config };
         let responder = PeerConfig { mode: ConnectionMode::Responder, ..config(hub_address, address) };
@@ -173,6 +174,46 @@ fn a_peer_is_removed_while_its_sa_is_away() {
         assert_eq!(pair.last_error(1), "peer deleted the IKE SA");
         assert!(pair.nodes.iter().all(|node| node.endpoint.ike_sa_count() == 0));
     }
+}
+
+#[test]
+fn what_a_rekey_brings_after_the_connection_was_taken_down_is_not_installed() {
+    // Work and ways take 200 and 10 ms: each end is taken down while it works on the other's message.
+    for (index, at) in [(1, 300), (0, 500)] {
+        let mut pair = Pair::connected(6);
+        slow(&mut pair);
+        pair.rekey(0);
+        pair.run_for(Duration::from_millis(at));
+        pair.act(index, |endpoint, now| endpoint.disconnect(now, PEER));
+        let installed = pair.nodes[index].plane.installed;
+        pair.run_for(Duration::from_mins(2));
+        let plane = &pair.nodes[index].plane;
+        assert!(plane.inbound.is_empty() && plane.outbound.is_none(), "end {index}");
+        assert_eq!(plane.installed, installed, "end {index}");
+        assert_ne!(pair.state(1 - index), PeerState::Connected);
+        assert_eq!(pair.nodes[index].endpoint.ike_sa_count(), 0);
+    }
+}
+
+#[test]
+fn a_thousand_peers_connect_and_all_are_asked_whether_they_live() {
+    let mut now = Instant::now();
+    let (mut hub, mut spokes) = hub(1000);
+    for spoke in &mut spokes {
+        now += Duration::from_millis(1);
+        converse(now, &mut hub, spoke);
+    }
+    let connected = |hub: &Endpoint| {
+        let status = |number| hub.status(PeerId(number)).unwrap();
+        (1..=1000).filter(|number| status(*number).state == PeerState::Connected).count()
+    };
+    assert_eq!((connected(&hub), hub.ike_sa_count()), (1000, 1000));
+    // All checks come up within a second, as the connections did.
+    now += Duration::from_secs(45);
+    hub.handle_timeout(now);
+    hub.run_work(now);
+    assert_eq!(transmits(&mut hub).len(), 1000);
+    assert!(hub.poll_timeout().is_some_and(|at| at > now));
 }
 
 #[test]
