@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::config::PeerId;
 use crate::crypto::{EspAead, SALT_LEN};
+use crate::key_export::ExportedIkeKeys;
 
 /// Something the user has to know or do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,15 @@ pub enum Event {
         spi: u32,
         /// Where the peer is now.
         remote: SocketAddr,
+    },
+    /// The keys of an IKE SA, for decrypting a capture; only with [`crate::EndpointConfig::export_keys`]. The initiator
+    /// reports them before it sends IKE_AUTH, the responder when that has arrived, whatever becomes of it, and both ends
+    /// when a rekey makes a new IKE SA.
+    IkeKeys {
+        /// The peer.
+        peer: PeerId,
+        /// The keys.
+        keys: ExportedIkeKeys,
     },
 }
 

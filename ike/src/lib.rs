@@ -49,6 +49,7 @@ mod certificate;
 mod config;
 mod der;
 mod event;
+mod key_export;
 mod proposal_choice;
 mod proposal_names;
 mod proposal_refused;
@@ -64,6 +65,7 @@ pub use config::{
 pub use crypto::{DhGroup, EspAead, IkeAead, IkeCbc, Integrity, Prf, SecureRng};
 pub use endpoint::{Done, Endpoint, Work};
 pub use event::{EspSa, Event, PeerState, Transmit};
+pub use key_export::ExportedIkeKeys;
 pub use proposal::{EspProposal, IkeEncryption, IkeProposal};
 pub use proposal_text::ProposalError;
 pub use status::{ChildStatus, IkeSaStatus, PeerStatus};

@@ -31,6 +31,8 @@ pub struct EndpointConfig {
     /// (RFC 7383): longer messages are sent in fragments up to this size. Counts as the nearest of [`FRAGMENT_SIZES`].
     /// The path's own MTU is not discovered.
     pub fragment_size: usize,
+    /// Give out the keys of IKE SAs as [`crate::Event::IkeKeys`]. Whoever has them reads what the SAs carry.
+    pub export_keys: bool,
 }
 
 impl Default for EndpointConfig {
@@ -45,6 +47,7 @@ impl Default for EndpointConfig {
             max_half_open_per_source: 16,
             keepalive_interval: Duration::from_secs(20),
             fragment_size: 1280,
+            export_keys: false,
         }
     }
 }

@@ -217,6 +217,7 @@ impl Endpoint {
                 }
             }
             Notice::Refused(reason) => peer.refused(events, &reason),
+            Notice::Keys(keys) => events.push_back(Event::IkeKeys { peer: id, keys }),
             Notice::InboundReady(sa) => peer.install_inbound(events, sa),
             Notice::InboundRetired(spi) => peer.retire_inbound(spi, now + self.config.inbound_linger),
             Notice::OutboundReady(sa) if is_current => peer.install_outbound(events, sa),

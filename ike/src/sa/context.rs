@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::EndpointConfig;
 use crate::crypto::SecureRng;
 use crate::event::{EspSa, Transmit};
+use crate::key_export::ExportedIkeKeys;
 use crate::sa::IkeSa;
 use crate::sa::clock::WallClock;
 use crate::sa::established::Established;
@@ -62,6 +63,8 @@ pub(crate) enum Notice {
     InboundRetired(u32),
     /// The outbound SA goes to another address.
     OutboundMoved { spi: u32, remote: SocketAddr },
+    /// The keys of an IKE SA, which the user wants to see.
+    Keys(ExportedIkeKeys),
     /// The peer does not answer, and there was a hint that it has lost this SA.
     Silent,
     /// Something a human should know, while the SA goes on.

@@ -279,6 +279,7 @@ impl IkeSa {
         self.nat.move_path(&mut self.path);
         self.fragmentation = understands_fragments(found);
         self.protection = Some(protection);
+        self.export_keys(ctx);
         self.window.complete();
         let inbound_spi = ctx.esp_spi();
         self.send_auth(ctx, AuthSent { nonces, messages, inbound_spi });

@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use crate::config::{PeerConfig, PeerId};
+use crate::key_export::ExportedIkeKeys;
 use crate::wire::{
     ExchangeType, Header, Message, NotifyType, OpenError, ParseError, Payload, SealedFragment, SealedMessage,
 };
@@ -138,6 +139,15 @@ impl IkeSa {
 
     fn protection(&self) -> &Protection {
         self.protection.as_ref().expect("an SA has keys once IKE_SA_INIT is complete")
+    }
+
+    /// Shows the keys to a user who wants to see them.
+    fn export_keys(&self, ctx: &mut Context<'_>) {
+        if let Some(protection) = self.protection.as_ref().filter(|_| ctx.config.export_keys) {
+            let algorithms = protection.suite.algorithms;
+            let keys = ExportedIkeKeys::new(algorithms, self.spi_i, self.spi_r, &protection.keys);
+            ctx.notify(Notice::Keys(keys));
+        }
     }
 
     /// Set for an SA that can carry Child SAs.
@@ -274,7 +284,10 @@ impl IkeSa {
         datagram: &[u8],
     ) {
         let response = match (&self.phase, header.exchange) {
-            (Phase::HalfOpen(_), ExchangeType::IKE_AUTH) => self.handle_auth_request(ctx, payloads),
+            (Phase::HalfOpen(_), ExchangeType::IKE_AUTH) => {
+                self.export_keys(ctx);
+                self.handle_auth_request(ctx, payloads)
+            }
             (Phase::Established(_), ExchangeType::CREATE_CHILD_SA) => {
                 self.handle_rekey_request(ctx, payloads)
             }

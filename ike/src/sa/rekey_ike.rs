@@ -286,7 +286,7 @@ impl IkeSa {
 
     fn complete_ike_rekey(
         &self,
-        ctx: &Context<'_>,
+        ctx: &mut Context<'_>,
         sent: &IkeRekeySent,
         payloads: &[Payload],
     ) -> Result<Rekeyed, String> {
@@ -309,7 +309,7 @@ impl IkeSa {
     }
 
     /// The IKE SA that replaces this one, still without Child SAs.
-    fn rekeyed(&self, ctx: &Context<'_>, terms: &Terms<'_>) -> Option<Self> {
+    fn rekeyed(&self, ctx: &mut Context<'_>, terms: &Terms<'_>) -> Option<Self> {
         let exchange = KeyExchange {
             shared: terms.shared,
             nonce_i: &terms.nonces.initiator,
@@ -318,7 +318,7 @@ impl IkeSa {
             spi_r: terms.spi_r,
         };
         let protection = Protection::rekeyed(self.protection(), terms.suite, terms.ours, &exchange).ok()?;
-        Some(Self {
+        let sa = Self {
             peer: self.peer,
             config: self.config.clone(),
             initiator: terms.ours,
@@ -335,7 +335,9 @@ impl IkeSa {
             phase: Phase::Bare { until: ctx.now + BARE_FOR },
             created: self.created,
             pump_at: None,
-        })
+        };
+        sa.export_keys(ctx);
+        Some(sa)
     }
 }
 

@@ -13,6 +13,7 @@ mod detached;
 mod failure;
 mod fragments;
 mod hostile;
+mod key_export;
 mod lifecycle;
 mod modes;
 mod nat;

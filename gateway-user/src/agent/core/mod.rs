@@ -349,6 +349,8 @@ impl<D: Dataplane> Core<D> {
                 );
                 self.endpoint.rekey_child(now, peer);
             }
+            // They are never asked for.
+            Event::IkeKeys { .. } => {}
             Event::RemoveInbound { peer, spi } => {
                 let result = self.dataplane.remove_inbound(tunnel(peer), spi);
                 self.note_leftover(peer, spi, result);

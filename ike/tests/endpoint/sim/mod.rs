@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use ike::{
-    ConnectionMode, DhGroup, Endpoint, EndpointConfig, EspAead, EspProposal, Event, IkeAead, IkeProposal,
-    PeerConfig, PeerId, PeerState, PeerStatus, Prf, Psk, Work,
+    ConnectionMode, DhGroup, Endpoint, EndpointConfig, EspAead, EspProposal, Event, ExportedIkeKeys, IkeAead,
+    IkeProposal, PeerConfig, PeerId, PeerState, PeerStatus, Prf, Psk, Work,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -47,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) plane: Plane,
     /// Every state the peer went through, with the reason.
     pub(crate) states: Vec<(PeerState, String)>,
+    /// Every key that was exported.
+    pub(crate) keys: Vec<ExportedIkeKeys>,
 }
 
 /// Two ends and the network.
@@ -362,12 +364,13 @@ impl Node {
     fn new(seed: u64, config: EndpointConfig) -> Self {
         let rng = Box::new(StdRng::seed_from_u64(seed));
         let endpoint = Endpoint::new(config, rng);
-        Self { endpoint, plane: Plane::default(), states: Vec::new() }
+        Self { endpoint, plane: Plane::default(), states: Vec::new(), keys: Vec::new() }
     }
 
     fn take(&mut self, event: Event) {
         match event {
             Event::StateChanged { state, reason, .. } => self.states.push((state, reason)),
+            Event::IkeKeys { keys, .. } => self.keys.push(keys),
             event => self.plane.apply(event),
         }
     }

@@ -65,7 +65,7 @@ impl Plane {
                 sa.remote = remote;
                 self.moves += 1;
             }
-            Event::StateChanged { .. } => unreachable!("no matter of the data plane"),
+            Event::StateChanged { .. } | Event::IkeKeys { .. } => unreachable!("no matter of the data plane"),
         }
     }
 }
