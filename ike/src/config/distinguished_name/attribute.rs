@@ -48,6 +48,17 @@ pub(super) fn name(kind: &Oid<'_>) -> String {
     known.map_or_else(|| kind.to_id_string(), |(name, _)| name.to_owned())
 }
 
+/// Whether the object identifier is one: the parser takes any octets. Its arcs have as many bits as are shown and read.
+pub(super) fn is_well_formed(kind: &Oid<'_>) -> bool {
+    const CONTINUES: u8 = 0x80;
+    // Nine octets of seven bits.
+    const LONGEST_ARC: usize = 9;
+    let octets = kind.as_bytes();
+    let mut arcs = octets.split_inclusive(|octet| octet & CONTINUES == 0);
+    octets.last().is_some_and(|last| last & CONTINUES == 0)
+        && arcs.all(|arc| arc.len() <= LONGEST_ARC && arc.first() != Some(&CONTINUES))
+}
+
 /// An attribute with its value in DER.
 pub(super) fn element(kind: &Oid<'_>, value: &[u8]) -> Option<Vec<u8>> {
     let kind = kind.to_der_vec().ok()?;

@@ -88,7 +88,8 @@ impl fmt::Debug for DistinguishedName {
 
 fn encode(name: &X509Name<'_>) -> Option<Vec<u8>> {
     let attribute = |attribute: &AttributeTypeAndValue<'_>| {
-        attribute::element(attribute.attr_type(), &attribute.attr_value().to_der_vec().ok()?)
+        let kind = Some(attribute.attr_type()).filter(|kind| attribute::is_well_formed(kind))?;
+        attribute::element(kind, &attribute.attr_value().to_der_vec().ok()?)
     };
     let level = |level: &RelativeDistinguishedName<'_>| {
         let attributes = level.iter().map(attribute).collect::<Option<Vec<_>>>()?;

@@ -86,6 +86,22 @@ fn octets_that_are_no_name_are_refused() {
     assert_eq!(DistinguishedName::from_der(&[0; 5000]), Err(IdentityError::TooLong));
 }
 
+#[test]
+fn malformed_object_identifiers_are_refused() {
+    let name_of = |kind: &[u8]| {
+        let attribute = der::element(0x30, &[&der::element(0x06, &[kind]), &[0x0c, 0x01, b'a']]);
+        DistinguishedName::from_der(&der::element(0x30, &[&der::element(0x31, &[&attribute])]))
+    };
+    assert_eq!(name_of(&[0x55, 0x04, 0x03]).unwrap().to_string(), "CN=a");
+    assert_eq!(name_of(&[0x2a, 0x86, 0x48]).unwrap().to_string(), "1.2.840=a");
+    let longest_arc = [&[0x2a][..], &[0xff; 8], &[0x7f]].concat();
+    assert_eq!(name_of(&longest_arc).unwrap().to_string(), format!("1.2.{}=a", (1_u64 << 63) - 1));
+    let too_long = [&[0x2a][..], &[0xff; 9], &[0x7f]].concat();
+    for kind in [&[][..], &[0x55, 0x04, 0x83], &[0x55, 0x80, 0x04], &too_long] {
+        assert_eq!(name_of(kind), Err(IdentityError::MalformedDer), "{kind:x?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_survives_writing_and_reading(values in prop::collection::vec("\\PC{1,20}|[ \\\\,+#=]{1,5}", 1..5)) {
