@@ -8,14 +8,14 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use testbed::run as output;
 
-/// Checks every package that any build of this project uses, those of the XDP programs included.
+/// Checks every package that any build of this project uses, those of the XDP programs and of the fuzz targets included.
 pub(crate) fn run() -> Result<()> {
     let deny = std::fs::read_to_string(environment::workspace().join("deny.toml"))
         .context("cannot read deny.toml")?;
     let allowed = allow_list(&deny).context("deny.toml has no list `allow`")?;
     let mut checked = BTreeSet::new();
     let mut refused = Vec::new();
-    for manifest in ["Cargo.toml", "gateway-ebpf/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml", "gateway-ebpf/Cargo.toml"] {
         for package in packages(manifest)? {
             let name = format!("{} {}", text(&package, "name"), text(&package, "version"));
             let license = text(&package, "license").to_owned();

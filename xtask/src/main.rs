@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod cargo;
 mod environment;
+mod fuzz;
 mod interrupt;
 mod lab;
 mod licenses;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Arguments),
     /// Run the benchmarks; arguments are passed on.
     Bench(bench::Arguments),
+    /// Fuzz the IKE messages and the endpoint.
+    Fuzz(fuzz::Arguments),
     /// Check the licence of every dependency against the list in `deny.toml`.
     Licenses,
 }
@@ -57,11 +60,12 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match command {
-        Command::Setup => setup::require().map(done),
+        Command::Setup => setup::require().and_then(|()| fuzz::install()).map(done),
         Command::Build => setup::install().and_then(|()| build::vgw()).map(done),
         Command::Lab(arguments) => lab::run(&arguments).map(done),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments).map(done),
+        Command::Fuzz(arguments) => fuzz::run(&arguments).map(done),
         Command::Licenses => licenses::run().map(done),
     }
 }

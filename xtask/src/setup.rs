@@ -13,7 +13,7 @@ use testbed::{Probe, run, try_run};
 const BPF_LINKER: &str = "0.10.3";
 
 /// Programs that the laboratory and the tests call, each with the Debian package that has it.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("iperf3", "iperf3"),
@@ -24,6 +24,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("c++", "g++"),
 ];
 
 /// Installs what is missing and fails if this machine cannot run a gateway; the error says what it lacks.
@@ -100,7 +101,7 @@ fn nightly() -> Result<()> {
 }
 
 /// The compiler that the XDP programs name in their toolchain file.
-fn nightly_channel() -> Result<String> {
+pub(crate) fn nightly_channel() -> Result<String> {
     let path = environment::workspace().join("gateway-ebpf/rust-toolchain.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let line = text.lines().find_map(|line| line.strip_prefix("channel = "));
@@ -119,18 +120,23 @@ fn bpf_linker() -> Result<()> {
         return Ok(());
     }
     let step = Step::begin(&format!("Installing bpf-linker {BPF_LINKER} (takes minutes)"));
-    let mut install = cargo::cargo(["install", "bpf-linker", "--version", BPF_LINKER, "--locked"]);
-    // Not under the workspace's own settings, and into a directory that outlives nothing.
-    install
-        .current_dir(environment::workspace().parent().unwrap_or(Path::new("/")))
-        .env_remove("CARGO_TARGET_DIR");
-    cargo::run(&mut install, "installing bpf-linker")?;
+    cargo_install("bpf-linker", BPF_LINKER)?;
     match bpf_linker_version() {
         Some(version) if version == BPF_LINKER => step.end("installed"),
         Some(version) => bail!("another bpf-linker, version {version}, comes first on PATH; remove it"),
         None => bail!("bpf-linker is installed but not found: add cargo's `bin` directory to PATH"),
     }
     Ok(())
+}
+
+/// Installs a program from the registry, which goes into cargo's `bin` directory.
+pub(crate) fn cargo_install(package: &str, version: &str) -> Result<()> {
+    let mut install = cargo::cargo(["install", package, "--version", version, "--locked"]);
+    // Not under the workspace's own settings, and into a directory that outlives nothing.
+    install
+        .current_dir(environment::workspace().parent().unwrap_or(Path::new("/")))
+        .env_remove("CARGO_TARGET_DIR");
+    cargo::run(&mut install, &format!("installing {package}"))
 }
 
 fn bpf_linker_version() -> Option<String> {
