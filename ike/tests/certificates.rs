@@ -61,7 +61,7 @@ fn a_damaged_private_key_is_not_shown() {
     let body = issued.key.lines().nth(1).unwrap();
     let damaged = issued.key.replace(body, &format!("{body}!"));
     let error = error(&issued.chain, &damaged);
-    assert_eq!(error, CertificateError::Pem("in the private key".to_owned()));
+    assert_eq!(error, CertificateError::DamagedPrivateKey);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ike::crypto::SignatureError;
 use ike::{CertificateError, Credentials, TrustAnchors};
 use zeroize::Zeroizing;
 
@@ -113,7 +114,13 @@ impl CertificateFiles {
 }
 
 fn is_about_key(error: &CertificateError) -> bool {
-    matches!(error, CertificateError::NoPrivateKey | CertificateError::SeveralPrivateKeys)
+    matches!(
+        error,
+        CertificateError::NoPrivateKey
+            | CertificateError::DamagedPrivateKey
+            | CertificateError::SeveralPrivateKeys
+            | CertificateError::Key(SignatureError::PrivateKey { .. } | SignatureError::OtherPublicKey)
+    )
 }
 
 fn read(path: &Path, is_secret: bool) -> Result<Zeroizing<Vec<u8>>, CertificateFileError> {

@@ -138,8 +138,8 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let mut found = PrivateKeyDer::pem_slice_iter(pem);
     let mut key = match found.next() {
         Some(Ok(key)) => key,
-        // Its message may show what is between the markers.
-        Some(Err(_)) => return Err(CertificateError::Pem("in the private key".to_owned())),
+        // The error's own message may show what is between the markers.
+        Some(Err(_)) => return Err(CertificateError::DamagedPrivateKey),
         None => return Err(CertificateError::NoPrivateKey),
     };
     if let Some(second) = found.next() {

@@ -19,6 +19,9 @@ pub enum CertificateError {
          \"BEGIN EC PRIVATE KEY\", not encrypted"
     )]
     NoPrivateKey,
+    /// The PEM section of a private key is damaged.
+    #[error("damaged PEM of the private key")]
+    DamagedPrivateKey,
     /// More than one private key.
     #[error("more than one private key found")]
     SeveralPrivateKeys,
