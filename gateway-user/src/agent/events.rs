@@ -9,6 +9,7 @@
 //! | 110 | network configuration replaced |
 //! | 120 | certificate files were read again |
 //! | 121 | certificate files cannot be used |
+//! | 130 | keys of all SAs are written for decrypting captures |
 //! | 200 | connection is `NotConnected` |
 //! | 201 | connection is `Connecting` |
 //! | 202 | connection is `Connected` |
@@ -37,6 +38,8 @@ pub enum EventNumber {
     CertificatesRead,
     /// The certificate files cannot be used; those before stay in force.
     CertificatesRefused,
+    /// The keys of all SAs are written for decrypting captures.
+    KeysWritten,
     /// A connection's state changed.
     Connection(ConnectionState),
     /// A shared key was set or reset.
@@ -60,6 +63,7 @@ impl EventNumber {
             Self::NetcfgApplied => 110,
             Self::CertificatesRead => 120,
             Self::CertificatesRefused => 121,
+            Self::KeysWritten => 130,
             Self::Connection(ConnectionState::NotConnected) => 200,
             Self::Connection(ConnectionState::Connecting) => 201,
             Self::Connection(ConnectionState::Connected) => 202,

@@ -217,7 +217,11 @@ mod tests {
         let row = format!(
             "\"IPv4\",\"198.51.100.2\",\"192.0.2.1\",\"0x0000abcd\",\"AES-GCM with 16 octet ICV [RFC4106]\",\"0x{key}\",\"NULL\",\"\"\n"
         );
-        assert_eq!(read_to_string(&path).unwrap(), row.repeat(2), "appended, without what Wireshark does not know");
+        assert_eq!(
+            read_to_string(&path).unwrap(),
+            row.repeat(2),
+            "appended, without what Wireshark does not know"
+        );
         assert_eq!((mode(&directory), mode(&path)), (0o700, 0o600));
         assert_eq!(mode(&directory.join("ikev2_decryption_table")), 0o600);
     }

@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use super::certificates::Certificates;
 use super::core::own_network;
 use super::interface;
+use super::key_log::KeyLog;
 use super::lock::AgentLock;
 use super::settings::{Options, Settings};
 use crate::model::{NetworkConfiguration, is_valid_name};
@@ -31,6 +32,8 @@ pub(super) struct Prepared {
     pub(super) parameters: ParametersBySite,
     /// What the certificate files hold.
     pub(super) certificates: Certificates,
+    /// Where keys are written for decrypting captures.
+    pub(super) key_log: Option<KeyLog>,
 }
 
 /// Checks the network configuration as a whole, the interfaces and the stored keys; takes the lock. Stores nothing.
@@ -43,7 +46,8 @@ pub(super) fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     interface::require_all(&options.lan)?;
     let wan_address = interface::wan_address(&options.wan)?;
     let certificates = options.certificates.load()?;
-    take(options, new, wan_address, certificates)
+    let key_log = options.key_log.as_deref().map(KeyLog::open).transpose()?;
+    Ok(Prepared { key_log, ..take(options, new, wan_address, certificates)? })
 }
 
 /// The part of [`prepare`] that holds the lock.
@@ -78,7 +82,18 @@ fn take(
         max_connections: options.max_connections,
         peering: options.peering.clone(),
     };
-    Ok(Prepared { lock, settings, store, configuration, from_file, keys, held, parameters, certificates })
+    Ok(Prepared {
+        lock,
+        settings,
+        store,
+        configuration,
+        from_file,
+        keys,
+        held,
+        parameters,
+        certificates,
+        key_log: None,
+    })
 }
 
 fn read(path: &Path, options: &Options) -> anyhow::Result<NetworkConfiguration> {

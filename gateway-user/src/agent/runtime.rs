@@ -62,8 +62,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    let Prepared { lock, settings, store, configuration, from_file, keys, held, parameters, certificates } =
-        prepare(&options)?;
+    let Prepared {
+        lock,
+        settings,
+        store,
+        configuration,
+        from_file,
+        keys,
+        held,
+        parameters,
+        certificates,
+        key_log,
+    } = prepare(&options)?;
     let sockets = IkeSockets::bind(settings.wan_address).await?;
     // Clients may connect from here on; they are answered when the gateway is up.
     let socket = ApiSocket::bind(&socket_path(&options.run_dir, &options.vnet))?;
@@ -97,7 +107,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let rng = rand::make_rng::<rand::rngs::StdRng>();
     let mut core = Core::new(
         settings,
-        Kept { store, configuration, keys, held, parameters, certificates },
+        Kept { store, configuration, keys, held, parameters, certificates, key_log },
         events,
         datapath,
         Box::new(rng),

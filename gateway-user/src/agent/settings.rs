@@ -31,6 +31,8 @@ pub struct Options {
     pub max_connections: u32,
     /// Files of certificates.
     pub certificates: CertificateFiles,
+    /// Directory that keys are written to for decrypting captures; `None` for none.
+    pub key_log: Option<PathBuf>,
     /// How to talk to peers.
     pub peering: Peering,
 }

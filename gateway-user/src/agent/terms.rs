@@ -8,7 +8,7 @@ use ike::{Auth, ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig, 
 use super::profile::ProfileTerms;
 use super::settings::Settings;
 use crate::api::types::{InForce, ParametersInForce, Source};
-use crate::model::{AuthMethod, ConnectionParameters, Profile};
+use crate::model::{AuthMethod, ConnectionParameters, Profile, TrafficSelectors};
 
 /// Rekeying must be possible within this time even when SAs live only for seconds.
 const SHORTEST_REKEY_MARGIN: Duration = Duration::from_secs(30);
@@ -26,6 +26,7 @@ pub(super) struct Terms {
     remote_id: InForce<Option<Identity>>,
     ike_proposals: InForce<Vec<IkeProposal>>,
     esp_proposals: InForce<Vec<EspProposal>>,
+    traffic_selectors: InForce<TrafficSelectors>,
     ike_lifetime: InForce<Duration>,
     child_lifetime: InForce<Duration>,
     dpd: InForce<Duration>,
@@ -62,6 +63,7 @@ impl Terms {
                 unless_empty(&peering.esp_proposals),
                 profile.esp_proposals,
             ),
+            traffic_selectors: choose(own.traffic_selectors, None, TrafficSelectors::Any),
             ike_lifetime: choose(own.ike_lifetime, peering.ike_lifetime, profile.ike_lifetime),
             child_lifetime: choose(own.child_lifetime, peering.child_lifetime, profile.child_lifetime),
             dpd: choose(own.dpd, peering.dpd_interval, DPD),
@@ -80,6 +82,7 @@ impl Terms {
                 .show(|id| id.as_ref().map_or_else(|| "any".to_owned(), ToString::to_string)),
             ike_proposals: self.ike_proposals.show(|list| texts(list)),
             esp_proposals: self.esp_proposals.show(|list| texts(list)),
+            traffic_selectors: self.traffic_selectors.show(ToString::to_string),
             ike_lifetime: self.ike_lifetime.show(Duration::as_secs),
             child_lifetime: self.child_lifetime.show(Duration::as_secs),
             dpd: self.dpd.show(Duration::as_secs),
@@ -99,6 +102,11 @@ impl Terms {
     /// Who this end says it is.
     pub(super) fn local_id(&self) -> &Identity {
         &self.local_id.value
+    }
+
+    /// Which packets the connection is for.
+    pub(super) fn traffic_selectors(&self) -> TrafficSelectors {
+        self.traffic_selectors.value
     }
 
     /// Whether the peer must be somebody certain.

@@ -36,6 +36,7 @@ pub(super) fn options(directory: &Path) -> Options {
         pin_root: directory.join("pins"),
         max_connections: 3,
         certificates: CertificateFiles::default(),
+        key_log: None,
         peering: peering(),
     }
 }

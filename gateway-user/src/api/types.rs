@@ -28,6 +28,8 @@ pub struct Status {
     pub budget: BudgetStatus,
     /// IKE SAs in any state, half-open ones included.
     pub ike_sas: u64,
+    /// Directory that all keys are written to, for decrypting captures; null while they are not written.
+    pub key_log: Option<String>,
     /// The connections in order of their sites' names.
     pub connections: Vec<ConnectionStatus>,
     /// Packets dropped by reason: those of all connections and those that belong to none.
@@ -70,6 +72,10 @@ pub struct ConnectionStatus {
     pub ike_rekeys: Option<u64>,
     /// Whether long IKE messages are sent in fragments; null without an IKE SA.
     pub ike_fragmentation: Option<bool>,
+    /// The identity that the peer has proved; null without an IKE SA.
+    pub peer_identity: Option<String>,
+    /// How both ends proved their identities; null without an IKE SA.
+    pub authentication: Option<String>,
     /// Whether there is a NAT between the gateways; null without an IKE SA.
     pub nat_detected: Option<bool>,
     /// Algorithm of the Child SA, such as `chacha20poly1305-esn`; null without one.
@@ -78,6 +84,10 @@ pub struct ConnectionStatus {
     pub inbound_spi: Option<String>,
     /// SPI of the SA that sends, eight hexadecimal digits; null without one.
     pub outbound_spi: Option<String>,
+    /// Addresses here that the Child SA is for; null without one.
+    pub local_selectors: Option<Vec<String>>,
+    /// Addresses at the far end that the Child SA is for; null without one.
+    pub remote_selectors: Option<Vec<String>>,
     /// Bytes of inner IP packets received.
     pub bytes_in: u64,
     /// Bytes of inner IP packets sent.
@@ -117,6 +127,8 @@ pub struct ParametersInForce {
     pub ike_proposals: InForce<Vec<String>>,
     /// ESP proposals, best first.
     pub esp_proposals: InForce<Vec<String>>,
+    /// `any`, or `prefixes` for those of the VNet and of the site only.
+    pub traffic_selectors: InForce<String>,
     /// Age in seconds at which an IKE SA is rekeyed.
     pub ike_lifetime: InForce<u64>,
     /// Age in seconds at which a Child SA is rekeyed.
@@ -174,6 +186,8 @@ pub struct Gateway {
     pub profile: Profile,
     /// Shared bandwidth budget in bit/s; null when there is no limit.
     pub bandwidth_bits: Option<u64>,
+    /// Directory that all keys are written to, for decrypting captures; null while they are not written.
+    pub key_log: Option<String>,
     /// Connections configured.
     pub connections: u32,
     /// Most connections that this gateway takes.

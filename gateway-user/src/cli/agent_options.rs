@@ -25,6 +25,7 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
             authorities: args.ca,
             revocation_lists: args.crl,
         },
+        key_log: args.key_log,
         peering: Peering {
             cookie_threshold: args.cookie_threshold,
             fragment_size: args.fragment_size,

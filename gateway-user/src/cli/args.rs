@@ -110,6 +110,10 @@ pub(super) struct AgentArgs {
     /// Revocation lists of these authorities; PEM; may be repeated.
     #[arg(long, value_name = "FILE", requires = "ca")]
     pub(super) crl: Vec<PathBuf>,
+    /// For debugging only: write the keys of all SAs to this directory, in tables that Wireshark decrypts captures with.
+    /// Whoever reads them reads the traffic.
+    #[arg(long, value_name = "DIR")]
+    pub(super) key_log: Option<PathBuf>,
     /// Largest IP packet that carries an IKE message whole; longer messages are sent in fragments. By default 1280.
     #[arg(long, value_name = "BYTES", value_parser = fragment_size)]
     pub(super) fragment_size: Option<usize>,
@@ -216,6 +220,9 @@ pub(super) struct Parameters {
     /// ESP proposal such as chacha20poly1305; may be repeated, best first.
     #[arg(long, value_name = "PROPOSAL")]
     pub(super) esp_proposal: Vec<String>,
+    /// Which packets the connection is for: any (routes decide), or prefixes, those of the VNet and of the site.
+    #[arg(long, value_name = "WHICH")]
+    pub(super) traffic_selectors: Option<String>,
     /// Age at which an IKE SA is rekeyed.
     #[arg(long, value_name = "SECONDS")]
     pub(super) ike_lifetime: Option<u64>,

@@ -14,6 +14,7 @@ impl From<Parameters> for ParametersDocument {
             remote_id: parameters.remote_id,
             ike_proposals: unless_empty(parameters.ike_proposal),
             esp_proposals: unless_empty(parameters.esp_proposal),
+            traffic_selectors: parameters.traffic_selectors,
             ike_lifetime: parameters.ike_lifetime,
             child_lifetime: parameters.child_lifetime,
             dpd: parameters.dpd,
@@ -34,6 +35,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
         remote_id,
         ike_proposals,
         esp_proposals,
+        traffic_selectors,
         ike_lifetime,
         child_lifetime,
         dpd,
@@ -44,6 +46,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
     row("remote identity", remote_id.clone());
     row("IKE proposals", ike_proposals.show(|list| list.join(", ")));
     row("ESP proposals", esp_proposals.show(|list| list.join(", ")));
+    row("traffic selectors", traffic_selectors.clone());
     row("IKE lifetime", ike_lifetime.show(|number| seconds(*number)));
     row("Child lifetime", child_lifetime.show(|number| seconds(*number)));
     row("DPD", dpd.show(|number| seconds(*number)));

@@ -19,6 +19,9 @@ pub(super) fn status(status: &Status) -> String {
     let (passed, dropped) = (bytes(budget.passed_bytes), bytes(budget.dropped_bytes));
     line(&mut text, format_args!("Budget: {rate}, passed {passed}, dropped {dropped}"));
     line(&mut text, format_args!("Drops:  {}", drops(&status.drops)));
+    if let Some(directory) = &status.key_log {
+        line(&mut text, format_args!("WARNING: the keys of all SAs are being written to {directory}"));
+    }
     if status.connections.is_empty() {
         text.push_str("\nNo connections.\n");
         return text;
@@ -69,6 +72,10 @@ fn details(connection: &ConnectionStatus) -> String {
     let (inbound, outbound) =
         (or_dash(connection.inbound_spi.as_ref()), or_dash(connection.outbound_spi.as_ref()));
     line(&mut text, format_args!("  SPIs     in {inbound}, out {outbound}"));
+    if let (Some(local), Some(remote)) = (&connection.local_selectors, &connection.remote_selectors) {
+        let (local, remote) = (local.join(", "), remote.join(", "));
+        line(&mut text, format_args!("  Selectors {local} === {remote}"));
+    }
     let (packets_in, packets_out) = (connection.packets_in, connection.packets_out);
     line(&mut text, format_args!("  Packets  in {packets_in}, out {packets_out}"));
     line(&mut text, format_args!("  Drops    {}", drops(&connection.drops)));
@@ -92,10 +99,17 @@ fn ike_sa(connection: &ConnectionStatus) -> String {
         let fragments = if connection.ike_fragmentation == Some(true) { "fragments" } else { "no fragments" };
         line(&mut text, format_args!("  IKE SPIs {}; {nat}, {fragments}", spis.join(", ")));
     }
+    if let (Some(peer), Some(how)) = (&connection.peer_identity, &connection.authentication) {
+        line(&mut text, format_args!("  Peer     {peer}, by {how}"));
+    }
     text
 }
 
 pub(super) fn gateway(gateway: &Gateway) -> String {
+    let key_log = gateway
+        .key_log
+        .as_ref()
+        .map_or_else(|| "off".to_owned(), |to| format!("ALL KEYS are being written to {to}"));
     let rows = [
         ("VNet", gateway.vnet.clone()),
         ("State", gateway.state.to_string()),
@@ -105,6 +119,7 @@ pub(super) fn gateway(gateway: &Gateway) -> String {
         ("Engine", gateway.engine.clone()),
         ("Profile", gateway.profile.to_string()),
         ("Budget", bandwidth(gateway.bandwidth_bits)),
+        ("Key log", key_log),
         ("Connections", format!("{} of at most {}", gateway.connections, gateway.max_connections)),
     ];
     let mut text = String::new();
@@ -203,7 +218,11 @@ mod tests {
             ike_rekey_in_seconds: Some(25_000),
             ike_rekeys: Some(1),
             ike_fragmentation: Some(true),
+            peer_identity: Some("gw2.example".to_owned()),
+            authentication: Some("certificate".to_owned()),
             nat_detected: Some(false),
+            local_selectors: Some(vec!["0.0.0.0/0".to_owned()]),
+            remote_selectors: Some(vec!["0.0.0.0/0".to_owned()]),
             esp_algorithm: Some("chacha20poly1305-esn".to_owned()),
             inbound_spi: Some("c0ffee01".to_owned()),
             outbound_spi: Some("c0ffee02".to_owned()),
@@ -229,6 +248,7 @@ mod tests {
             remote_id: InForce { value: "gw2.example".to_owned(), source: Source::Connection },
             ike_proposals: proposals("aes256gcm16-prfsha384-x25519", Source::Option),
             esp_proposals: proposals("chacha20poly1305-esn-noesn", Source::Connection),
+            traffic_selectors: InForce { value: "any".to_owned(), source: Source::Profile },
             ike_lifetime: InForce { value: 28_800, source: Source::Profile },
             child_lifetime: InForce { value: 3600, source: Source::Profile },
             dpd: InForce { value: 45, source: Source::Profile },
@@ -239,16 +259,17 @@ mod tests {
     fn parameters_are_shown_with_their_origin() {
         let text = connection(&connected());
         let (_, table) = text.split_once("\n\nPARAMETER").expect("a table of its own");
-        let expected = "        VALUE                         FROM
-mode             default                       profile
-authentication   psk                           profile
-local identity   203.0.113.1                   profile
-remote identity  gw2.example                   connection
-IKE proposals    aes256gcm16-prfsha384-x25519  option
-ESP proposals    chacha20poly1305-esn-noesn    connection
-IKE lifetime     8h                            profile
-Child lifetime   1h                            profile
-DPD              45s                           profile
+        let expected = "          VALUE                         FROM
+mode               default                       profile
+authentication     psk                           profile
+local identity     203.0.113.1                   profile
+remote identity    gw2.example                   connection
+IKE proposals      aes256gcm16-prfsha384-x25519  option
+ESP proposals      chacha20poly1305-esn-noesn    connection
+traffic selectors  any                           profile
+IKE lifetime       8h                            profile
+Child lifetime     1h                            profile
+DPD                45s                           profile
 ";
         assert_eq!(table, expected);
     }
@@ -262,6 +283,7 @@ DPD              45s                           profile
             xdp_mode: "native".to_owned(),
             wan_address: "203.0.113.1".parse().unwrap(),
             budget: BudgetStatus { rate_bits: Some(100_000_000), passed_bytes: 2048, dropped_bytes: 0 },
+            key_log: Some("/root/keys".to_owned()),
             ike_sas: 1,
             connections: vec![connected()],
             drops: BTreeMap::new(),
@@ -270,6 +292,7 @@ DPD              45s                           profile
 VNet VNet1: Provisioned, WAN address 203.0.113.1, engine kernel, XDP native
 Budget: 100mbit, passed 2.0 KiB, dropped 0 B
 Drops:  none
+WARNING: the keys of all SAs are being written to /root/keys
 
 CONNECTION   STATE      PEER         IN       OUT   MTU   SA AGE  REKEY IN  REKEYS
 VNet1-VNet2  Connected  203.0.113.2  1.5 KiB  10 B  1438  1m 1s   50m       2
@@ -277,8 +300,10 @@ VNet1-VNet2  Connected  203.0.113.2  1.5 KiB  10 B  1438  1m 1s   50m       2
 VNet1-VNet2 (site VNet2)
   IKE      aes256gcm16-prfsha384-x25519, age 1h 1m 40s, rekeyed 1 times, next in 6h 56m 40s
   IKE SPIs 00000000000000a1, 00000000000000b2; no NAT, fragments
+  Peer     gw2.example, by certificate
   ESP      chacha20poly1305-esn
   SPIs     in c0ffee01, out c0ffee02
+  Selectors 0.0.0.0/0 === 0.0.0.0/0
   Packets  in 3, out 1
   Drops    replayed 4
 ";
@@ -297,7 +322,11 @@ VNet1-VNet2 (site VNet2)
             ike_rekey_in_seconds: None,
             ike_rekeys: None,
             ike_fragmentation: None,
+            peer_identity: None,
+            authentication: None,
             nat_detected: None,
+            local_selectors: None,
+            remote_selectors: None,
             esp_algorithm: None,
             inbound_spi: None,
             outbound_spi: None,

@@ -28,9 +28,20 @@ pub enum AuthMethod {
     Certificate,
 }
 
+/// Which packets a connection is for, as IKE negotiates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrafficSelectors {
+    /// All: what goes into the tunnel is a matter of routes.
+    Any,
+    /// Those between the prefixes of the VNet and the site's.
+    Prefixes,
+}
+
 /// Every connection mode.
 const MODES: [ConnectionMode; 4] =
     [ConnectionMode::Default, ConnectionMode::Initiator, ConnectionMode::Responder, ConnectionMode::OnDemand];
+
+const SELECTORS: [TrafficSelectors; 2] = [TrafficSelectors::Any, TrafficSelectors::Prefixes];
 
 const AUTH_METHODS: [AuthMethod; 2] = [AuthMethod::Psk, AuthMethod::Certificate];
 
@@ -49,6 +60,8 @@ pub struct ConnectionParameters {
     pub ike_proposals: Option<Vec<IkeProposal>>,
     /// ESP proposals, best first, at least one.
     pub esp_proposals: Option<Vec<EspProposal>>,
+    /// Which packets the connection is for.
+    pub traffic_selectors: Option<TrafficSelectors>,
     /// Age at which an IKE SA is rekeyed.
     pub ike_lifetime: Option<Duration>,
     /// Age at which a Child SA is rekeyed.
@@ -79,6 +92,9 @@ pub struct ParametersDocument {
     /// ESP proposals such as `chacha20poly1305`, best first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub esp_proposals: Option<Vec<String>>,
+    /// `any`, or `prefixes` for those of the VNet and of the site only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic_selectors: Option<String>,
     /// Age in seconds at which an IKE SA is rekeyed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ike_lifetime: Option<u64>,
@@ -113,6 +129,7 @@ impl ConnectionParameters {
             remote_id: other.remote_id.or(self.remote_id),
             ike_proposals: other.ike_proposals.or(self.ike_proposals),
             esp_proposals: other.esp_proposals.or(self.esp_proposals),
+            traffic_selectors: other.traffic_selectors.or(self.traffic_selectors),
             ike_lifetime: other.ike_lifetime.or(self.ike_lifetime),
             child_lifetime: other.child_lifetime.or(self.child_lifetime),
             dpd: other.dpd.or(self.dpd),
@@ -133,6 +150,7 @@ impl ConnectionParameters {
             remote_id: self.remote_id.as_ref().map(ToString::to_string),
             ike_proposals: self.ike_proposals.as_deref().map(texts),
             esp_proposals: self.esp_proposals.as_deref().map(texts),
+            traffic_selectors: self.traffic_selectors.map(|selectors| selectors.to_string()),
             ike_lifetime: self.ike_lifetime.map(|lifetime| lifetime.as_secs()),
             child_lifetime: self.child_lifetime.map(|lifetime| lifetime.as_secs()),
             dpd: self.dpd.map(|dpd| dpd.as_secs()),
@@ -153,11 +171,22 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
             remote_id: errors.parse("remote_id", document.remote_id, Identity::from_str),
             ike_proposals: errors.list("ike_proposals", document.ike_proposals, str::parse::<IkeProposal>),
             esp_proposals: errors.list("esp_proposals", document.esp_proposals, str::parse::<EspProposal>),
+            traffic_selectors: errors
+                .parse("traffic_selectors", document.traffic_selectors, |text| named(text, &SELECTORS)),
             ike_lifetime: errors.seconds("ike_lifetime", document.ike_lifetime, IKE_LIFETIME),
             child_lifetime: errors.seconds("child_lifetime", document.child_lifetime, CHILD_LIFETIME),
             dpd: errors.seconds("dpd", document.dpd, DPD),
         };
         if errors.0.is_empty() { Ok(parameters) } else { Err(errors.0) }
+    }
+}
+
+impl fmt::Display for TrafficSelectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Prefixes => "prefixes",
+        })
     }
 }
 
@@ -245,6 +274,7 @@ mod tests {
             remote_id: Some("C=DE, O=Example, CN=gw2".to_owned()),
             ike_proposals: Some(vec!["aes256gcm16-prfsha384-x25519".to_owned()]),
             esp_proposals: Some(vec!["aes128gcm16-esn".to_owned(), "chacha20poly1305-noesn".to_owned()]),
+            traffic_selectors: Some("prefixes".to_owned()),
             ike_lifetime: Some(1200),
             child_lifetime: Some(600),
             dpd: Some(9),
@@ -270,6 +300,7 @@ mod tests {
             remote_id: None,
             ike_proposals: Some(vec!["aes256gcm16-prfsha384-x25519".to_owned(), "3des".to_owned()]),
             esp_proposals: Some(Vec::new()),
+            traffic_selectors: Some("all".to_owned()),
             ike_lifetime: Some(9),
             child_lifetime: Some(4),
             dpd: Some(3601),
@@ -284,6 +315,7 @@ mod tests {
                 ("local_id", "C=DE, what"),
                 ("ike_proposals", "3des"),
                 ("esp_proposals", ""),
+                ("traffic_selectors", "all"),
                 ("ike_lifetime", "9"),
                 ("child_lifetime", "4"),
                 ("dpd", "3601"),
@@ -292,7 +324,7 @@ mod tests {
         let text = errors[0].to_string();
         let rule = "expected one of default, initiator, responder, on-demand";
         assert_eq!(text, format!("mode: \"both\" is not accepted: {rule}"));
-        assert!(errors[7].to_string().contains("from 9 to 3600"));
+        assert!(errors[8].to_string().contains("from 9 to 3600"));
     }
 
     #[test]

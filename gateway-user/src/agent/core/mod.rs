@@ -30,6 +30,7 @@ use self::tunnels::{Leftover, Tunnel};
 use super::certificates::Certificates;
 use super::dataplane::Dataplane;
 use super::events::{EventLog, EventNumber, Severity};
+use super::key_log::KeyLog;
 use super::profile::ByteLifetime;
 use super::settings::Settings;
 use super::throttle::Throttle;
@@ -53,6 +54,8 @@ pub(super) struct Kept {
     pub(super) parameters: ParametersBySite,
     /// What the certificate files hold.
     pub(super) certificates: Certificates,
+    /// Where keys are written for decrypting captures.
+    pub(super) key_log: Option<KeyLog>,
 }
 
 /// Everything the agent of one gateway knows.
@@ -65,6 +68,7 @@ pub(super) struct Core<D> {
     held: BTreeSet<String>,
     parameters: ParametersBySite,
     certificates: Certificates,
+    key_log: Option<KeyLog>,
     changes: Changes,
     state: GatewayState,
     connections: BTreeMap<String, Connection>,
@@ -124,8 +128,8 @@ impl<D: Dataplane> Core<D> {
         dataplane: D,
         rng: Box<dyn SecureRng>,
     ) -> Self {
-        let Kept { store, configuration, keys, held, parameters, certificates } = kept;
-        let endpoint = Endpoint::new(endpoint_config(&settings), rng);
+        let Kept { store, configuration, keys, held, parameters, certificates, key_log } = kept;
+        let endpoint = Endpoint::new(endpoint_config(&settings, key_log.is_some()), rng);
         Self {
             settings,
             store,
@@ -134,6 +138,7 @@ impl<D: Dataplane> Core<D> {
             held,
             parameters,
             certificates,
+            key_log,
             changes: Changes::default(),
             state: GatewayState::Provisioning,
             connections: BTreeMap::new(),
@@ -161,6 +166,13 @@ impl<D: Dataplane> Core<D> {
             tracing::warn!("prefixes of earlier tunnels stay unreachable: {error:#}");
         }
         self.enter(GatewayState::Provisioned);
+        if let Some(log) = &self.key_log {
+            let directory = log.directory().display();
+            let message = format!(
+                "THE KEYS OF ALL SAs ARE WRITTEN to {directory} (--key-log): whoever reads them reads the traffic"
+            );
+            self.events.add_as(Severity::Warning, EventNumber::KeysWritten, None, message);
+        }
         Ok(())
     }
 
@@ -331,11 +343,17 @@ impl<D: Dataplane> Core<D> {
         match event {
             Event::StateChanged { peer, state, reason } => self.note_state(peer, state, reason),
             Event::InstallInbound { peer, sa } => {
+                if let Some(log) = &self.key_log {
+                    log.add_inbound(&sa);
+                }
                 let result =
                     self.sa_config(&sa).and_then(|sa| self.dataplane.install_inbound(tunnel(peer), &sa));
                 self.note_refusal(now, peer, "install an inbound SA", result);
             }
             Event::InstallOutbound { peer, sa } => {
+                if let Some(log) = &self.key_log {
+                    log.add_outbound(&sa);
+                }
                 let result =
                     self.sa_config(&sa).and_then(|sa| self.dataplane.install_outbound(tunnel(peer), &sa));
                 self.note_refusal(now, peer, "install an outbound SA", result);
@@ -454,8 +472,8 @@ pub(super) fn own_network<'a>(
     Ok(network)
 }
 
-fn endpoint_config(settings: &Settings) -> EndpointConfig {
-    let mut config = EndpointConfig::default();
+fn endpoint_config(settings: &Settings, export_keys: bool) -> EndpointConfig {
+    let mut config = EndpointConfig { export_keys, ..EndpointConfig::default() };
     config.cookie_threshold = settings.peering.cookie_threshold.unwrap_or(config.cookie_threshold);
     config.fragment_size = settings.peering.fragment_size.unwrap_or(config.fragment_size);
     config

@@ -3,14 +3,19 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use ike::wire::AddressRange;
 use ike::{Auth, CertificateAuth, ConnectionMode, PeerConfig, PeerId, Psk};
+use ipnet::Ipv4Net;
 
 use super::super::certificates::{CertificateFileError, Certificates};
 use super::super::dataplane::Dataplane;
 use super::super::events::{EventNumber, Severity};
 use super::super::terms::Terms;
 use super::Core;
-use crate::model::AuthMethod;
+use crate::model::{AuthMethod, TrafficSelectors};
+
+/// Most traffic selectors of one end that IKE negotiates.
+const MOST_SELECTORS: usize = 128;
 
 impl<D: Dataplane> Core<D> {
     /// The certificate files were read again. Connections with certificates go on with what is new; one whose SA the new
@@ -89,7 +94,13 @@ impl<D: Dataplane> Core<D> {
     pub(super) fn peer(&self, site: &str) -> Result<PeerConfig, String> {
         let terms = self.terms(site);
         match (self.peer_address(site), self.auth(site, &terms)) {
-            (Ok(remote), Ok(auth)) => Ok(terms.peer_config(self.settings.wan_address.into(), remote, auth)),
+            (Ok(remote), Ok(auth)) => {
+                let mut config = terms.peer_config(self.settings.wan_address.into(), remote, auth);
+                if terms.traffic_selectors() == TrafficSelectors::Prefixes {
+                    (config.local_selectors, config.remote_selectors) = self.prefixes(site)?;
+                }
+                Ok(config)
+            }
             (Err(address), Err(auth)) => Err(format!("{address}; {auth}")),
             (Err(missing), Ok(_)) | (Ok(_), Err(missing)) => Err(missing),
         }
@@ -97,6 +108,15 @@ impl<D: Dataplane> Core<D> {
 
     pub(super) fn no_key(&self, site: &str) -> String {
         format!("no shared key is set: run `vgw connection set-key {} {site}`", self.settings.vnet)
+    }
+
+    /// The prefixes of the VNet and of the site as traffic selectors.
+    fn prefixes(&self, site: &str) -> Result<(Vec<AddressRange>, Vec<AddressRange>), String> {
+        let local =
+            self.configuration.virtual_network(&self.settings.vnet).map(|own| own.address_space.as_slice());
+        let remote =
+            self.connections.get(site).map(|connection| connection.resolved.remote_prefixes.as_slice());
+        Ok((selectors("VNet", local)?, selectors("site", remote)?))
     }
 
     fn peer_address(&self, site: &str) -> Result<IpAddr, String> {
@@ -143,4 +163,18 @@ impl<D: Dataplane> Core<D> {
         }
         Ok(CertificateAuth { credentials, trust })
     }
+}
+
+/// Traffic selectors in numerical order, so that the order in a file means nothing.
+fn selectors(whose: &str, prefixes: Option<&[Ipv4Net]>) -> Result<Vec<AddressRange>, String> {
+    let mut prefixes = prefixes.unwrap_or_default().to_vec();
+    prefixes.sort_unstable();
+    if prefixes.len() > MOST_SELECTORS {
+        let number = prefixes.len();
+        return Err(format!(
+            "the {whose} has {number} prefixes, and traffic selectors are {MOST_SELECTORS} at most: use --traffic-selectors any"
+        ));
+    }
+    let range = |prefix: &Ipv4Net| AddressRange::prefix(prefix.network().into(), prefix.prefix_len());
+    Ok(prefixes.iter().filter_map(range).collect())
 }

@@ -43,6 +43,7 @@ impl<D: Dataplane> Core<D> {
                 dropped_bytes: stats.budget.dropped_bytes,
             },
             xdp_mode: stats.xdp_mode,
+            key_log: self.key_log_directory(),
             ike_sas: self.endpoint.ike_sa_count() as u64,
             connections,
             drops,
@@ -67,6 +68,7 @@ impl<D: Dataplane> Core<D> {
             address_space: network.map(|network| texts(&network.address_space)).unwrap_or_default(),
             profile: self.profile(),
             bandwidth_bits: settings.bandwidth.map(Bandwidth::bits_per_second),
+            key_log: self.key_log_directory(),
             connections: self.connections.len() as u32,
             max_connections: settings.max_connections,
         }
@@ -109,6 +111,10 @@ impl<D: Dataplane> Core<D> {
         })
     }
 
+    fn key_log_directory(&self) -> Option<String> {
+        self.key_log.as_ref().map(|log| log.directory().display().to_string())
+    }
+
     fn stats(&self) -> Result<DatapathStats, Refusal> {
         self.dataplane
             .stats()
@@ -144,10 +150,14 @@ impl<D: Dataplane> Core<D> {
             ike_rekey_in_seconds: ike.map(|ike| ike.rekey_at.saturating_duration_since(now).as_secs()),
             ike_rekeys: ike.map(|ike| ike.rekeys),
             ike_fragmentation: ike.map(|ike| ike.fragmentation),
+            peer_identity: ike.map(|ike| ike.peer_identity.clone()),
+            authentication: ike.map(|ike| ike.authentication.to_owned()),
             nat_detected: ike.map(|ike| ike.nat_detected),
             esp_algorithm: child.map(|child| child.proposal.clone()),
             inbound_spi: child.map(|child| spi(child.inbound_spi)),
             outbound_spi: child.map(|child| spi(child.outbound_spi)),
+            local_selectors: child.map(|child| texts(&child.local_selectors)),
+            remote_selectors: child.map(|child| texts(&child.remote_selectors)),
             bytes_in: tunnel.counters.in_bytes,
             bytes_out: tunnel.counters.out_bytes,
             packets_in: tunnel.counters.in_packets,
@@ -163,6 +173,6 @@ impl<D: Dataplane> Core<D> {
     }
 }
 
-fn texts(prefixes: &[ipnet::Ipv4Net]) -> Vec<String> {
+fn texts<T: ToString>(prefixes: &[T]) -> Vec<String> {
     prefixes.iter().map(ToString::to_string).collect()
 }

@@ -47,7 +47,15 @@ impl Bench {
         let rng = rand::rngs::StdRng::seed_from_u64(vnet.bytes().map(u64::from).sum());
         let core = Core::new(
             settings(vnet),
-            Kept { store, configuration, keys, held, parameters, certificates: Certificates::default() },
+            Kept {
+                store,
+                configuration,
+                keys,
+                held,
+                parameters,
+                certificates: Certificates::default(),
+                key_log: None,
+            },
             EventLog::default(),
             Recorder::default(),
             Box::new(rng),

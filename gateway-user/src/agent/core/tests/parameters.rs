@@ -187,3 +187,19 @@ async fn a_connection_on_demand_is_begun_by_a_packet() {
     bench.core.handle_datapath_event(bench.now, packet(1));
     assert!(destinations(&mut bench).is_empty());
 }
+
+#[tokio::test]
+async fn traffic_selectors_can_be_the_prefixes_of_both_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let selectors = |bench: &Bench| {
+        let config = bench.core.peer("VNet2").unwrap();
+        [config.local_selectors, config.remote_selectors]
+            .map(|ranges| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(selectors(&bench), ["0.0.0.0/0", "0.0.0.0/0"]);
+    let prefixes = ParametersDocument { traffic_selectors: Some("prefixes".to_owned()), ..document() };
+    configure(&mut bench, "VNet2", prefixes, false).await.unwrap();
+    assert_eq!(selectors(&bench), ["10.1.0.0/16", "10.2.0.0/16"]);
+    assert!(!bench.sent().is_empty(), "negotiated anew");
+}
