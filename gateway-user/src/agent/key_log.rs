@@ -162,10 +162,10 @@ fn open_table(path: &Path) -> Result<File, KeyLogError> {
 
 fn require_private(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyLogError> {
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 {
-        return Ok(());
+    if mode & 0o077 != 0 {
+        return Err(KeyLogError::Exposed { path: path.to_owned(), mode });
     }
-    Err(KeyLogError::Exposed { path: path.to_owned(), mode })
+    Ok(())
 }
 
 fn write_rows(rows: &Receiver<(Table, Zeroizing<String>)>, mut ike: File, mut esp: File) {

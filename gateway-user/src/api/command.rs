@@ -71,7 +71,7 @@ pub enum Change {
     /// Make a random shared key for the connection to a site.
     ResetKey(String, Reply<SharedKey>),
     /// Change parameters of the connection to a site.
-    Configure(String, Configure, Reply<()>),
+    Configure(String, Box<Configure>, Reply<()>),
     /// Replace the stored network configuration by this XML text.
     ApplyNetcfg(String, Reply<ApplyReport>),
     /// Change one of the local network sites of the stored network configuration.

@@ -158,7 +158,7 @@ async fn replace_parameters(state: State<Commander>, path: ConnectionPath, body:
 
 async fn configure(State(agent): State<Commander>, path: ConnectionPath, body: &[u8], replace: bool) -> Done {
     let site = site_of(&agent, path)?;
-    let request = Configure { parameters: parse(body)?, replace };
+    let request = Box::new(Configure { parameters: parse(body)?, replace });
     agent.change(|reply| Change::Configure(site, request, reply)).await.map(|()| StatusCode::NO_CONTENT)
 }
 

@@ -126,7 +126,7 @@ impl<D: Dataplane> Core<D> {
                     }
                 }
             }
-            Change::Configure(site, request, reply) => match self.configured(&site, request) {
+            Change::Configure(site, request, reply) => match self.configured(&site, *request) {
                 Err(refusal) => answer(reply, Err(refusal)),
                 Ok(own) => {
                     let write = self.write_parameters(&site, &own);

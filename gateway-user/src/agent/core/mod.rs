@@ -367,8 +367,11 @@ impl<D: Dataplane> Core<D> {
                 );
                 self.endpoint.rekey_child(now, peer);
             }
-            // They are never asked for.
-            Event::IkeKeys { .. } => {}
+            Event::IkeKeys { keys, .. } => {
+                if let Some(log) = &self.key_log {
+                    log.add_ike(&keys);
+                }
+            }
             Event::RemoveInbound { peer, spi } => {
                 let result = self.dataplane.remove_inbound(tunnel(peer), spi);
                 self.note_leftover(peer, spi, result);

@@ -6,7 +6,7 @@ use crate::api::command::Configure;
 use crate::api::types::ParametersDocument;
 
 async fn configure(bench: &mut Bench, parameters: ParametersDocument) {
-    let request = Configure { parameters, replace: false };
+    let request = Box::new(Configure { parameters, replace: false });
     bench.change(|reply| Change::Configure("VNet2".to_owned(), request, reply)).await.unwrap();
 }
 

@@ -16,7 +16,11 @@ async fn configure(
     parameters: ParametersDocument,
     replace: bool,
 ) -> Result<(), Refusal> {
-    bench.change(|reply| Change::Configure(site.to_owned(), Configure { parameters, replace }, reply)).await
+    bench
+        .change(|reply| {
+            Change::Configure(site.to_owned(), Box::new(Configure { parameters, replace }), reply)
+        })
+        .await
 }
 
 #[tokio::test]
