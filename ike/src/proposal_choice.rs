@@ -342,6 +342,7 @@ pub(crate) fn describe<T: fmt::Display>(proposals: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Attribute, AttributeValue};
 
     fn esp(spi: u32, ours: &EspProposal, exchange: ChildExchange) -> Vec<Proposal> {
         esp_offer(std::slice::from_ref(ours), spi, exchange)
@@ -436,5 +437,109 @@ mod tests {
             mismatch.to_string().contains("encryption (offered aes256, we accept aes256gcm16"),
             "{mismatch}"
         );
+    }
+
+    /// An offer of one proposal with these transforms.
+    fn offer(transforms: &[(TransformType, u16, Option<u16>)]) -> Vec<Proposal> {
+        let transform = |&(kind, id, key_bits): &_| Transform::new(kind, id, key_bits);
+        let transforms = transforms.iter().map(transform).collect();
+        vec![Proposal { number: 1, protocol: ProtocolId::IKE, spi: Vec::new(), transforms }]
+    }
+
+    const GCM_256: (TransformType, u16, Option<u16>) = (TransformType::ENCR, 20, Some(256));
+    const CBC_256: (TransformType, u16, Option<u16>) = (TransformType::ENCR, 12, Some(256));
+    const PRF_SHA256: (TransformType, u16, Option<u16>) = (TransformType::PRF, 5, None);
+    const SHA256: (TransformType, u16, Option<u16>) = (TransformType::INTEG, 12, None);
+    const NO_INTEGRITY: (TransformType, u16, Option<u16>) = (TransformType::INTEG, 0, None);
+    const ECP256: (TransformType, u16, Option<u16>) = (TransformType::DH, 19, None);
+
+    fn both_kinds() -> [IkeProposal; 2] {
+        ["aes256gcm16-prfsha256-ecp256", "aes256-sha256-ecp256"].map(|text| text.parse().unwrap())
+    }
+
+    fn chosen(offered: &[Proposal]) -> Result<String, String> {
+        let choice = choose_ike(offered, &both_kinds(), None).map_err(|mismatch| mismatch.to_string())?;
+        Ok(choice.suite.to_string())
+    }
+
+    #[test]
+    fn our_offer_has_a_proposal_for_each_kind_of_cipher() {
+        let offered = ike_offer(&both_kinds());
+        let integrity = |proposal: &Proposal| of_kind(proposal, TransformType::INTEG).map(|found| found.id);
+        assert_eq!(offered.iter().map(integrity).collect::<Vec<_>>(), [None, Some(12)]);
+        assert_eq!(offered.iter().map(|proposal| proposal.number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(chosen(&offered), Ok("aes256gcm16-prfsha256-ecp256".to_owned()));
+        assert_eq!(chosen(&offered[1..]), Ok("aes256-sha256-prfsha256-ecp256".to_owned()));
+    }
+
+    #[test]
+    fn of_a_proposal_that_mixes_both_kinds_of_cipher_a_consistent_part_is_chosen() {
+        let with_none = [CBC_256, GCM_256, PRF_SHA256, SHA256, NO_INTEGRITY, ECP256];
+        assert_eq!(chosen(&offer(&with_none)), Ok("aes256gcm16-prfsha256-ecp256".to_owned()));
+        // Here the AEAD cipher would come with an integrity algorithm.
+        let without_none = [CBC_256, GCM_256, PRF_SHA256, SHA256, ECP256];
+        assert_eq!(chosen(&offer(&without_none)), Ok("aes256-sha256-prfsha256-ecp256".to_owned()));
+    }
+
+    #[test]
+    fn aes_cbc_without_integrity_is_refused() {
+        for integrity in [&[][..], &[NO_INTEGRITY], &[(TransformType::INTEG, 2, None)]] {
+            let transforms = [&[CBC_256, PRF_SHA256, ECP256], integrity].concat();
+            let reason = chosen(&offer(&transforms)).unwrap_err();
+            assert!(reason.contains("integrity (offered"), "{reason}");
+            assert!(reason.ends_with("we accept sha256)"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_aead_cipher_with_an_integrity_algorithm_is_refused() {
+        let reason = chosen(&offer(&[GCM_256, PRF_SHA256, SHA256, ECP256])).unwrap_err();
+        assert!(reason.contains("integrity (offered sha256, we accept none)"), "{reason}");
+    }
+
+    #[test]
+    fn a_cipher_without_its_key_length_or_with_another_is_refused_by_name() {
+        for (id, key_bits, name) in
+            [(20, None, "aesgcm16"), (12, None, "aes"), (20, Some(192), "aes192gcm16")]
+        {
+            let transforms = [(TransformType::ENCR, id, key_bits), PRF_SHA256, ECP256];
+            let reason = chosen(&offer(&transforms)).unwrap_err();
+            assert!(reason.contains(&format!("encryption (offered {name}, we accept")), "{reason}");
+        }
+        // ChaCha20-Poly1305 has no such attribute (RFC 7634 §4).
+        let ours: IkeProposal = "chacha20poly1305-prfsha256-ecp256".parse().unwrap();
+        let offered = |key_bits| offer(&[(TransformType::ENCR, 28, key_bits), PRF_SHA256, ECP256]);
+        assert!(choose_ike(&offered(None), std::slice::from_ref(&ours), None).is_ok());
+        assert!(choose_ike(&offered(Some(256)), std::slice::from_ref(&ours), None).is_err());
+    }
+
+    #[test]
+    fn a_transform_with_an_unknown_attribute_is_passed_over() {
+        let mut offered = offer(&[GCM_256, PRF_SHA256, ECP256]);
+        let unknown = Attribute { kind: 99, value: AttributeValue::Short(1) };
+        offered[0].transforms[0].attributes.push(unknown);
+        let reason = chosen(&offered).unwrap_err();
+        assert!(reason.contains("with an unknown attribute, we accept"), "{reason}");
+        // The same cipher without it, further down in the same proposal, is another transform.
+        offered[0].transforms.push(Transform::new(TransformType::ENCR, 20, Some(256)));
+        assert_eq!(chosen(&offered), Ok("aes256gcm16-prfsha256-ecp256".to_owned()));
+    }
+
+    #[test]
+    fn a_proposal_with_an_unknown_kind_of_transform_is_refused_and_the_next_one_counts() {
+        let mut offered = offer(&[GCM_256, PRF_SHA256, ECP256]);
+        let further_exchange = Transform::new(TransformType(6), 36, None);
+        offered[0].transforms.push(further_exchange);
+        let reason = chosen(&offered).unwrap_err();
+        assert!(reason.ends_with("transform type 6 (offered 36)"), "{reason}");
+        offered.extend(offer(&[CBC_256, PRF_SHA256, SHA256, ECP256]));
+        assert_eq!(chosen(&offered), Ok("aes256-sha256-prfsha256-ecp256".to_owned()));
+    }
+
+    #[test]
+    fn with_both_kinds_of_ours_the_first_difference_is_that_of_the_nearer_one() {
+        let modp1024 = (TransformType::DH, 2, None);
+        let reason = chosen(&offer(&[CBC_256, PRF_SHA256, SHA256, modp1024])).unwrap_err();
+        assert!(reason.ends_with("DH group (offered modp1024, we accept ecp256)"), "{reason}");
     }
 }

@@ -2,8 +2,13 @@
 
 use crate::wire::{Transform, TransformType};
 
-/// The name of a transform, such as `aes256gcm16` or `modp2048`.
+/// The name of a transform, such as `aes256gcm16` or `modp2048`, and a word on attributes that nobody knows.
 pub(crate) fn transform_name(transform: &Transform) -> String {
+    let name = algorithm_name(transform);
+    if transform.key_bits().is_ok() { name } else { format!("{name} with an unknown attribute") }
+}
+
+fn algorithm_name(transform: &Transform) -> String {
     let bits = transform.key_bits().ok().flatten().map_or(String::new(), |bits| bits.to_string());
     let id = transform.id;
     let name = match (transform.kind, id) {
