@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use ike::crypto::{
-    ChildKeys, CryptoError, DhGroup, DhKeyPair, EspAead, EspKey, IkeAead, IkeKeys, KeyExchange, Prf,
-    SharedSecret, SkAlgorithms, SkCipher, nat_detection_hash, psk_auth, verify_psk_auth,
+    ChildKeys, CryptoError, DhGroup, DhKeyPair, EspAead, EspKey, IkeAead, IkeCbc, IkeKeys, Integrity,
+    KeyExchange, Prf, SharedSecret, SkAlgorithms, SkCipher, nat_detection_hash, psk_auth, verify_psk_auth,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -16,6 +16,9 @@ use zeroize::Zeroizing;
 const X25519: &str = include_str!("data/strongswan-x25519.txt");
 const ECP384: &str = include_str!("data/strongswan-ecp384.txt");
 const MODP2048: &str = include_str!("data/strongswan-modp2048.txt");
+const MODP3072: &str = include_str!("data/strongswan-modp3072.txt");
+const MODP4096: &str = include_str!("data/strongswan-modp4096.txt");
+const ECP521: &str = include_str!("data/strongswan-ecp521.txt");
 
 const KE: u8 = 34;
 const ID_I: u8 = 35;
@@ -26,7 +29,7 @@ const NOTIFY: u8 = 41;
 
 const NAT_DETECTION_DESTINATION_IP: u16 = 16389;
 
-fn conversations() -> [Conversation; 3] {
+fn conversations() -> [Conversation; 6] {
     [
         Conversation::parse(
             X25519,
@@ -48,6 +51,27 @@ fn conversations() -> [Conversation; 3] {
             Prf::HmacSha512,
             SkAlgorithms::Aead(IkeAead::Aes256Gcm16),
             EspAead::ChaCha20Poly1305,
+        ),
+        Conversation::parse(
+            MODP3072,
+            DhGroup::Modp3072,
+            Prf::HmacSha256,
+            SkAlgorithms::Cbc(IkeCbc::Aes256, Integrity::HmacSha256),
+            EspAead::Aes256Gcm16,
+        ),
+        Conversation::parse(
+            MODP4096,
+            DhGroup::Modp4096,
+            Prf::HmacSha512,
+            SkAlgorithms::Cbc(IkeCbc::Aes128, Integrity::HmacSha384),
+            EspAead::ChaCha20Poly1305,
+        ),
+        Conversation::parse(
+            ECP521,
+            DhGroup::Ecp521,
+            Prf::HmacSha384,
+            SkAlgorithms::Aead(IkeAead::ChaCha20Poly1305),
+            EspAead::Aes256Gcm16,
         ),
     ]
 }
