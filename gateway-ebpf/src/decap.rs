@@ -73,7 +73,7 @@ pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
     job.offset = payload as u32;
     job.length = total_len - overhead;
     job.nonce[..4].copy_from_slice(&salt);
-    // RFC 8750 section 3: the full sequence number, zero in its upper half unless it is extended.
+    // RFC 8750 section 4: the full sequence number, zero in its upper half unless it is extended.
     job.nonce[4..].copy_from_slice(&if is_iv_implicit { sequence.to_be_bytes() } else { start.iv });
     job.next = ProgramSlot::DecapDone as u32;
     job.sequence = sequence;

@@ -131,7 +131,7 @@ unsafe fn seal(
         return drop(tunnel, DropReason::Internal);
     }
     let esp = Esp { spi, sequence: (sequence as u32).to_be_bytes() };
-    // The IV that RFC 8750 section 3 prescribes, and as good as any where it is sent.
+    // The IV that RFC 8750 section 4 prescribes, and as good as any where it is sent.
     let iv = sequence.to_be_bytes();
     let sent_iv = if iv_len == 0 { None } else { Some(&iv) };
     let written = if udp_len == 0 {

@@ -43,9 +43,20 @@ pub(super) fn start(network: &Network, psk: &str) -> Result<Responder> {
         run(command.arg("--file").arg(&connections)).map(|_| Some(Ok(())))
     });
     match loaded.with_context(|| format!("charon's log: {}", process.log()))? {
-        Ok(()) => Ok(Responder::new(process)),
+        Ok(()) => Ok(Responder::new(process, move || established(&vici))),
         Err(status) => bail!("charon ended ({status}): {}", process.log()),
     }
+}
+
+/// IKE SAs that charon counts, less those that wait for IKE_AUTH.
+fn established(vici: &str) -> Result<usize> {
+    let text = run(Command::new("swanctl").args(["--stats", "--uri", vici]))?;
+    let numbers = text.lines().find_map(|line| {
+        let (total, half_open) = line.strip_prefix("IKE_SAs: ")?.split_once(" total, ")?;
+        let (total, half_open) = (total.parse::<usize>().ok()?, half_open.strip_suffix(" half-open")?);
+        total.checked_sub(half_open.parse().ok()?)
+    });
+    numbers.with_context(|| format!("charon's statistics have no IKE SAs: {text}"))
 }
 
 /// Version of the installed strongSwan.

@@ -191,3 +191,59 @@ pub(super) fn traffic_selector(first: [u8; 4], last: [u8; 4]) -> Vec<u8> {
     body.extend(last);
     body
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_come_back_and_chains_that_lie_do_not() {
+        let mut payloads = Payloads::default();
+        payloads.push(payload::NONCE, vec![7; 32]);
+        payloads.push_notify(notify::COOKIE, b"cookie");
+        let (first, chain) = payloads.encode();
+        assert_eq!((first, chain.len()), (payload::NONCE, 4 + 32 + 4 + 4 + 6));
+        let decoded = Payloads::decode(first, &chain).unwrap();
+        assert_eq!(decoded.body(payload::NONCE).unwrap(), [7; 32]);
+        assert_eq!(decoded.notification(notify::COOKIE), Some(&b"cookie"[..]));
+        assert!(decoded.body(payload::KE).is_err());
+        for len in 0..chain.len() {
+            assert!(Payloads::decode(first, &chain[..len]).is_err(), "{len}");
+        }
+        for lie in [[0, 0], [0, 3], [0xff, 0xff]] {
+            let mut lying = chain.clone();
+            lying[2..4].copy_from_slice(&lie);
+            assert!(Payloads::decode(first, &lying).is_err(), "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_notification_fails_the_search_for_anything_else() {
+        let mut payloads = Payloads::default();
+        payloads.push_notify(14, &[]);
+        let error = payloads.body(payload::SA).unwrap_err().to_string();
+        assert!(error.contains("notification 14"), "{error}");
+    }
+
+    #[test]
+    fn only_whole_responses_to_an_initiator_are_read() {
+        let mut message = request_header(1, 2, payload::NONE, IKE_AUTH, 1, 3);
+        message.extend([9; 3]);
+        assert!(Response::parse(&message).is_none(), "a request");
+        message[19] = FLAG_RESPONSE;
+        let response = Response::parse(&message).unwrap();
+        assert_eq!(
+            (response.spi_i, response.spi_r, response.exchange, response.message_id),
+            (1, 2, IKE_AUTH, 1)
+        );
+        assert_eq!(response.body, [9; 3]);
+        assert!(Response::parse(&message[..30]).is_none(), "cut off");
+    }
+
+    #[test]
+    fn a_proposal_has_the_form_of_the_rfc() {
+        let body = proposal(3, &[1, 2, 3, 4], &[(1, 20, Some(256)), (5, 0, None)]);
+        let transforms = [3, 0, 0, 12, 1, 0, 0, 20, 0x80, 14, 1, 0, 0, 0, 0, 8, 5, 0, 0, 0];
+        assert_eq!(body, [&[0, 0, 0, 32, 1, 3, 4, 2, 1, 2, 3, 4][..], &transforms].concat());
+    }
+}

@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 32)]
     window: usize,
     /// How often each responder is measured, in turn.
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     rounds: u32,
     /// Measure the agent alone.
     #[arg(long)]
@@ -57,17 +57,18 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(arguments.window > 0, "at least one handshake must be under way");
     let mut runs = Vec::new();
+    let mut note = |run: Run| {
+        // A run may take minutes: what was measured is shown at once.
+        eprintln!("{run}");
+        runs.push(run);
+    };
     for tunnels in &arguments.tunnels {
         for _ in 0..arguments.rounds {
-            eprintln!("vgw, {tunnels} tunnels …");
-            runs.push(measure("vgw", *tunnels, arguments.window, |network| {
-                vgw::start(network, *tunnels, PSK)
-            })?);
+            let agent = |network: &Network| vgw::start(network, *tunnels, PSK);
+            note(measure("vgw", *tunnels, arguments.window, agent)?);
             if !arguments.without_charon {
-                eprintln!("charon, {tunnels} tunnels …");
-                runs.push(measure("charon", *tunnels, arguments.window, |network| {
-                    charon::start(network, PSK)
-                })?);
+                let charon = |network: &Network| charon::start(network, PSK);
+                note(measure("charon", *tunnels, arguments.window, charon)?);
             }
         }
     }
@@ -97,6 +98,8 @@ fn measure(
     };
     let result: LoadResult = network.generator.enter(|| load::run(&load))??;
     let after = responder.usage()?;
+    let established = responder.established()?;
+    ensure!(established == tunnels as usize, "{name} has {established} of {tunnels} tunnels");
     Ok(Run {
         responder: name,
         tunnels,

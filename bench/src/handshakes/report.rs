@@ -48,6 +48,27 @@ impl Run {
     }
 }
 
+/// A row of the table.
+impl fmt::Display for Run {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |kib: u32| f64::from(kib) / 1024.0;
+        write!(
+            formatter,
+            "| {} | {} | {:.0} | {:.0} | {:.0} | {} | {} | {:.1} | {:.1} | {:.1} |",
+            self.responder,
+            self.tunnels,
+            self.per_second(),
+            self.cpu_us(self.responder_cpu_seconds),
+            self.cpu_us(self.load.generator_cpu_seconds),
+            self.load.retransmissions,
+            self.load.cookies,
+            self.kib_per_tunnel(),
+            mib(self.resident_kib_before),
+            mib(self.bpf_map_kib),
+        )
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Machine { processor, processors, kernel } = &self.machine;
@@ -61,24 +82,11 @@ impl fmt::Display for Report {
         }
         writeln!(
             formatter,
-            "\n| responder | tunnels | handshakes/s | responder CPU µs | generator CPU µs | sent again | KiB per tunnel up | MiB before | MiB of BPF maps |"
+            "\n| responder | tunnels | handshakes/s | responder CPU µs | generator CPU µs | sent again | cookies | KiB per tunnel up | MiB before | MiB of BPF maps |"
         )?;
-        writeln!(formatter, "|---|---:|---:|---:|---:|---:|---:|---:|---:|")?;
+        writeln!(formatter, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")?;
         for run in &self.runs {
-            let mib = |kib: u32| f64::from(kib) / 1024.0;
-            writeln!(
-                formatter,
-                "| {} | {} | {:.0} | {:.0} | {:.0} | {} | {:.1} | {:.1} | {:.1} |",
-                run.responder,
-                run.tunnels,
-                run.per_second(),
-                run.cpu_us(run.responder_cpu_seconds),
-                run.cpu_us(run.load.generator_cpu_seconds),
-                run.load.retransmissions,
-                run.kib_per_tunnel(),
-                mib(run.resident_kib_before),
-                mib(run.bpf_map_kib),
-            )?;
+            writeln!(formatter, "{run}")?;
         }
         self.write_ratios(formatter)
     }

@@ -8,6 +8,7 @@ use super::usage::{bpf_map_kib, cpu_seconds, resident_kib};
 /// A responder that is ready for initiators. Dropping it ends it.
 pub(super) struct Responder {
     process: Process,
+    established: Box<dyn Fn() -> Result<usize>>,
 }
 
 /// What it has used so far.
@@ -19,9 +20,17 @@ pub(super) struct Usage {
 }
 
 impl Responder {
-    /// Takes over a process that has come up.
-    pub(super) fn new(process: Process) -> Self {
-        Self { process }
+    /// Takes over a process that has come up. `established` asks it how many tunnels are up.
+    pub(super) fn new(process: Process, established: impl Fn() -> Result<usize> + 'static) -> Self {
+        Self { process, established: Box::new(established) }
+    }
+
+    /// How many tunnels it says are up.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(super) fn established(&self) -> Result<usize> {
+        (self.established)()
     }
 
     /// What it has used so far.

@@ -56,9 +56,18 @@ pub(super) fn start(network: &Network, connections: u32, psk: &str) -> Result<Re
         run(Command::new(&binary).arg("--socket").arg(&socket).arg("status")).map(|_| Some(Ok(())))
     });
     match answered.with_context(|| format!("the agent's log: {}", process.log()))? {
-        Ok(()) => Ok(Responder::new(process)),
+        Ok(()) => Ok(Responder::new(process, move || connected(&binary, &socket))),
         Err(status) => bail!("the agent ended ({status}): {}", process.log()),
     }
+}
+
+/// Connections that the agent shows as connected.
+fn connected(binary: &Path, socket: &Path) -> Result<usize> {
+    let mut command = Command::new(binary);
+    command.arg("--socket").arg(socket).args(["status", "--output", "json"]);
+    let status: Value = serde_json::from_str(&run(&mut command)?)?;
+    let connections = status["connections"].as_array().context("the status has no connections")?;
+    Ok(connections.iter().filter(|connection| connection["state"] == "Connected").count())
 }
 
 /// One site per initiator.
@@ -82,13 +91,15 @@ fn site_name(number: u32) -> String {
     format!("Site{number}")
 }
 
-/// Stores the shared keys where the agent looks for them.
+/// Stores the shared keys, and that the agent waits for its peers, where it looks for them.
 fn store(directory: &Path, connections: u32, psk: &str) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let per_site = |value: Value| -> Map<String, Value> {
         (0..connections).map(|number| (site_name(number), value.clone())).collect()
     };
-    write_private(&directory.join("keys.json"), &json!({ "version": 1, "keys": per_site(json!(psk)) }))
+    write_private(&directory.join("keys.json"), &json!({ "version": 1, "keys": per_site(json!(psk)) }))?;
+    let parameters = json!({ "version": 1, "connections": per_site(json!({ "mode": "responder" })) });
+    write_private(&directory.join("parameters.json"), &parameters)
 }
 
 fn write_private(path: &Path, content: &Value) -> Result<()> {

@@ -35,7 +35,7 @@ fn aad(sa: &SaConfig, sequence: u64) -> Vec<u8> {
     aad
 }
 
-/// The IV that RFC 8750 section 3 prescribes: four zero bytes and the sequence number, or all of an extended one.
+/// The IV that RFC 8750 section 4 prescribes: four zero bytes and the sequence number, or all of an extended one.
 fn implicit_iv(sa: &SaConfig, sequence: u64) -> [u8; 8] {
     let mut iv = [0; 8];
     iv[4..].copy_from_slice(&(sequence as u32).to_be_bytes());
