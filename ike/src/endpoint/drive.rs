@@ -206,7 +206,8 @@ impl Endpoint {
             Notice::Established { initial_contact } => self.sa_established(now, id, ike_spi, initial_contact),
             Notice::Confirmed => self.settle(now, id),
             Notice::Silent if is_current => self.connect_beside(now, id),
-            Notice::Silent => {}
+            Notice::Childless { reason } if is_current => peer.childless(events, &reason),
+            Notice::Silent | Notice::Childless { .. } => {}
             Notice::Successor(sa) => self.adopt(now, sa, false),
             Notice::Inherit { heir, estate } => self.sa_replaced(now, id, ike_spi, heir, estate),
             Notice::Ended { reason } => self.sa_ended(now, id, ike_spi, &reason),

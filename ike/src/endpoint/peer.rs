@@ -47,6 +47,8 @@ pub(super) struct Peer {
     /// The installed outbound SA that carries traffic.
     pub(super) outbound: Option<u32>,
     inbound: Vec<Inbound>,
+    /// The IKE SA that counts has no Child SA.
+    is_childless: bool,
     /// Times the peer is told of ESP packets that have no SA here.
     pub(super) spi_reports: Allowance,
 }
@@ -75,6 +77,7 @@ impl Peer {
             current: None,
             outbound: None,
             inbound: Vec::new(),
+            is_childless: false,
             spi_reports: Allowance::new(1, SPI_REPORT_INTERVAL),
         }
     }
@@ -142,6 +145,7 @@ impl Peer {
         reason: &str,
     ) {
         self.last_error = Some(reason.to_owned());
+        self.is_childless = false;
         if let Some(spi) = self.outbound.take() {
             events.push_back(Event::RemoveOutbound { peer: self.id, spi });
         }
@@ -160,6 +164,15 @@ impl Peer {
         } else {
             self.set_state(events, PeerState::NotConnected, reason);
         }
+    }
+
+    /// The IKE SA stands, but its last Child SA is gone.
+    pub(super) fn childless(&mut self, events: &mut VecDeque<Event>, reason: &str) {
+        self.last_error = Some(reason.to_owned());
+        let peer = self.id;
+        events.extend(self.outbound.take().map(|spi| Event::RemoveOutbound { peer, spi }));
+        self.is_childless = true;
+        self.set_state(events, PeerState::Connecting, reason);
     }
 
     pub(super) fn install_inbound(&mut self, events: &mut VecDeque<Event>, sa: EspSa) {
@@ -189,6 +202,9 @@ impl Peer {
         }
         events.push_back(Event::InstallOutbound { peer, sa });
         events.extend(old.map(|spi| Event::RemoveOutbound { peer, spi }));
+        if std::mem::take(&mut self.is_childless) {
+            self.connected(events, "another Child SA was agreed on");
+        }
     }
 
     /// Nothing new is sent to an inbound SA; it goes at `remove_at`.
@@ -202,6 +218,7 @@ impl Peer {
     pub(super) fn clear(&mut self, events: &mut VecDeque<Event>) {
         self.attempt = None;
         self.current = None;
+        self.is_childless = false;
         self.retry_at = None;
         self.failures = 0;
         let peer = self.id;

@@ -61,6 +61,8 @@ pub(crate) enum Notice {
     OutboundReady(EspSa),
     /// Nothing new will be sent to this inbound SA.
     InboundRetired(u32),
+    /// No Child SA is left, for this reason; the IKE SA stands and asks for another one.
+    Childless { reason: String },
     /// The outbound SA goes to another address.
     OutboundMoved { spi: u32, remote: SocketAddr },
     /// The keys of an IKE SA, which the user wants to see.

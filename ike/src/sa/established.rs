@@ -42,6 +42,8 @@ pub(crate) struct Established {
     pub(super) pending: Option<Pending>,
     /// To rekey the active Child SA.
     pub(super) child_rekey: Wish,
+    /// To have a Child SA, when there is none.
+    pub(super) new_child: Wish,
     /// To rekey the IKE SA.
     pub(super) ike_rekey: Wish,
     ike_rekey_at: Instant,
@@ -93,6 +95,7 @@ impl Established {
             rekeys: 0,
             pending: None,
             child_rekey: Wish::default(),
+            new_child: Wish::default(),
             ike_rekey: Wish::default(),
             ike_rekey_at,
             ike_expires_at,
@@ -155,8 +158,11 @@ impl Established {
         if let Some(restriction) = &child.restriction {
             ctx.notify(Notice::Problem(restriction.clone()));
         }
-        if self.active != inbound_spi {
-            self.active = inbound_spi;
+        self.new_child.fulfilled();
+        let Some(child) = self.child(inbound_spi).filter(|_| self.active != inbound_spi) else { return };
+        let is_rekeyed = child.origin.replaces.is_some();
+        self.active = inbound_spi;
+        if is_rekeyed {
             self.rekeys += 1;
             // Whoever asked, the Child SA that was to be replaced is.
             self.child_rekey.fulfilled();
@@ -195,6 +201,11 @@ impl Established {
         Some(self.child_rekey.due(self.since, active.rekey_at))
     }
 
+    /// When to ask for a new Child SA; `None` while there is one.
+    fn new_child_due(&self) -> Option<Instant> {
+        self.new_child.due_if_wanted(self.since).filter(|_| self.child(self.active).is_none())
+    }
+
     /// When a rekey of the IKE SA is due; `None` while it has to wait for something else: what concerns the Child SAs
     /// is finished first.
     fn ike_rekey_due(&self) -> Option<Instant> {
@@ -226,6 +237,7 @@ impl IkeSa {
         }
         if self.window.is_free() {
             due.extend(established.rekey_due());
+            due.extend(established.new_child_due());
             due.extend(established.ike_rekey_due());
             due.push(established.last_received + self.config.dpd_interval);
         }
@@ -270,6 +282,9 @@ impl IkeSa {
         } else if established.rekey_due().is_some_and(|at| at <= ctx.now) {
             established.child_rekey.asked();
             self.start_rekey(ctx);
+        } else if established.new_child_due().is_some_and(|at| at <= ctx.now) {
+            established.new_child.asked();
+            self.start_new_child(ctx);
         } else if let Some(spi) = established.hints.take_report() {
             let notify = Notify::new(NotifyType::INVALID_SPI, spi.to_be_bytes());
             established.pending = Some(Pending::Liveness);

@@ -2,8 +2,9 @@
 
 use tracing::info;
 
+use crate::config::ConnectionMode;
 use crate::sa::child::DeleteProgress;
-use crate::sa::context::Context;
+use crate::sa::context::{Context, Notice};
 use crate::sa::established::Pending;
 use crate::sa::payloads::Payloads;
 use crate::sa::{CLOSED_LINGER, IkeSa, Phase};
@@ -43,7 +44,7 @@ impl IkeSa {
         if deleted.is_empty() {
             return Vec::new();
         }
-        self.close_if_childless(ctx);
+        self.replace_lost_child(ctx, "peer deleted the Child SA");
         vec![Payload::Delete(Delete::ChildSas { protocol: ProtocolId::ESP, spis: deleted })]
     }
 
@@ -79,13 +80,20 @@ impl IkeSa {
         Some(spi)
     }
 
-    /// An IKE SA without a Child SA that could carry traffic is given up, unless our own rekey may still bring one.
-    pub(super) fn close_if_childless(&mut self, ctx: &mut Context<'_>) {
-        let Phase::Established(established) = &self.phase else { return };
-        let rekeying = matches!(established.pending, Some(Pending::Rekey(_)));
-        if established.child(established.active).is_none() && !rekeying {
-            self.close(ctx, Vec::new(), "peer deleted the Child SA".to_owned());
+    /// When no Child SA is left that could carry traffic, asks for another one, unless our own request may still bring one
+    /// (RFC 7296 §1.3.1). An end that only answers ends the IKE SA, so that the peer connects anew.
+    pub(super) fn replace_lost_child(&mut self, ctx: &mut Context<'_>, reason: &str) {
+        let only_answers = self.config.mode == ConnectionMode::Responder;
+        let Phase::Established(established) = &mut self.phase else { return };
+        let asking = matches!(established.pending, Some(Pending::Rekey(_)));
+        if established.child(established.active).is_some() || asking {
+            return;
         }
+        if only_answers {
+            return self.close(ctx, Vec::new(), reason.to_owned());
+        }
+        established.new_child.want();
+        ctx.notify(Notice::Childless { reason: reason.to_owned() });
     }
 
     /// The outstanding request of an established SA has been answered.

@@ -25,8 +25,8 @@ const MAX_RESTARTS: u8 = 4;
 
 /// A rekey that waits for its answer.
 pub(crate) struct RekeySent {
-    /// Our SPI of the Child SA to replace.
-    replaces: u32,
+    /// Our SPI of the Child SA to replace, `None` when a Child SA is asked for because there is none.
+    replaces: Option<u32>,
     /// Our SPI of the new one.
     inbound_spi: u32,
     nonce: Vec<u8>,
@@ -39,29 +39,43 @@ impl IkeSa {
     pub(super) fn start_rekey(&mut self, ctx: &mut Context<'_>) {
         let Phase::Established(established) = &self.phase else { return };
         let replaces = established.active;
+        self.ask_for_child(ctx, Some(replaces));
+    }
+
+    /// Asks for a Child SA because there is none. The window must be free.
+    pub(super) fn start_new_child(&mut self, ctx: &mut Context<'_>) {
+        self.ask_for_child(ctx, None);
+    }
+
+    fn ask_for_child(&mut self, ctx: &mut Context<'_>, replaces: Option<u32>) {
+        let Phase::Established(established) = &self.phase else { return };
         // The peer has accepted the group of the last rekey, or else that of the IKE SA, before.
-        let last = established.child(replaces).and_then(|child| child.suite.group);
+        let last = replaces.and_then(|old| established.child(old)).and_then(|child| child.suite.group);
         let known = last.unwrap_or(self.protection().suite.group);
         let mut groups = self.config.esp_proposals.iter().flat_map(|proposal| &proposal.groups).copied();
         let group = if groups.clone().any(|group| group == known) { Some(known) } else { groups.next() };
         self.send_rekey(ctx, replaces, group, 0);
     }
 
-    fn send_rekey(&mut self, ctx: &mut Context<'_>, replaces: u32, group: Option<DhGroup>, restarts: u8) {
+    fn send_rekey(
+        &mut self,
+        ctx: &mut Context<'_>,
+        replaces: Option<u32>,
+        group: Option<DhGroup>,
+        restarts: u8,
+    ) {
         let Phase::Established(established) = &mut self.phase else { return };
-        let Some(old) = established.child(replaces) else { return };
         let key_pair = group.map(|group| DhKeyPair::generate(group, ctx.rng));
         let sent = RekeySent { replaces, inbound_spi: ctx.esp_spi(), nonce: ctx.nonce(), key_pair, restarts };
         let exchange = ChildExchange::Create(group);
         let offer = esp_offer(&self.config.esp_proposals, sent.inbound_spi, exchange);
-        let mut payloads = vec![
-            Payload::Notify(Notify::esp(NotifyType::REKEY_SA, old.inbound_spi)),
-            Payload::SecurityAssociation(offer),
-            Payload::Nonce(sent.nonce.clone()),
-        ];
+        let rekeyed = replaces.map(|old| Payload::Notify(Notify::esp(NotifyType::REKEY_SA, old)));
+        let mut payloads: Vec<_> = rekeyed.into_iter().collect();
+        payloads.push(Payload::SecurityAssociation(offer));
+        payloads.push(Payload::Nonce(sent.nonce.clone()));
         payloads.extend(sent.key_pair.as_ref().map(key_exchange_payload));
         payloads.extend(ChildSelectors::wanted(&self.config).offer());
-        debug!(peer = %self.peer, old = %format_args!("{replaces:08x}"), "rekeying Child SA");
+        debug!(peer = %self.peer, rekey = replaces.is_some(), "asking for a Child SA");
         established.pending = Some(Pending::Rekey(Box::new(sent)));
         self.request(ctx, ExchangeType::CREATE_CHILD_SA, payloads);
     }
@@ -105,8 +119,7 @@ impl IkeSa {
         let nonce = found.nonce().ok_or(refuse(NotifyType::INVALID_SYNTAX))?;
         // The peer names the SA by the SPI it receives with: our outbound one.
         let rekeyed = found.notification(NotifyType::REKEY_SA).and_then(Notify::esp_spi);
-        let outbound_spi = rekeyed.ok_or(refuse(NotifyType::NO_ADDITIONAL_SAS))?;
-        let replaces = established.rekeyable(outbound_spi)?;
+        let replaces = rekeyed.map(|outbound_spi| established.rekeyable(outbound_spi)).transpose()?;
         let offered_group = found.key_exchange().and_then(|exchange| DhGroup::from_id(exchange.group));
         let exchange = ChildExchange::Create(offered_group);
         let choice = choose_esp(proposals, &self.config.esp_proposals, exchange).map_err(|mismatch| {
@@ -130,6 +143,15 @@ impl IkeSa {
             ctx.notify(Notice::Problem(format!("rekeying by the peer refused: {NO_SELECTORS}")));
             return Err(refuse(NotifyType::TS_UNACCEPTABLE));
         };
+        let Phase::Established(established) = &self.phase else {
+            return Err(refuse(NotifyType::TEMPORARY_FAILURE));
+        };
+        if replaces.is_none()
+            && let Err(reason) = established.has_room_for(&selectors)
+        {
+            ctx.notify(Notice::Problem(reason));
+            return Err(refuse(NotifyType::NO_ADDITIONAL_SAS));
+        }
         let mut answer = choice.proposal;
         let outbound_spi = esp_spi(&answer).ok_or(refuse(NotifyType::INVALID_SYNTAX))?;
         let inbound_spi = ctx.esp_spi();
@@ -144,12 +166,16 @@ impl IkeSa {
                 inbound_spi,
                 outbound_spi,
                 ours: false,
-                replaces: Some(replaces),
+                replaces,
                 selectors: selectors.clone(),
             },
         );
         if let Phase::Established(established) = &mut self.phase {
+            let inbound_spi = child.inbound_spi;
             established.await_switch(ctx.now, child);
+            if established.child(established.active).is_none() {
+                established.switch_to(ctx, inbound_spi);
+            }
         }
         let mut payloads = vec![Payload::SecurityAssociation(vec![answer]), Payload::Nonce(nonces.responder)];
         payloads.extend(key_pair.as_ref().map(key_exchange_payload));
@@ -165,15 +191,16 @@ impl IkeSa {
         payloads: &[Payload],
     ) {
         let found = Payloads(payloads);
-        if found.proposals().is_none() {
-            let error = found.error();
+        let error = found.error();
+        // An error is the end of a request, also one that is unknown here (RFC 7296 §3.10.1).
+        if found.proposals().is_none() || error.is_some() {
             let kind = error.map_or(NotifyType::INVALID_SYNTAX, |error| error.kind);
             let wanted = error.and_then(|error| group_of_notification(&error.data));
             self.rekey_refused(ctx, sent, kind, wanted);
             return;
         }
         match self.complete_rekey(ctx, sent, payloads) {
-            Ok(()) => self.close_if_childless(ctx),
+            Ok(()) => self.replace_lost_child(ctx, "peer deleted the Child SA"),
             // The peer holds a Child SA that we cannot use.
             Err(reason) => self.close(ctx, Vec::new(), format!("rekeying failed: {reason}")),
         }
@@ -188,13 +215,18 @@ impl IkeSa {
     ) {
         let Phase::Established(established) = &mut self.phase else { return };
         // The peer has rekeyed or deleted the old one meanwhile: nothing is left to do.
-        let settled = established.active != sent.replaces || established.successor(sent.replaces).is_some();
-        if settled {
-            return self.close_if_childless(ctx);
+        if let Some(old) = sent.replaces {
+            let settled = established.active != old || established.successor(old).is_some();
+            if settled || established.child(old).is_none_or(Child::is_deleting) {
+                return self.replace_lost_child(ctx, "peer deleted the Child SA");
+            }
+        } else if established.child(established.active).is_some() {
+            return;
         }
-        if established.child(sent.replaces).is_none_or(Child::is_deleting) {
-            return self.close_if_childless(ctx);
-        }
+        let wish = match sent.replaces {
+            Some(_) => &mut established.child_rekey,
+            None => &mut established.new_child,
+        };
         match error {
             NotifyType::INVALID_KE_PAYLOAD => {
                 let offered = |group: &DhGroup| {
@@ -207,16 +239,25 @@ impl IkeSa {
                 {
                     return self.send_rekey(ctx, sent.replaces, Some(group), sent.restarts + 1);
                 }
-                established.child_rekey.ask_later(ctx);
+                wish.ask_later(ctx);
                 ctx.notify(Notice::Problem(
                     "rekeying refused: the peer wants a group we do not offer".to_owned(),
                 ));
             }
             NotifyType::TEMPORARY_FAILURE => {
-                established.child_rekey.ask_soon(ctx);
+                wish.ask_soon(ctx);
             }
-            NotifyType::CHILD_SA_NOT_FOUND => {
-                self.close(ctx, Vec::new(), "peer does not know the Child SA any more".to_owned());
+            // There is nothing to delete at the peer (RFC 7296 §2.25).
+            NotifyType::CHILD_SA_NOT_FOUND if sent.replaces.is_some() => {
+                sent.replaces.into_iter().for_each(|old| established.remove(ctx, old));
+                self.replace_lost_child(ctx, "peer does not know the Child SA any more");
+            }
+            kind if sent.replaces.is_none() => {
+                // With a new IKE SA comes a Child SA, perhaps on terms that the peer accepts.
+                let offered = describe(&self.config.esp_proposals);
+                let said = kind.name();
+                let reason = format!("peer refused another Child SA: it says {said}; we offered {offered}");
+                self.close(ctx, Vec::new(), reason);
             }
             kind => {
                 let offered = describe(&self.config.esp_proposals);
@@ -262,7 +303,7 @@ impl IkeSa {
                 inbound_spi: sent.inbound_spi,
                 outbound_spi,
                 ours: true,
-                replaces: Some(sent.replaces),
+                replaces: sent.replaces,
                 selectors,
             },
         );
@@ -300,6 +341,27 @@ impl IkeSa {
 }
 
 impl Established {
+    /// Whether the peer may have another Child SA: one that can take the place of the present one, since the data plane
+    /// has one outbound SA.
+    fn has_room_for(&self, selectors: &ChildSelectors) -> Result<(), String> {
+        let Some(active) = self.child(self.active).filter(|active| !active.is_deleting()) else {
+            return Ok(());
+        };
+        if !selectors.covers(&active.selectors) {
+            let (asked, present) = (selectors.describe(), active.selectors.describe());
+            return Err(format!(
+                "another Child SA of the peer refused: there is one at a time, for {present}; the peer wants {asked} besides"
+            ));
+        }
+        if self.children.len() >= MAX_CHILDREN - 1 {
+            return Err(format!(
+                "another Child SA of the peer refused: it has {} already and deletes none",
+                self.children.len()
+            ));
+        }
+        Ok(())
+    }
+
     /// Our SPI of the Child SA the peer wants to rekey, or why not (RFC 7296 §2.25.1).
     fn rekeyable(&self, outbound_spi: u32) -> Result<u32, Notify> {
         let child = self

@@ -31,6 +31,11 @@ impl Wish {
         self.not_before.map_or(at, |not_before| at.max(not_before))
     }
 
+    /// When to ask for what is not there by itself; `None` while it is not wanted.
+    pub(super) fn due_if_wanted(&self, wanted_since: Instant) -> Option<Instant> {
+        self.wanted.then(|| self.due(wanted_since, wanted_since))
+    }
+
     /// The peer is being asked.
     pub(super) fn asked(&mut self) {
         self.wanted = false;

@@ -6,6 +6,7 @@ use std::time::Duration;
 mod algorithms;
 mod certificates;
 mod collide;
+mod collide_child;
 mod collide_ike;
 mod connect;
 mod cookies;

@@ -192,13 +192,19 @@ impl Puppet {
         exchange: ExchangeType,
         payloads: Vec<Payload>,
     ) -> Vec<Payload> {
+        let message_id = self.tell(pair, exchange, payloads);
+        let response = self.next(pair);
+        assert!(response.header.response && response.header.message_id == message_id, "{response:?}");
+        response.payloads
+    }
+
+    /// Sends a request. Returns its message ID.
+    pub(crate) fn tell(&mut self, pair: &mut Pair, exchange: ExchangeType, payloads: Vec<Payload>) -> u32 {
         let message_id = self.next_request;
         self.next_request += 1;
         let header = Header { exchange, message_id, response: false, ..self.header };
         self.send(pair, header, payloads);
-        let response = self.next(pair);
-        assert!(response.header.response && response.header.message_id == message_id, "{response:?}");
-        response.payloads
+        message_id
     }
 
     /// Deletes Child SAs by the puppet's SPIs.
