@@ -24,6 +24,9 @@ const REPEATS_LAST: Duration = Duration::from_mins(3);
 /// A Child SA or IKE SA that the peer should delete is deleted by us after this long.
 pub(crate) const ABANDON_AFTER: Duration = Duration::from_secs(15);
 
+/// How long a Child SA is left to the peer to delete after another one, which is no rekey of it, has taken its place.
+const SUPERSEDED_FOR: Duration = Duration::from_mins(5);
+
 /// The state of an IKE SA once both ends are authenticated.
 pub(crate) struct Established {
     pub(crate) since: Instant,
@@ -160,9 +163,14 @@ impl Established {
         }
         self.new_child.fulfilled();
         let Some(child) = self.child(inbound_spi).filter(|_| self.active != inbound_spi) else { return };
-        let is_rekeyed = child.origin.replaces.is_some();
-        self.active = inbound_spi;
-        if is_rekeyed {
+        let replaces = child.origin.replaces;
+        let before = std::mem::replace(&mut self.active, inbound_spi);
+        if replaces != Some(before)
+            && let Some(superseded) = self.child_mut(before)
+        {
+            superseded.abandon_at.get_or_insert(ctx.now + SUPERSEDED_FOR);
+        }
+        if replaces.is_some() {
             self.rekeys += 1;
             // Whoever asked, the Child SA that was to be replaced is.
             self.child_rekey.fulfilled();

@@ -3,7 +3,7 @@
 use tracing::info;
 
 use crate::config::ConnectionMode;
-use crate::sa::child::DeleteProgress;
+use crate::sa::child::{Child, DeleteProgress};
 use crate::sa::context::{Context, Notice};
 use crate::sa::established::Pending;
 use crate::sa::payloads::Payloads;
@@ -88,6 +88,10 @@ impl IkeSa {
         let asking = matches!(established.pending, Some(Pending::Rekey(_)));
         if established.child(established.active).is_some() || asking {
             return;
+        }
+        let usable = |child: &&Child| child.outbound.is_some() && !child.is_deleting();
+        if let Some(other) = established.children.iter().find(usable).map(|child| child.inbound_spi) {
+            return established.switch_to(ctx, other);
         }
         if only_answers {
             return self.close(ctx, Vec::new(), reason.to_owned());

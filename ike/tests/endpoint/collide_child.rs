@@ -236,6 +236,9 @@ fn a_new_child_sa_of_the_peer_takes_the_place_of_the_present_one() {
     assert_eq!(pair.last_error(0), "another Child SA of the peer refused: it has 2 already and deletes none");
     puppet.delete_children(&mut pair, &[FIRST_SPI]);
     assert!(esp_spi(&puppet.ask(&mut pair, CREATE, new_request(9, OURS))) != spi);
+    // Nor does it stay for ever.
+    pair.run_for(Duration::from_secs(5 * 60 + 10));
+    assert_eq!((outbound(&pair), puppet.next(&mut pair).payloads), (OURS, vec![delete_esp(&[spi])]));
 }
 
 #[test]
