@@ -68,9 +68,8 @@ impl IkeSa {
         }
         let spi = child.inbound_spi;
         if spi == established.active {
-            let waiting = |child: &&crate::sa::child::Child| {
-                child.inbound_spi != spi && child.outbound.is_some() && !child.is_deleting()
-            };
+            let waiting =
+                |child: &&Child| child.inbound_spi != spi && child.outbound.is_some() && !child.is_deleting();
             let any = || established.children.iter().find(waiting).map(|child| child.inbound_spi);
             if let Some(successor) = established.successor(spi).or_else(any) {
                 established.switch_to(ctx, successor);
