@@ -35,6 +35,8 @@ enum Target {
     Payloads,
     /// Identities and distinguished names.
     Identity,
+    /// Certificates and what they are made of.
+    Certificate,
     /// A request in fragments.
     Fragments,
     /// The whole responder against strangers.
