@@ -93,7 +93,7 @@ impl fmt::Display for PeerState {
     }
 }
 
-/// One direction of a Child SA, as the data plane needs it. Tunnel mode, any-to-any traffic selectors.
+/// One direction of a Child SA, as the data plane needs it. Tunnel mode; the traffic selectors are in [`crate::ChildStatus`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct EspSa {
     /// The SPI in host order: chosen by us for an inbound SA, by the peer for an outbound one.

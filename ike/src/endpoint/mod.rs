@@ -83,7 +83,7 @@ impl Endpoint {
 
     /// Adds or replaces a peer; the same configuration again changes nothing. The peer starts connecting at once when
     /// `config.mode` says so, also after [`Self::disconnect`]. When a change touches what was negotiated (addresses,
-    /// identities, key, authorities and their revocation lists, proposals, encapsulation), SAs with the peer are deleted; a change of timers takes effect
+    /// identities, key, authorities and their revocation lists, proposals, traffic selectors, encapsulation), SAs with the peer are deleted; a change of timers takes effect
     /// without that: that of `dpd_interval` at once, those of lifetimes with the next Child SA, a renewed certificate of
     /// ours with the next IKE SA.
     pub fn set_peer(&mut self, now: Instant, id: PeerId, config: PeerConfig) {
