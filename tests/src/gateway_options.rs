@@ -23,6 +23,8 @@ pub struct GatewayOptions {
     pub cookie_threshold: Option<u32>,
     /// Certificate, key and anchor of the gateway.
     pub certificate: Option<CertificateFiles>,
+    /// Directory for the keys of all SAs.
+    pub key_log: Option<PathBuf>,
     /// What the agent logs, for instance `debug`.
     pub log: Option<String>,
     /// Whether ESP travels in UDP although there is no address translation.
@@ -63,6 +65,9 @@ impl GatewayOptions {
             arguments.extend(
                 files.into_iter().flat_map(|(option, path)| [option.to_owned(), path.display().to_string()]),
             );
+        }
+        if let Some(directory) = &self.key_log {
+            arguments.extend(["--key-log".to_owned(), directory.display().to_string()]);
         }
         if self.force_udp_encapsulation {
             arguments.push("--force-udp-encapsulation".to_owned());

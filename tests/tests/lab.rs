@@ -14,10 +14,14 @@ mod encapsulation;
 mod gateway_traffic;
 #[path = "lab/harness.rs"]
 mod harness;
+#[path = "lab/key_log.rs"]
+mod key_log;
 #[path = "lab/log.rs"]
 mod log;
 #[path = "lab/neighbours.rs"]
 mod neighbours;
+#[path = "lab/on_demand.rs"]
+mod on_demand;
 #[path = "lab/overlap.rs"]
 mod overlap;
 #[path = "lab/packet_size.rs"]
