@@ -33,6 +33,10 @@ const NEXT_PAYLOAD: usize = 16;
 const NOTIFY: u8 = 41;
 const ENCRYPTED_FRAGMENT: u8 = 53;
 
+/// Where the flags of an IKE message lie, and one of them.
+const FLAGS: usize = 19;
+const RESPONSE: u8 = 0x20;
+
 /// Where the type of the notification lies when it is the first payload (RFC 7296 section 3.10), and one of its values.
 const FIRST_NOTIFY_TYPE: usize = 28 + 6;
 const COOKIE: [u8; 2] = 16390_u16.to_be_bytes();
@@ -58,6 +62,8 @@ pub struct CaptureReport {
     counts: BTreeMap<PacketClass, u64>,
     fragments: BTreeMap<Ipv4Addr, u64>,
     cookies: BTreeMap<Ipv4Addr, u64>,
+    requests: BTreeMap<Ipv4Addr, u64>,
+    responses: BTreeMap<Ipv4Addr, u64>,
     longest_ike: usize,
     /// One line each about the first packets, for people.
     pub described: Vec<String>,
@@ -80,6 +86,16 @@ impl CaptureReport {
         self.cookies.get(&source).copied().unwrap_or(0)
     }
 
+    /// Packets from `source` with requests of IKE (RFC 7296 section 3.1), repeated ones included.
+    pub fn ike_requests(&self, source: Ipv4Addr) -> u64 {
+        self.requests.get(&source).copied().unwrap_or(0)
+    }
+
+    /// Packets from `source` with responses of IKE, repeated ones included.
+    pub fn ike_responses(&self, source: Ipv4Addr) -> u64 {
+        self.responses.get(&source).copied().unwrap_or(0)
+    }
+
     /// Length in bytes of the longest IP packet with IKE.
     pub fn longest_ike(&self) -> usize {
         self.longest_ike
@@ -95,7 +111,13 @@ impl CaptureReport {
         for (class, count) in other.counts {
             *self.counts.entry(class).or_default() += count;
         }
-        for (mine, others) in [(&mut self.fragments, other.fragments), (&mut self.cookies, other.cookies)] {
+        let counts = [
+            (&mut self.fragments, other.fragments),
+            (&mut self.cookies, other.cookies),
+            (&mut self.requests, other.requests),
+            (&mut self.responses, other.responses),
+        ];
+        for (mine, others) in counts {
             for (source, count) in others {
                 *mine.entry(source).or_default() += count;
             }
@@ -121,6 +143,11 @@ impl CaptureReport {
     fn add_ike(&mut self, packet: &[u8]) {
         self.longest_ike = self.longest_ike.max(packet.len());
         let (Some((source, _)), Some(message)) = (addresses(packet), ike_message(packet)) else { return };
+        if let Some(flags) = message.get(FLAGS) {
+            let response = flags & RESPONSE != 0;
+            let counts = if response { &mut self.responses } else { &mut self.requests };
+            *counts.entry(source).or_default() += 1;
+        }
         match message.get(NEXT_PAYLOAD) {
             Some(&ENCRYPTED_FRAGMENT) => *self.fragments.entry(source).or_default() += 1,
             Some(&NOTIFY) if message.get(FIRST_NOTIFY_TYPE..FIRST_NOTIFY_TYPE + 2) == Some(&COOKIE) => {
@@ -242,13 +269,15 @@ fn read_frames(
     let mut buffer = vec![0; 1 << 17];
     let mut frames = 0;
     while frames < limit {
-        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+        // What was on the wire before `stop` is in the queue; traffic that goes on must not keep the capture alive.
+        let stopping = stop.load(Ordering::Relaxed);
+        let flags = if stopping { MsgFlags::MSG_DONTWAIT } else { MsgFlags::empty() };
+        match recv(socket.as_raw_fd(), &mut buffer, flags) {
             Ok(length) => {
                 frames += 1;
                 report.lock().expect("no holder of the report panics").add(&buffer[..length], needle);
             }
-            // Only an empty queue may end the capture: what was on the wire before `stop` counts.
-            Err(_) if stop.load(Ordering::Relaxed) => return,
+            Err(_) if stopping => return,
             Err(_) => {}
         }
     }
@@ -374,7 +403,7 @@ mod tests {
     fn fragments_and_cookies_are_counted_by_their_source() {
         let message = |first_payload: u8, notify: u16| {
             let mut message = vec![1; 16];
-            message.extend([first_payload, 0x20, 34, 0]);
+            message.extend([first_payload, 0x20, 34, if first_payload == 53 { 0x20 } else { 0x08 }]);
             message.resize(28, 0);
             message.extend([0, 0, 0, 16, 0, 0]);
             message.extend(notify.to_be_bytes());
@@ -387,6 +416,7 @@ mod tests {
         report.add(&udp(500, &message(33, 16390)), b"needle");
         let source = Ipv4Addr::new(192, 0, 2, 2);
         assert_eq!((report.ike_fragments(source), report.ike_cookies(source)), (1, 1));
+        assert_eq!((report.ike_requests(source), report.ike_responses(source)), (3, 1));
         assert_eq!(report.ike_fragments(Ipv4Addr::new(198, 51, 100, 2)), 0);
         assert_eq!(report.longest_ike(), 28 + 4 + 36);
     }

@@ -1,10 +1,8 @@
 //! Address translation between a gateway and the internet.
 
 use crate::{NetNs, run};
-use anyhow::{Context as _, Result, ensure};
-use std::io::Write as _;
+use anyhow::Result;
 use std::net::Ipv4Addr;
-use std::process::Stdio;
 
 /// Outer ports of the first mapping and of each further one: ranges of this size.
 const PORTS: u16 = 1000;
@@ -60,12 +58,7 @@ impl Nat {
              priority 100;\n  oifname \"{outside}\" meta l4proto udp masquerade to :{first}-{last}\n  oifname \"{outside}\" \
              masquerade\n }}\n}}\n"
         );
-        let mut command = self.namespace.command("nft")?;
-        command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-        let mut nft = command.spawn().context("cannot start nft")?;
-        nft.stdin.take().context("standard input is piped")?.write_all(rules.as_bytes())?;
-        let output = nft.wait_with_output()?;
-        ensure!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr).trim());
+        self.namespace.nft(&rules)?;
         self.route()
     }
 

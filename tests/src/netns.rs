@@ -2,14 +2,15 @@
 
 use crate::command::{run, try_run};
 use crate::process;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Where iproute2 keeps the handles of named namespaces.
 pub(crate) const NETNS_ROOT: &str = "/run/netns";
@@ -99,6 +100,17 @@ impl NetNs {
         let path = Path::new("/proc/sys").join(key);
         self.enter(|| std::fs::write(&path, value))?
             .with_context(|| format!("cannot set {} in {}", path.display(), self.name))
+    }
+
+    /// Carries out `rules`, in the language of nftables, in the namespace.
+    pub fn nft(&self, rules: &str) -> Result<()> {
+        let mut command = self.command("nft")?;
+        command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut nft = command.spawn().context("cannot start nft")?;
+        nft.stdin.take().context("standard input is piped")?.write_all(rules.as_bytes())?;
+        let output = nft.wait_with_output()?;
+        ensure!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(())
     }
 
     /// Leaves the namespace in place when the handle is dropped.

@@ -10,12 +10,22 @@ mod cookie;
 mod dead_peer;
 #[path = "interop/delete.rs"]
 mod delete;
+#[path = "interop/fragmentation.rs"]
+mod fragmentation;
+#[path = "interop/matrix.rs"]
+mod matrix;
 #[path = "interop/nat.rs"]
 mod nat;
+#[path = "interop/pki.rs"]
+mod pki;
 #[path = "interop/refusals.rs"]
 mod refusals;
+#[path = "interop/rekey_both.rs"]
+mod rekey_both;
 #[path = "interop/rekey_child.rs"]
 mod rekey_child;
+#[path = "interop/rekey_ike.rs"]
+mod rekey_ike;
 #[path = "interop/restart.rs"]
 mod restart;
 #[path = "interop/support.rs"]

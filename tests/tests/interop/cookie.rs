@@ -1,11 +1,28 @@
 //! Cookies before state (RFC 7296 section 2.6).
 
-use crate::support::{Gateways, KEY, peering};
+use crate::support::{Gateways, KEY, SITE, peering};
 use anyhow::{Result, ensure};
 use std::net::UdpSocket;
 use std::time::Duration;
 use testbed::strongswan::{Daemon, Peering};
 use testbed::{Capture, GatewayOptions, Lab, scenario};
+
+#[test]
+fn we_demand_a_cookie_and_strongswan_returns_it() {
+    scenario("we_demand_a_cookie_and_strongswan_returns_it", 2, |lab| {
+        let options = GatewayOptions { cookie_threshold: Some(0), ..GatewayOptions::default() };
+        let gateways = Gateways::start(lab, &options, &Daemon::default(), &peering(lab, 2))?;
+        gateways.configure(&["--mode", "responder"])?;
+        gateways.set_key()?;
+        let capture = Capture::start(&lab.inet, &lab.site(1).inet_port(), b"no payload of this test")?;
+        gateways.theirs.initiate(SITE)?;
+        gateways.wait_connected()?;
+        let wire = capture.stop();
+        let (ours, theirs) = (lab.site(1).wan_address(), lab.site(2).wan_address());
+        ensure!((wire.ike_cookies(ours), wire.ike_cookies(theirs)) == (1, 1), "{wire:#?}");
+        gateways.exercise()
+    });
+}
 
 #[test]
 fn strongswan_demands_a_cookie_and_we_return_it() {

@@ -88,6 +88,21 @@ fn strongswan_under_another_name_is_refused() {
 }
 
 #[test]
+fn strongswan_that_offers_other_traffic_selectors_is_refused() {
+    scenario("strongswan_that_offers_other_traffic_selectors_is_refused", 2, |lab| {
+        let mut other = peering(lab, 2);
+        other.remote_selectors = vec!["10.99.0.0/16".to_owned()];
+        refused(
+            lab,
+            &other,
+            &["--traffic-selectors", "prefixes"],
+            "TS_UNACCEPT",
+            &["no common traffic selectors"],
+        )
+    });
+}
+
+#[test]
 fn we_do_not_connect_to_strongswan_under_another_name() {
     scenario("we_do_not_connect_to_strongswan_under_another_name", 2, |lab| {
         let mut other = peering(lab, 2);
@@ -114,6 +129,18 @@ fn strongswan_that_expects_another_name_refuses_us() {
         gateways.wait_error(&["AUTHENTICATION_FAILED"])?;
         gateways.configure(&["--local-id", "gw1.example"])?;
         gateways.wait_connected().map(drop)
+    });
+}
+
+#[test]
+fn strongswan_with_other_traffic_selectors_refuses_the_child_sa() {
+    scenario("strongswan_with_other_traffic_selectors_refuses_the_child_sa", 2, |lab| {
+        let mut other = peering(lab, 2);
+        other.remote_selectors = vec!["10.99.0.0/16".to_owned()];
+        let gateways = Gateways::start(lab, &GatewayOptions::default(), &Daemon::default(), &other)?;
+        gateways.configure(&["--mode", "initiator", "--traffic-selectors", "prefixes"])?;
+        gateways.set_key()?;
+        gateways.wait_error(&["peer refused our traffic selectors", "10.1.0.0"])
     });
 }
 
