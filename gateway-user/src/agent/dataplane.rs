@@ -2,7 +2,7 @@
 
 use ipnet::Ipv4Net;
 
-use crate::datapath::{Datapath, DatapathStats, SaConfig, TunnelId};
+use crate::datapath::{Datapath, DatapathStats, SaConfig, TunnelId, TunnelStats};
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
 pub(super) trait Dataplane {
@@ -14,6 +14,7 @@ pub(super) trait Dataplane {
     fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
     fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
     fn stats(&self) -> anyhow::Result<DatapathStats>;
+    fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats>;
 }
 
 impl Dataplane for Datapath {
@@ -47,5 +48,9 @@ impl Dataplane for Datapath {
 
     fn stats(&self) -> anyhow::Result<DatapathStats> {
         Self::stats(self)
+    }
+
+    fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats> {
+        Self::tunnel_stats(self, id)
     }
 }

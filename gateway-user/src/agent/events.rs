@@ -16,6 +16,7 @@
 //! | 210 | shared key changed |
 //! | 211 | new connection uses a shared key stored earlier |
 //! | 212 | connection's parameters changed |
+//! | 213 | connection cannot be made, because something is missing |
 //! | 220 | datapath refused a change |
 
 use std::collections::VecDeque;
@@ -48,6 +49,8 @@ pub enum EventNumber {
     KeyReused,
     /// Parameters of a connection were changed.
     ParametersChanged,
+    /// Something is missing without which a connection cannot be made.
+    ConnectionIncomplete,
     /// The datapath refused a change.
     DatapathRefused,
 }
@@ -70,6 +73,7 @@ impl EventNumber {
             Self::KeyChanged => 210,
             Self::KeyReused => 211,
             Self::ParametersChanged => 212,
+            Self::ConnectionIncomplete => 213,
             Self::DatapathRefused => 220,
         }
     }

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -39,6 +39,14 @@ pub enum KeyLogError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Somebody else could read the keys.
+    #[error("{path} is to hold keys but belongs to user {owner}; name a directory that does not exist yet", path = path.display())]
+    Foreign {
+        /// The file or directory.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+    },
 }
 
 /// Which of Wireshark's tables a row belongs to.
@@ -57,15 +65,19 @@ pub(super) struct KeyLog {
 }
 
 impl KeyLog {
-    /// Makes the directory and the two files if they are not there; refuses any that others can read.
+    /// Makes the directory and the two files if they are not there; refuses any that others can read or own.
     pub(super) fn open(directory: &Path) -> Result<Self, KeyLogError> {
+        Self::open_as(directory, nix::unistd::geteuid().as_raw())
+    }
+
+    fn open_as(directory: &Path, user: u32) -> Result<Self, KeyLogError> {
         let failed = |reason| KeyLogError::Io { action: "make", path: directory.to_owned(), reason };
         match DirBuilder::new().mode(0o700).create(directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => require_private(directory, &std::fs::metadata(directory).map_err(failed)?)?,
+            _ => require_private(directory, &std::fs::metadata(directory).map_err(failed)?, user)?,
         }
-        let ike = open_table(&directory.join("ikev2_decryption_table"))?;
-        let esp = open_table(&directory.join("esp_sa"))?;
+        let ike = open_table(&directory.join("ikev2_decryption_table"), user)?;
+        let esp = open_table(&directory.join("esp_sa"), user)?;
         let (rows, received) = sync_channel(MOST_WAITING);
         let thread = std::thread::spawn(move || write_rows(&received, ike, esp));
         Ok(Self { directory: directory.to_owned(), rows: Some(rows), thread: Some(thread) })
@@ -151,19 +163,23 @@ fn put_hex(row: &mut String, octets: &[u8]) {
     }
 }
 
-fn open_table(path: &Path) -> Result<File, KeyLogError> {
+fn open_table(path: &Path, user: u32) -> Result<File, KeyLogError> {
     let failed = |reason| KeyLogError::Io { action: "open", path: path.to_owned(), reason };
     let mut options = OpenOptions::new();
     options.create(true).append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let file = options.open(path).map_err(failed)?;
-    require_private(path, &file.metadata().map_err(failed)?)?;
+    require_private(path, &file.metadata().map_err(failed)?, user)?;
     Ok(file)
 }
 
-fn require_private(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyLogError> {
+fn require_private(path: &Path, metadata: &std::fs::Metadata, user: u32) -> Result<(), KeyLogError> {
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyLogError::Exposed { path: path.to_owned(), mode });
+    }
+    // In a place like /tmp anybody can make what an administrator is known to name.
+    if metadata.uid() != user {
+        return Err(KeyLogError::Foreign { path: path.to_owned(), owner: metadata.uid() });
     }
     Ok(())
 }
@@ -237,6 +253,18 @@ mod tests {
         set_permissions(&directory, Permissions::from_mode(0o750)).unwrap();
         let error = KeyLog::open(&directory).unwrap_err().to_string();
         assert!(error.contains("mode 0750"), "{error}");
+    }
+
+    #[test]
+    fn what_somebody_else_made_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("keys");
+        drop(KeyLog::open(&directory).unwrap());
+        let another = nix::unistd::geteuid().as_raw() + 1;
+        let error = KeyLog::open_as(&directory, another).unwrap_err().to_string();
+        assert!(error.contains("keys is to hold keys but belongs to user"), "{error}");
+        let error = open_table(&directory.join("esp_sa"), another).unwrap_err().to_string();
+        assert!(error.contains("esp_sa is to hold keys but belongs to user"), "{error}");
     }
 
     #[test]

@@ -208,7 +208,7 @@ pub(super) struct Parameters {
     #[arg(long, value_name = "METHOD")]
     pub(super) auth: Option<String>,
     /// Who this end says it is: an address, a domain name, an e-mail address or a distinguished name. By default the
-    /// gateway's address.
+    /// gateway's address, or with certificates the name in the gateway's.
     #[arg(long, value_name = "ID")]
     pub(super) local_id: Option<String>,
     /// Who the peer must be, in the same forms. By default the shared key alone decides.

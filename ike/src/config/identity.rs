@@ -108,10 +108,14 @@ impl FromStr for Identity {
 }
 
 impl fmt::Display for Identity {
+    /// The form that [`Self::from_str`] reads: a domain name that it would take for something else has a leading `@`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ipv4(address) => address.fmt(f),
             Self::Ipv6(address) => address.fmt(f),
+            Self::Fqdn(name) if name.contains(['@', '=']) || name.parse::<IpAddr>().is_ok() => {
+                write!(f, "@{name}")
+            }
             Self::Fqdn(name) | Self::Rfc822(name) => f.write_str(name),
             Self::DistinguishedName(name) => name.fmt(f),
         }
@@ -155,6 +159,18 @@ mod tests {
         assert_eq!(read("gw1@example"), Identity::Rfc822("gw1@example".to_owned()));
         assert_eq!(read("@192.0.2.1"), Identity::Fqdn("192.0.2.1".to_owned()));
         assert!(matches!(read("C=DE, CN=a@b"), Identity::DistinguishedName(_)));
+    }
+
+    #[test]
+    fn text_that_is_written_is_read_as_the_same_identity() {
+        for text in ["192.0.2.1", "2001:db8::1", "gw1.example", "gw1@example", "C=DE, CN=a@b"] {
+            assert_eq!(read(text).to_string(), text);
+        }
+        for name in ["192.0.2.1", "2001:db8::1", "gw1@example", "@gw1", "CN=gw1", "a=b"] {
+            let forced = read(&format!("@{name}"));
+            assert_eq!(forced, Identity::Fqdn(name.to_owned()));
+            assert_eq!(read(&forced.to_string()), forced);
+        }
     }
 
     #[test]

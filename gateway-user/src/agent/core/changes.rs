@@ -40,7 +40,7 @@ enum Next {
     ResetKey(String, KeyRing, SharedKey, Reply<SharedKey>),
     Configure(String, ConnectionParameters, Reply<()>),
     Replace(Replacement, Reply<ApplyReport>),
-    /// Nothing: this was forgotten with its connection.
+    /// Nothing: this was forgotten with its connections.
     Forget(&'static str),
 }
 
@@ -84,15 +84,21 @@ impl<D: Dataplane> Core<D> {
         change.refuse(Refusal::Conflict(format!("{MOST_WAITING} changes wait for the disk already")));
     }
 
-    /// Forgets what was stored for a connection that is no more: one that comes under this name later is another one.
-    pub(super) fn forget(&mut self, site: &str) {
-        if self.held.remove(site) {
+    /// Forgets what is stored for connections that are no more: one that comes under such a name later is another one. Each
+    /// file is written once, however many connections went.
+    pub(super) fn keep_only(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        let (held, parameters) = (self.held.len(), self.parameters.len());
+        self.held.retain(|site| is_wanted(site));
+        self.parameters.retain(|site, _| is_wanted(site));
+        if self.held.len() != held {
             let write = self.store.write_held(&self.held);
-            self.changes.to_write.push_back((write, Next::Forget("that the connection was taken down")));
+            self.changes
+                .to_write
+                .push_back((write, Next::Forget("that a removed connection was taken down")));
         }
-        if self.parameters.remove(site).is_some() {
+        if self.parameters.len() != parameters {
             let write = self.store.write_parameters(&self.parameters);
-            self.changes.to_write.push_back((write, Next::Forget("the parameters of the connection")));
+            self.changes.to_write.push_back((write, Next::Forget("the parameters of a removed connection")));
         }
     }
 
@@ -320,7 +326,7 @@ impl Next {
             Self::ResetKey(_, _, _, reply) => answer(reply, Err(refusal())),
             Self::Replace(_, reply) => answer(reply, Err(refusal())),
             // Not worth failing for: the next change of this kind writes it again.
-            Self::Forget(what) => tracing::warn!("a removed connection: {what} is still stored: {error}"),
+            Self::Forget(what) => tracing::warn!("{what} is still stored: {error}"),
         }
     }
 }

@@ -157,6 +157,7 @@ impl<D: Dataplane> Core<D> {
     /// Makes all tunnels and starts connecting; the gateway is `Provisioned` then.
     pub(super) async fn start(&mut self, now: Instant) -> anyhow::Result<()> {
         let wanted = self.resolve(&self.configuration)?;
+        let sites: BTreeSet<String> = wanted.iter().map(|connection| connection.site.clone()).collect();
         let followed = self.follow(now, wanted).await;
         if !followed.failures.is_empty() {
             bail!(followed.failures.join("; "));
@@ -166,6 +167,8 @@ impl<D: Dataplane> Core<D> {
             tracing::warn!("prefixes of earlier tunnels stay unreachable: {error:#}");
         }
         self.enter(GatewayState::Provisioned);
+        // Another network configuration than the last run's may have come by option.
+        self.keep_only(|site| sites.contains(site));
         if let Some(log) = &self.key_log {
             let directory = log.directory().display();
             let message = format!(

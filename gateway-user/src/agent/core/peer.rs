@@ -11,7 +11,7 @@ use super::super::certificates::{CertificateFileError, Certificates};
 use super::super::dataplane::Dataplane;
 use super::super::events::{EventNumber, Severity};
 use super::super::terms::Terms;
-use super::Core;
+use super::{Core, connection_name};
 use crate::model::{AuthMethod, TrafficSelectors};
 
 /// Most traffic selectors of one end that IKE negotiates.
@@ -81,8 +81,15 @@ impl<D: Dataplane> Core<D> {
                 }
             }
             Err(missing) => {
+                let is_lost = std::mem::take(&mut connection.configured);
+                if connection.missing.as_ref() != Some(&missing) {
+                    let name = connection_name(&self.settings.vnet, site);
+                    let message = format!("connection {name} cannot be made: {missing}");
+                    let severity = if is_lost { Severity::Warning } else { Severity::Information };
+                    self.events.add_as(severity, EventNumber::ConnectionIncomplete, Some(site), message);
+                }
                 connection.missing = Some(missing);
-                if std::mem::take(&mut connection.configured) {
+                if is_lost {
                     self.endpoint.remove_peer(now, id);
                 }
             }

@@ -12,7 +12,7 @@ use crate::api::command::Refusal;
 use crate::api::types::{
     BudgetStatus, ConnectionStatus, Gateway, LocalNetwork, Status, VirtualNetworkState, Vnet,
 };
-use crate::datapath::{DatapathStats, TunnelId};
+use crate::datapath::{TunnelId, TunnelStats};
 use crate::model::ConnectionState;
 
 /// The engine that seals and opens packets.
@@ -20,7 +20,7 @@ const ENGINE: &str = "kernel";
 
 impl<D: Dataplane> Core<D> {
     pub(super) fn status(&self, now: Instant) -> Result<Status, Refusal> {
-        let stats = self.stats()?;
+        let stats = self.dataplane.stats().map_err(|error| unreadable(&error))?;
         let mut drops = BTreeMap::new();
         for (reason, count) in
             stats.drops.iter().chain(stats.tunnels.values().flat_map(|tunnel| &tunnel.drops))
@@ -30,7 +30,10 @@ impl<D: Dataplane> Core<D> {
         let connections = self
             .connections
             .iter()
-            .map(|(site, connection)| self.status_of(now, site, connection, &stats))
+            .map(|(site, connection)| {
+                let tunnel = stats.tunnels.get(&TunnelId(connection.id)).cloned().unwrap_or_default();
+                self.status_of(now, site, connection, &tunnel)
+            })
             .collect();
         Ok(Status {
             vnet: self.settings.vnet.clone(),
@@ -52,7 +55,8 @@ impl<D: Dataplane> Core<D> {
 
     pub(super) fn connection_status(&self, now: Instant, site: &str) -> Result<ConnectionStatus, Refusal> {
         let connection = self.connection(site)?;
-        Ok(self.status_of(now, site, connection, &self.stats()?))
+        let tunnel = self.dataplane.tunnel_stats(TunnelId(connection.id));
+        Ok(self.status_of(now, site, connection, &tunnel.map_err(|error| unreadable(&error))?))
     }
 
     pub(super) fn gateway(&self) -> Gateway {
@@ -115,24 +119,17 @@ impl<D: Dataplane> Core<D> {
         self.key_log.as_ref().map(|log| log.directory().display().to_string())
     }
 
-    fn stats(&self) -> Result<DatapathStats, Refusal> {
-        self.dataplane
-            .stats()
-            .map_err(|error| Refusal::Failed(format!("cannot read the datapath's counters: {error:#}")))
-    }
-
     fn status_of(
         &self,
         now: Instant,
         site: &str,
         connection: &Connection,
-        stats: &DatapathStats,
+        tunnel: &TunnelStats,
     ) -> ConnectionStatus {
         let peer = self.endpoint.status(PeerId(connection.id));
         let peer = peer.as_ref();
         let ike = peer.and_then(|peer| peer.ike.as_ref());
         let child = peer.and_then(|peer| peer.child.as_ref());
-        let tunnel = stats.tunnels.get(&TunnelId(connection.id)).cloned().unwrap_or_default();
         let tunnel_error = || connection.tunnel_error.clone();
         let missing = || connection.missing.clone();
         let from_ike = || peer.and_then(|peer| peer.last_error.clone());
@@ -171,6 +168,10 @@ impl<D: Dataplane> Core<D> {
             parameters: self.terms(site).in_force(),
         }
     }
+}
+
+fn unreadable(error: &anyhow::Error) -> Refusal {
+    Refusal::Failed(format!("cannot read the datapath's counters: {error:#}"))
 }
 
 fn texts<T: ToString>(prefixes: &[T]) -> Vec<String> {

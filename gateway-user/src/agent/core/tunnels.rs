@@ -53,6 +53,10 @@ impl<D: Dataplane> Core<D> {
             self.remove_connection(now, site);
             followed.report.removed.push(site.clone());
         }
+        // A gateway that fails to start forgets nothing.
+        if self.state == GatewayState::Provisioned {
+            self.keep_only(|site| wanted.contains_key(site));
+        }
         self.remove_leftovers(&mut followed.failures).await;
         let profile = self.profile();
         let mut pending = Vec::new();
@@ -104,7 +108,6 @@ impl<D: Dataplane> Core<D> {
 
     fn remove_connection(&mut self, now: Instant, site: &str) {
         let Some(id) = self.connections.get(site).map(|connection| connection.id) else { return };
-        self.forget(site);
         self.endpoint.remove_peer(now, PeerId(id));
         // Removal events name the connection, so it goes after them.
         self.drain(now);

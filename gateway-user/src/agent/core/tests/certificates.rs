@@ -32,6 +32,8 @@ async fn what_certificates_need_is_told_piece_by_piece() {
     let mut bench = bench(dir.path()).await;
     let expected = "no certificate: start the agent with --certificate FILE --private-key FILE";
     assert_eq!(missing(&mut bench).await, expected);
+    let told = (213, format!("connection VNet1-VNet2 cannot be made: {expected}"));
+    assert_eq!(bench.events().iter().filter(|event| **event == told).count(), 1, "{:?}", bench.events());
     let files = write_certificates(dir.path(), "gw1.example");
     let no_authority = Certificates { trust: None, ..files.load().unwrap() };
     bench.core.handle_certificates(bench.now, Ok(no_authority));
@@ -72,6 +74,24 @@ async fn files_that_cannot_be_used_leave_those_before_in_force() {
     assert!(numbers.contains(&120) && numbers.contains(&121), "{numbers:?}");
     let told = bench.events().into_iter().find(|(number, _)| *number == 121).unwrap().1;
     assert!(told.contains("stay") && told.contains("gateway.pem"), "{told}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_name_is_told_when_it_takes_a_connection_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let names = ParametersDocument { local_id: Some("gw1.example".to_owned()), ..named("gw2.example") };
+    configure(&mut bench, names).await;
+    bench.core.handle_certificates(bench.now, write_certificates(dir.path(), "gw1.example").load());
+    let other = write_certificates(dir.path(), "gw9.example");
+    bench.core.handle_certificates(bench.now, other.load());
+    let reason = "the gateway's certificate does not prove its identity gw1.example";
+    let told = |events: &[(u16, String)]| {
+        events.iter().filter(|(number, text)| *number == 213 && text.contains(reason)).count()
+    };
+    assert_eq!(told(&bench.events()), 1, "{:?}", bench.events());
+    bench.core.handle_certificates(bench.now, other.load());
+    assert_eq!(told(&bench.events()), 1, "told once");
 }
 
 #[tokio::test]

@@ -213,7 +213,20 @@ async fn status_has_the_promised_shape() {
     );
 }
 
-/// The numbers of the test above.
+#[tokio::test]
+async fn one_connection_is_shown_without_reading_the_counters_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    let counters = TunnelCounters { in_packets: 1, in_bytes: 2, out_packets: 3, out_bytes: 4 };
+    bench.core.dataplane.stats = DatapathStatsOf { counters, rate: 1 }.into();
+    let shown = bench.connection("VNet2").await;
+    assert_eq!((shown.bytes_in, shown.packets_out, shown.mtu), (2, 3, Some(1438)));
+    assert_eq!(bench.core.dataplane.reads_of_all.get(), 0);
+    assert_eq!(bench.status().await.connections[0], shown);
+    assert_eq!(bench.core.dataplane.reads_of_all.get(), 1);
+}
+
+/// The numbers of the tests above.
 struct DatapathStatsOf {
     counters: TunnelCounters,
     rate: u64,
@@ -241,5 +254,5 @@ async fn a_stopping_gateway_answers_but_changes_nothing() {
     let error = bench.set_key("VNet2", "key").await.unwrap_err();
     assert_eq!(error, Refusal::Conflict("the gateway of VNet VNet1 is Deprovisioning".to_owned()));
     let numbers: Vec<_> = bench.events().into_iter().map(|(number, _)| number).collect();
-    assert_eq!(numbers, [102, 103]);
+    assert_eq!(numbers, [213, 102, 103]);
 }

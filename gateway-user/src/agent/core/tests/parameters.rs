@@ -207,3 +207,73 @@ async fn traffic_selectors_can_be_the_prefixes_of_both_ends() {
     assert_eq!(selectors(&bench), ["10.1.0.0/16", "10.2.0.0/16"]);
     assert!(!bench.sent().is_empty(), "negotiated anew");
 }
+
+/// VNet1 with parameters for both connections, which are taken down.
+async fn bench_with_settings(directory: &Path) -> Bench {
+    let mut bench = bench(directory).await;
+    for site in ["VNet2", "VNet3"] {
+        configure(&mut bench, site, esp("aes128gcm16-noesn"), false).await.unwrap();
+        bench.change(|reply| Change::Disconnect(site.to_owned(), reply)).await.unwrap();
+    }
+    bench
+}
+
+#[tokio::test]
+async fn however_many_connections_go_each_file_is_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench_with_settings(dir.path()).await;
+    let (reply, mut answer) = oneshot::channel();
+    let change = Change::ApplyNetcfg(netcfg_xml(&[]), reply);
+    bench.core.handle_command(bench.now, Command::Change(change)).await;
+    let mut written = Vec::new();
+    while let Some(write) = bench.core.next_write() {
+        written.push(format!("{write:?}"));
+        bench.core.handle_written(bench.now, write.run()).await;
+    }
+    assert_eq!(answer.try_recv().unwrap().unwrap().removed, ["VNet2", "VNet3"]);
+    let files = ["netcfg.xml", "held.json", "parameters.json"];
+    assert!(written.iter().zip(files).all(|(write, file)| write.contains(file)), "{written:?}");
+    assert_eq!(written.len(), files.len(), "{written:?}");
+    let store = Store::open(dir.path(), "VNet1").unwrap();
+    assert!(store.load_held().unwrap().is_empty() && store.load_parameters().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_that_went_while_no_agent_ran_is_forgotten_too() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(bench_with_settings(dir.path()).await);
+    let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
+    bench.write_all().await;
+    assert_eq!(bench.connection("VNet2").await.parameters.esp_proposals.source, Source::Connection);
+    drop(bench);
+    let store = Store::open(dir.path(), "VNet1").unwrap();
+    let (held, parameters) = (store.load_held().unwrap(), store.load_parameters().unwrap());
+    assert_eq!((held.len(), held.contains("VNet2")), (1, true));
+    assert_eq!((parameters.len(), parameters.contains_key("VNet2")), (1, true));
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_start_forgets_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(bench_with_settings(dir.path()).await);
+    let mut bench = Bench::prepare(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"]));
+    bench.core.dataplane.broken_tunnels = BTreeSet::from([1]);
+    assert!(bench.core.start(bench.now).await.is_err());
+    assert!(bench.core.next_write().is_none());
+}
+
+#[tokio::test]
+async fn an_identity_that_was_forced_to_be_a_name_is_one_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(dir.path()).await;
+    let names = ParametersDocument {
+        local_id: Some("@192.0.2.1".to_owned()),
+        remote_id: Some("@CN=gw2".to_owned()),
+        ..document()
+    };
+    configure(&mut bench, "VNet2", names, false).await.unwrap();
+    let before = bench.core.parameters["VNet2"].clone();
+    drop(bench);
+    let stored = Store::open(dir.path(), "VNet1").unwrap().load_parameters().unwrap();
+    assert_eq!(stored["VNet2"], before);
+}
