@@ -47,6 +47,11 @@ impl Endpoint {
         if header.spi_r != 0 || header.spi_i == 0 || header.message_id != 0 || !header.from_initiator {
             return;
         }
+        // Sent back to us, our own request would lead to a connection with ourselves, who know the pre-shared key.
+        if self.sas.summary(header.spi_i).is_some_and(|summary| summary.initiator) {
+            debug!(remote = %path.remote, "our own IKE_SA_INIT request has come back");
+            return;
+        }
         if let Some(spi) = self.sas.asked_by(header.spi_i, path.remote) {
             // While the first one is being answered, nothing more needs to be done about it.
             if self.sas.get(spi).is_some_and(|slot| !slot.is_new()) {

@@ -1,5 +1,6 @@
 //! An end that completes IKE_SA_INIT without knowing the pre-shared key, and requests of strangers.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ike::crypto::DhGroup;
@@ -10,7 +11,7 @@ use ike::wire::{
 use ike::{ConnectionMode, IkeProposal, PeerConfig, PeerState};
 
 use crate::rogue::{Rogue, socket, waiting};
-use crate::sim::{Conditions, PEER, Pair, cheap_config};
+use crate::sim::{ADDRESSES, Conditions, PEER, Pair, cheap_config};
 
 /// A payload that parses in no message: nonces have 16 octets or more.
 fn malformed() -> Vec<Payload> {
@@ -218,4 +219,23 @@ fn the_true_answer_may_follow_a_refusal_by_a_stranger() {
     assert_eq!(pair.last_error(0), reason);
     let latest = Message::parse(&pair.trace.last().unwrap().1).unwrap();
     assert_ne!(latest.header.spi_i, spi_i);
+}
+
+#[test]
+fn a_mirror_in_place_of_the_peer_is_not_the_peer() {
+    for force_udp_encapsulation in [false, true] {
+        let mut pair = Pair::new(1);
+        pair.cut();
+        pair.set_peer(0, PeerConfig { force_udp_encapsulation, ..cheap_config(0) });
+        let mut seen = 0;
+        while seen < pair.trace.len().min(100) {
+            let (_, datagram) = pair.trace[seen].clone();
+            seen += 1;
+            let port = if datagram.starts_with(&[0; 4]) { 4500 } else { 500 };
+            let [here, there] = ADDRESSES.map(|address| SocketAddr::new(address, port));
+            pair.receive(0, here, there, &datagram);
+        }
+        assert_eq!(pair.nodes[0].states.last().unwrap().0, PeerState::Connecting);
+        assert!(pair.nodes[0].plane.outbound.is_none());
+    }
 }
