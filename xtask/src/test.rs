@@ -47,6 +47,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("left behind by a test, and removed now: {}", left.join(" "));
         tally.failed += 1;
     }
+    if let (Some(filter), true) = (&arguments.filter, tally == Tally::default()) {
+        println!("no test has {filter:?} in its name");
+        tally.failed += 1;
+    }
     println!("\n{tally}");
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

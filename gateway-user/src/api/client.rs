@@ -36,7 +36,10 @@ pub enum ClientError {
     #[error("no permission to use {socket}: it belongs to the agent's user, usually root", socket = .0.display())]
     NoPermission(PathBuf),
     /// The agent took the request, or did not even do that, and said nothing in time.
-    #[error("the agent at {socket} does not answer (still starting?)", socket = .0.display())]
+    #[error(
+        "the agent at {socket} does not answer (still starting?); a change that was asked for may still be made",
+        socket = .0.display()
+    )]
     NoAnswer(PathBuf),
     /// The socket exists but cannot be used.
     #[error("cannot talk to the agent at {socket}: {reason}", socket = .0.display(), reason = .1)]

@@ -112,7 +112,9 @@ async fn connection(global: &Global, command: ConnectionCommand) -> anyhow::Resu
             } else {
                 agent.client.patch_only(&path, &document).await
             };
-            outcome.map_err(|error| agent.explain(error))
+            outcome.map_err(|error| agent.explain(error))?;
+            note_trouble(&agent, &name.site).await;
+            Ok(())
         }
         ConnectionCommand::Rekey { name, ike } => {
             let agent = find(global, &name).await?;
@@ -124,7 +126,10 @@ async fn connection(global: &Global, command: ConnectionCommand) -> anyhow::Resu
             let agent = find(global, &name).await?;
             let key = KeyText(key_input::read_key(key_file.as_deref())?);
             let path = agent.connection(&name.site, "/key");
-            agent.client.put_only(&path, &KeyDocument { key }).await.map_err(|error| agent.explain(error))
+            let outcome = agent.client.put_only(&path, &KeyDocument { key }).await;
+            outcome.map_err(|error| agent.explain(error))?;
+            note_trouble(&agent, &name.site).await;
+            Ok(())
         }
         ConnectionCommand::GetKey(name) => {
             let agent = find(global, &name).await?;
@@ -140,6 +145,16 @@ async fn connection(global: &Global, command: ConnectionCommand) -> anyhow::Resu
                 agent.client.post(&path).await.map_err(|error| agent.explain(error))?;
             print_key(&document)
         }
+    }
+}
+
+/// Says on standard error what keeps a connection down that was changed just now. The change has been made, so nothing
+/// here is a failure.
+async fn note_trouble(agent: &Agent, site: &str) {
+    let Ok(status) = agent.client.get(&agent.connection(site, "")).await else { return };
+    if let Some(note) = show::trouble(&status) {
+        // Without a standard error there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{note}");
     }
 }
 

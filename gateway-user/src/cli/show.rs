@@ -6,7 +6,9 @@ use std::fmt::Write;
 use super::parameters;
 use super::table::{Table, bytes, or_dash, seconds};
 use crate::agent::Bandwidth;
-use crate::api::types::{ApplyReport, ConnectionStatus, EventRecord, Gateway, LocalNetwork, Status, Vnet};
+use crate::api::types::{
+    ApplyReport, ConnectionState, ConnectionStatus, EventRecord, Gateway, LocalNetwork, Status, Vnet,
+};
 
 /// The gateway, then a line per connection, then what does not fit into a line.
 pub(super) fn status(status: &Status) -> String {
@@ -63,6 +65,13 @@ pub(super) fn connection(connection: &ConnectionStatus) -> String {
     text.push('\n');
     text.push_str(&parameters::table(&connection.parameters));
     text
+}
+
+/// What keeps a connection down, if something does.
+pub(super) fn trouble(connection: &ConnectionStatus) -> Option<String> {
+    let error = connection.last_error.as_ref()?;
+    let ConnectionStatus { name, state, .. } = connection;
+    (*state == ConnectionState::NotConnected).then(|| format!("note: connection {name} is {state}: {error}"))
 }
 
 fn details(connection: &ConnectionStatus) -> String {
@@ -201,9 +210,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{
-        BudgetStatus, ConnectionState, GatewayState, InForce, ParametersInForce, Source,
-    };
+    use crate::api::types::{BudgetStatus, GatewayState, InForce, ParametersInForce, Source};
 
     fn connected() -> ConnectionStatus {
         ConnectionStatus {
@@ -272,6 +279,19 @@ Child lifetime     1h                            profile
 DPD                45s                           profile
 ";
         assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn only_what_keeps_a_connection_down_is_trouble() {
+        let error = Some("no shared key is set".to_owned());
+        assert_eq!(trouble(&connected()), None);
+        let up = ConnectionStatus { last_error: error.clone(), ..connected() };
+        assert_eq!(trouble(&up), None);
+        let waits = ConnectionStatus { state: ConnectionState::NotConnected, ..connected() };
+        assert_eq!(trouble(&waits), None);
+        let down = ConnectionStatus { last_error: error, ..waits };
+        let expected = "note: connection VNet1-VNet2 is NotConnected: no shared key is set";
+        assert_eq!(trouble(&down).as_deref(), Some(expected));
     }
 
     #[test]

@@ -66,7 +66,9 @@ fn explain(error: ClientError, vnet: Option<&str>) -> anyhow::Error {
             anyhow::anyhow!("{error}: is `vgw agent --vnet {vnet}` running?")
         }
         (ClientError::NoAnswer(_), Some(vnet)) => {
-            anyhow::anyhow!("the agent of VNet {vnet} does not answer (still starting?)")
+            anyhow::anyhow!(
+                "the agent of VNet {vnet} does not answer (still starting?); a change that was asked for may still be made"
+            )
         }
         (error @ ClientError::NoAgent(_), None) => anyhow::anyhow!("{error}: is `vgw agent` running?"),
         (error, _) => error.into(),
@@ -175,7 +177,8 @@ mod tests {
     #[test]
     fn an_agent_that_does_not_answer_is_named() {
         let error = explain(ClientError::NoAnswer("/a".into()), Some("VNet1")).to_string();
-        assert_eq!(error, "the agent of VNet VNet1 does not answer (still starting?)");
+        let expected = "the agent of VNet VNet1 does not answer (still starting?); a change that was asked for may still be made";
+        assert_eq!(error, expected);
     }
 
     #[tokio::test]
