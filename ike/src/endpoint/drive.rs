@@ -209,7 +209,9 @@ impl Endpoint {
             Notice::Childless { reason } if is_current => peer.childless(events, &reason),
             Notice::Silent | Notice::Childless { .. } => {}
             Notice::Successor(sa) => self.adopt(now, sa, false),
-            Notice::Inherit { heir, estate } => self.sa_replaced(now, id, ike_spi, heir, estate),
+            Notice::Inherit { heir, estate, before } => {
+                self.sa_replaced(now, id, ike_spi, heir, estate, before);
+            }
             Notice::Ended { reason } => self.sa_ended(now, id, ike_spi, &reason),
             Notice::Problem(reason) => {
                 peer.last_error = Some(reason.clone());

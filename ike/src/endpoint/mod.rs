@@ -144,7 +144,8 @@ impl Endpoint {
     pub fn demand(&mut self, now: Instant, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let is_meant = peer.config.mode == ConnectionMode::OnDemand && peer.config.has_addresses();
-        if is_meant && !peer.blocked && !peer.wanted && peer.current.is_none() {
+        let is_down = peer.current.is_none() || peer.is_childless;
+        if is_meant && !peer.blocked && !peer.wanted && is_down {
             peer.want();
             self.start_attempt(now, id, "a packet wants out");
         }
@@ -262,14 +263,19 @@ impl Endpoint {
     /// Starts an attempt to connect unless there is one, or nothing to do. `reason` is for the first one.
     fn start_attempt(&mut self, now: Instant, id: PeerId, reason: &str) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer.current.is_some() || peer.attempt.is_some() || !peer.wanted {
+        let is_up = peer.current.is_some() && !peer.is_childless;
+        if is_up || peer.attempt.is_some() || !peer.wanted {
             return;
         }
         peer.retry_at = None;
         if peer.state == PeerState::NotConnected {
             peer.set_state(&mut self.events, PeerState::Connecting, reason);
         }
-        self.initiate(now, id);
+        match peer.current {
+            // All it lacks is a Child SA.
+            Some(current) => self.step(now, current, IkeSa::want_child),
+            None => self.initiate(now, id),
+        }
     }
 
     /// The peer seems to have lost its state: an attempt is made while the IKE SA still stands. It takes the place of that

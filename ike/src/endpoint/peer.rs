@@ -48,7 +48,7 @@ pub(super) struct Peer {
     pub(super) outbound: Option<u32>,
     inbound: Vec<Inbound>,
     /// The IKE SA that counts has no Child SA.
-    is_childless: bool,
+    pub(super) is_childless: bool,
     /// Times the peer is told of ESP packets that have no SA here.
     pub(super) spi_reports: Allowance,
 }
@@ -166,13 +166,16 @@ impl Peer {
         }
     }
 
-    /// The IKE SA stands, but its last Child SA is gone.
+    /// The IKE SA stands, but without a Child SA.
     pub(super) fn childless(&mut self, events: &mut VecDeque<Event>, reason: &str) {
         self.last_error = Some(reason.to_owned());
         let peer = self.id;
         events.extend(self.outbound.take().map(|spi| Event::RemoveOutbound { peer, spi }));
         self.is_childless = true;
-        self.set_state(events, PeerState::Connecting, reason);
+        self.retry_at = None;
+        let asks = self.wanted || self.config.mode.always_connects();
+        let state = if asks { PeerState::Connecting } else { PeerState::NotConnected };
+        self.set_state(events, state, reason);
     }
 
     pub(super) fn install_inbound(&mut self, events: &mut VecDeque<Event>, sa: EspSa) {
@@ -203,7 +206,7 @@ impl Peer {
         events.push_back(Event::InstallOutbound { peer, sa });
         events.extend(old.map(|spi| Event::RemoveOutbound { peer, spi }));
         if std::mem::take(&mut self.is_childless) {
-            self.connected(events, "another Child SA was agreed on");
+            self.connected(events, "a Child SA was agreed on");
         }
     }
 

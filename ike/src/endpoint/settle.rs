@@ -23,6 +23,8 @@ struct Candidate {
     created: u64,
     established: u64,
     lowest_nonce: Vec<u8>,
+    /// There has been a Child SA.
+    had_child: bool,
 }
 
 impl Candidate {
@@ -31,9 +33,12 @@ impl Candidate {
         self.established > other.created && other.established > self.created
     }
 
-    /// Of two that collided the one with the lowest nonce loses, else the earlier one.
+    /// One whose Child SA was refused loses. Of two that collided the one with the lowest nonce loses, else the earlier
+    /// one.
     fn beats(&self, other: &Self) -> bool {
-        if self.collides_with(other) {
+        if self.had_child != other.had_child {
+            self.had_child
+        } else if self.collides_with(other) {
             self.lowest_nonce > other.lowest_nonce
         } else {
             self.created > other.created
@@ -49,8 +54,11 @@ impl Endpoint {
             peer.attempt = None;
         }
         // Our own attempt is superfluous when the peer cannot have heard our authentication yet.
+        let standing = self.sas.summary(spi).and_then(|sa| sa.standing.as_ref());
+        let has_child = standing.is_some_and(|standing| standing.had_child);
         let attempt = peer
             .attempt
+            .filter(|_| has_child)
             .filter(|attempt| self.sas.summary(*attempt).is_some_and(|sa| sa.unauthenticated_attempt));
         if let Some(attempt) = attempt {
             peer.attempt = None;
@@ -66,7 +74,8 @@ impl Endpoint {
         self.settle(now, id);
         let Some(peer) = self.peers.get_mut(id) else { return };
         let current = peer.current.and_then(|current| self.sas.summary(current));
-        if let Some(Standing { ike, .. }) = current.and_then(|summary| summary.standing.as_ref()) {
+        let standing = current.and_then(|summary| summary.standing.as_ref());
+        if let Some(Standing { ike, .. }) = standing.filter(|standing| standing.child.is_some()) {
             let by = if ike.initiator { "us" } else { "the peer" };
             let reason = format!("{} established by {by}", ike.proposal);
             if peer.state != PeerState::Connected {
@@ -130,12 +139,15 @@ impl Endpoint {
         old: u64,
         heir: u64,
         estate: Box<Established>,
+        before: Option<Box<Standing>>,
     ) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         if let Some(current) = peer.current.as_mut().filter(|current| **current == old) {
             *current = heir;
         }
-        if self.sas.get(heir).is_some() {
+        if let Some(slot) = self.sas.get_mut(heir) {
+            // What is known while the heir is away and cannot inherit yet.
+            slot.summary.standing = before.map(|before| *before);
             self.step(now, heir, |sa, ctx| sa.inherit(ctx, estate));
             return;
         }
@@ -171,8 +183,37 @@ impl Endpoint {
                 created: summary.created,
                 established: standing.order,
                 lowest_nonce: standing.lowest_nonce.clone(),
+                had_child: standing.had_child,
             })
         };
         self.sas.of_peer(id).into_iter().filter_map(candidate).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ike_sa_whose_child_sa_was_refused_takes_no_place() {
+        let working = Candidate {
+            spi: 1,
+            initiator: true,
+            confirmed: true,
+            created: 1,
+            established: 2,
+            lowest_nonce: vec![1],
+            had_child: true,
+        };
+        let newer = |had_child| Candidate {
+            spi: 2,
+            created: 3,
+            established: 4,
+            lowest_nonce: vec![2],
+            had_child,
+            ..working
+        };
+        assert!(newer(true).beats(&working) && !working.beats(&newer(true)));
+        assert!(working.beats(&newer(false)) && !newer(false).beats(&working));
     }
 }

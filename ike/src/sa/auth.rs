@@ -2,6 +2,7 @@
 
 use tracing::info;
 
+use crate::config::PeerConfig;
 use crate::proposal_choice::{ChildExchange, check_esp_answer, choose_esp, describe, esp_offer};
 use crate::sa::child::{Carrier, Child, Terms};
 use crate::sa::context::{Context, FIRST_ESP_SPI, Notice};
@@ -76,17 +77,20 @@ impl IkeSa {
         let mut response = vec![Payload::IdResponder(our_id)];
         response.extend(certificates);
         response.push(auth);
+        let initial_contact = found.notification(NotifyType::INITIAL_CONTACT).is_some();
         match self.first_child_as_responder(ctx, payloads, &nonces) {
             Ok((child, answer)) => {
                 response.extend(answer);
-                let initial_contact = found.notification(NotifyType::INITIAL_CONTACT).is_some();
-                self.establish(ctx, child, &nonces, initial_contact);
+                self.establish(ctx, Ok(child), &nonces, initial_contact);
             }
-            Err((error, reason)) => {
-                info!(peer = %self.peer, %reason, "no Child SA");
-                response.push(error_payload(error));
-                // An IKE SA without Child SA is of no use. The initiator sees why and the peers part.
+            Err((NotifyType::INVALID_SYNTAX, reason)) => {
+                response.push(error_payload(NotifyType::INVALID_SYNTAX));
                 self.end(ctx, reason);
+            }
+            // The IKE SA stands all the same (RFC 7296 §2.21.2).
+            Err((error, reason)) => {
+                response.push(error_payload(error));
+                self.establish(ctx, Err(reason), &nonces, initial_contact);
             }
         }
         response
@@ -156,9 +160,14 @@ impl IkeSa {
                 return;
             }
         }
-        match self.first_child_as_initiator(ctx, payloads, &nonces, inbound_spi) {
-            Ok(child) => self.establish(ctx, child, &nonces, false),
-            Err(reason) => self.close(ctx, Vec::new(), reason),
+        match (self.first_child_as_initiator(ctx, payloads, &nonces, inbound_spi), found.proposals()) {
+            (Ok(child), _) => self.establish(ctx, Ok(child), &nonces, false),
+            // Refused, but the IKE SA stands (RFC 7296 §1.2).
+            (Err(reason), None) if found.error().is_some() => {
+                self.establish(ctx, Err(reason), &nonces, false);
+            }
+            // The peer holds a Child SA that we cannot use.
+            (Err(reason), _) => self.close(ctx, Vec::new(), reason),
         }
     }
 
@@ -171,19 +180,8 @@ impl IkeSa {
     ) -> Result<Child, String> {
         let found = Payloads(payloads);
         let Some(proposals) = found.proposals() else {
-            let offered = describe(&self.config.esp_proposals);
-            return Err(match found.error().map(|error| error.kind) {
-                Some(NotifyType::NO_PROPOSAL_CHOSEN) => {
-                    format!("peer refused our ESP proposal; we offered {offered}")
-                }
-                Some(NotifyType::TS_UNACCEPTABLE) => {
-                    let offered = ChildSelectors::wanted(&self.config).describe();
-                    format!("peer refused our traffic selectors; we offered {offered}")
-                }
-                Some(NotifyType::SINGLE_PAIR_REQUIRED) => {
-                    "peer wants a Child SA for each pair of addresses, which is not supported".to_owned()
-                }
-                Some(kind) => format!("peer made no Child SA: {}", kind.name()),
+            return Err(match found.error() {
+                Some(error) => why_no_child(&self.config, error.kind),
                 None => "peer made no Child SA".to_owned(),
             });
         };
@@ -213,18 +211,43 @@ impl IkeSa {
         child
     }
 
-    fn establish(&mut self, ctx: &mut Context<'_>, child: Child, nonces: &Nonces, initial_contact: bool) {
+    /// Both ends are authenticated. The first Child SA exists, or was refused for the given reason.
+    fn establish(
+        &mut self,
+        ctx: &mut Context<'_>,
+        child: Result<Child, String>,
+        nonces: &Nonces,
+        initial_contact: bool,
+    ) {
         info!(
             peer = %self.peer,
             spi_i = %format_args!("{:016x}", self.spi_i),
             spi_r = %format_args!("{:016x}", self.spi_r),
             initiator = self.initiator,
+            without_child = child.as_ref().err(),
             "IKE SA established"
         );
         let lowest_nonce = nonces.lowest().to_vec();
         let established = Established::new(ctx, &self.config, lowest_nonce, child, self.initiator);
         self.phase = Phase::Established(Box::new(established));
         ctx.notify(Notice::Established { initial_contact });
+    }
+}
+
+/// What a human should know when the peer answers a request for a Child SA with this error.
+pub(super) fn why_no_child(config: &PeerConfig, error: NotifyType) -> String {
+    match error {
+        NotifyType::NO_PROPOSAL_CHOSEN => {
+            format!("peer refused our ESP proposal; we offered {}", describe(&config.esp_proposals))
+        }
+        NotifyType::TS_UNACCEPTABLE => {
+            let offered = ChildSelectors::wanted(config).describe();
+            format!("peer refused our traffic selectors; we offered {offered}")
+        }
+        NotifyType::SINGLE_PAIR_REQUIRED => {
+            "peer wants a Child SA for each pair of addresses, which is not supported".to_owned()
+        }
+        kind => format!("peer made no Child SA: {}", kind.name()),
     }
 }
 

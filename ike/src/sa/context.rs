@@ -8,9 +8,9 @@ use crate::config::EndpointConfig;
 use crate::crypto::SecureRng;
 use crate::event::{EspSa, Transmit};
 use crate::key_export::ExportedIkeKeys;
-use crate::sa::IkeSa;
 use crate::sa::clock::WallClock;
 use crate::sa::established::Established;
+use crate::sa::{IkeSa, Standing};
 
 /// UDP port of IKE without NAT traversal (RFC 7296 §2).
 pub(crate) const IKE_PORT: u16 = 500;
@@ -50,8 +50,8 @@ pub(crate) struct Context<'a> {
 
 /// What a state machine reports to the endpoint, in order.
 pub(crate) enum Notice {
-    /// Both ends are authenticated and the first Child SA exists. Its outbound half waits for
-    /// [`crate::sa::IkeSa::release_outbound`].
+    /// Both ends are authenticated. The outbound half of the first Child SA waits for
+    /// [`crate::sa::IkeSa::release_outbound`], which else tells why there is none.
     Established { initial_contact: bool },
     /// The peer has shown that it holds the SA as established too.
     Confirmed,
@@ -61,7 +61,7 @@ pub(crate) enum Notice {
     OutboundReady(EspSa),
     /// Nothing new will be sent to this inbound SA.
     InboundRetired(u32),
-    /// No Child SA is left, for this reason; the IKE SA stands and asks for another one.
+    /// There is no Child SA, for this reason, but the IKE SA stands.
     Childless { reason: String },
     /// The outbound SA goes to another address.
     OutboundMoved { spi: u32, remote: SocketAddr },
@@ -75,8 +75,9 @@ pub(crate) enum Notice {
     Refused(String),
     /// A rekey has made this IKE SA. It holds no Child SAs yet.
     Successor(Box<IkeSa>),
-    /// The Child SAs go to the IKE SA with this SPI of ours, which carries the connection from now on.
-    Inherit { heir: u64, estate: Box<Established> },
+    /// The Child SAs go to the IKE SA with this SPI of ours, which carries the connection from now on. `before` is how it
+    /// was.
+    Inherit { heir: u64, estate: Box<Established>, before: Option<Box<Standing>> },
     /// The SA is of no more use.
     Ended { reason: String },
 }

@@ -26,6 +26,8 @@ pub(crate) const ABANDON_AFTER: Duration = Duration::from_secs(15);
 
 /// How long a Child SA is left to the peer to delete after another one, which is no rekey of it, has taken its place.
 const SUPERSEDED_FOR: Duration = Duration::from_mins(5);
+/// How long an IKE SA stays without a Child SA.
+const CHILDLESS_FOR: Duration = Duration::from_mins(5);
 
 /// The state of an IKE SA once both ends are authenticated.
 pub(crate) struct Established {
@@ -41,6 +43,10 @@ pub(crate) struct Established {
     /// Our SPI of the Child SA that carries outbound traffic, or will once its outbound half is released.
     pub(super) active: u32,
     pub(super) rekeys: u64,
+    /// There has been a Child SA.
+    pub(crate) had_child: bool,
+    /// Set while there is no Child SA to carry traffic.
+    lack: Option<Lack>,
     /// The outstanding request, `None` when the window is free.
     pub(super) pending: Option<Pending>,
     /// To rekey the active Child SA.
@@ -61,6 +67,14 @@ pub(crate) struct Established {
     abandon_at: Option<Instant>,
 }
 
+/// That there is no Child SA.
+struct Lack {
+    /// Why, for a human.
+    reason: String,
+    /// The IKE SA is closed at this time if there is none by then.
+    until: Instant,
+}
+
 /// What an outstanding request of an established SA is about.
 pub(super) enum Pending {
     Rekey(Box<RekeySent>),
@@ -78,27 +92,40 @@ impl Pending {
 }
 
 impl Established {
+    /// With the first Child SA, or the reason why it was refused. In that case who initiated asks again after a while
+    /// (RFC 7296 §1.2, §2.21.2), and so does an end that is to be connected at all times.
     pub(super) fn new(
         ctx: &mut Context<'_>,
         config: &PeerConfig,
         lowest_nonce: Vec<u8>,
-        child: Child,
+        child: Result<Child, String>,
         initiator: bool,
     ) -> Self {
         let now = ctx.now;
         let (ike_rekey_at, ike_expires_at) = ike_lifetime(ctx, config);
+        let mut new_child = Wish::default();
+        if child.is_err() && (initiator || config.mode.always_connects()) {
+            new_child.ask_later(ctx);
+        }
+        let (child, lack) = match child {
+            Ok(child) => (Some(child), None),
+            Err(reason) => (None, Some(Lack { reason, until: now + CHILDLESS_FOR })),
+        };
         Self {
             since: now,
             order: ctx.next_order(),
             lowest_nonce,
             confirmed: initiator,
             last_received: now,
-            active: child.inbound_spi,
-            children: vec![child],
+            // Zero is the SPI of none.
+            active: child.as_ref().map_or(0, |child| child.inbound_spi),
+            had_child: child.is_some(),
+            lack,
+            children: child.into_iter().collect(),
             rekeys: 0,
             pending: None,
             child_rekey: Wish::default(),
-            new_child: Wish::default(),
+            new_child,
             ike_rekey: Wish::default(),
             ike_rekey_at,
             ike_expires_at,
@@ -162,6 +189,8 @@ impl Established {
             ctx.notify(Notice::Problem(restriction.clone()));
         }
         self.new_child.fulfilled();
+        self.had_child = true;
+        self.lack = None;
         let Some(child) = self.child(inbound_spi).filter(|_| self.active != inbound_spi) else { return };
         let replaces = child.origin.replaces;
         let before = std::mem::replace(&mut self.active, inbound_spi);
@@ -175,6 +204,13 @@ impl Established {
             // Whoever asked, the Child SA that was to be replaced is.
             self.child_rekey.fulfilled();
         }
+    }
+
+    /// There is no Child SA to carry traffic, for this reason.
+    pub(super) fn lacks_child(&mut self, ctx: &mut Context<'_>, reason: String) {
+        let until = self.lack.as_ref().map_or(ctx.now + CHILDLESS_FOR, |lack| lack.until);
+        self.lack = Some(Lack { reason: reason.clone(), until });
+        ctx.notify(Notice::Childless { reason });
     }
 
     /// Forgets a Child SA.
@@ -239,6 +275,7 @@ impl IkeSa {
             due.extend(child.abandon_at.filter(|_| !child.is_deleting()));
         }
         due.push(established.ike_expires_at);
+        due.extend(established.lack.as_ref().map(|lack| lack.until));
         due.extend(established.child(established.active).map(|child| child.expires_at));
         if self.keeps_nat_alive() {
             due.push(established.last_keepalive + keepalive);
@@ -262,6 +299,10 @@ impl IkeSa {
         }
         if established.child(established.active).is_some_and(|child| due(child.expires_at)) {
             return self.close(ctx, Vec::new(), "Child SA expired without being rekeyed".to_owned());
+        }
+        if established.lack.as_ref().is_some_and(|lack| due(lack.until)) {
+            let reason = self.why_ended("no Child SA came about");
+            return self.close(ctx, Vec::new(), reason);
         }
         if due(established.ike_expires_at) {
             return self.close(ctx, Vec::new(), "IKE SA expired without being rekeyed".to_owned());
@@ -313,7 +354,12 @@ impl IkeSa {
     pub(crate) fn release_outbound(&mut self, ctx: &mut Context<'_>, in_use: Option<u32>) {
         let Phase::Established(established) = &mut self.phase else { return };
         let active = established.active;
-        let Some(child) = established.child(active) else { return };
+        let Some(child) = established.child(active) else {
+            if let Some(Lack { reason, .. }) = &established.lack {
+                ctx.notify(Notice::Childless { reason: reason.clone() });
+            }
+            return;
+        };
         if child.outbound.is_some() {
             established.switch_to(ctx, active);
         } else if in_use != Some(child.outbound_spi)
@@ -333,6 +379,24 @@ impl IkeSa {
                 established.child_rekey.want();
                 self.pump(ctx);
             }
+        }
+    }
+
+    /// A Child SA is wanted, if there is none.
+    pub(crate) fn want_child(&mut self, ctx: &mut Context<'_>) {
+        if let Phase::Established(established) = &mut self.phase
+            && established.lack.is_some()
+        {
+            established.new_child.want();
+            self.pump(ctx);
+        }
+    }
+
+    /// Why this IKE SA has ended, with what was wrong before: an IKE SA without a Child SA does not end without a cause.
+    pub(super) fn why_ended(&self, reason: &str) -> String {
+        match self.established().and_then(|established| established.lack.as_ref()) {
+            Some(lack) => format!("{}; {reason}", lack.reason),
+            None => reason.to_owned(),
         }
     }
 

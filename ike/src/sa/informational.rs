@@ -2,9 +2,8 @@
 
 use tracing::info;
 
-use crate::config::ConnectionMode;
 use crate::sa::child::{Child, DeleteProgress};
-use crate::sa::context::{Context, Notice};
+use crate::sa::context::Context;
 use crate::sa::established::Pending;
 use crate::sa::payloads::Payloads;
 use crate::sa::{CLOSED_LINGER, IkeSa, Phase};
@@ -31,7 +30,7 @@ impl IkeSa {
             if !self.is_bare() {
                 info!(peer = %self.peer, "peer deleted the IKE SA");
             }
-            self.end(ctx, "peer deleted the IKE SA".to_owned());
+            self.end(ctx, self.why_ended("peer deleted the IKE SA"));
             return Vec::new();
         }
         self.take_invalid_spi(found);
@@ -80,9 +79,9 @@ impl IkeSa {
     }
 
     /// When no Child SA is left that could carry traffic, asks for another one, unless our own request may still bring one
-    /// (RFC 7296 §1.3.1). An end that only answers ends the IKE SA, so that the peer connects anew.
+    /// (RFC 7296 §1.3.1). An end that is not to be connected at all times waits for the peer, or for a packet.
     pub(super) fn replace_lost_child(&mut self, ctx: &mut Context<'_>, reason: &str) {
-        let only_answers = self.config.mode == ConnectionMode::Responder;
+        let always_connects = self.config.mode.always_connects();
         let Phase::Established(established) = &mut self.phase else { return };
         let asking = matches!(established.pending, Some(Pending::Rekey(_)));
         if established.child(established.active).is_some() || asking {
@@ -92,11 +91,10 @@ impl IkeSa {
         if let Some(other) = established.children.iter().find(usable).map(|child| child.inbound_spi) {
             return established.switch_to(ctx, other);
         }
-        if only_answers {
-            return self.close(ctx, Vec::new(), reason.to_owned());
+        if always_connects {
+            established.new_child.want();
         }
-        established.new_child.want();
-        ctx.notify(Notice::Childless { reason: reason.to_owned() });
+        established.lacks_child(ctx, reason.to_owned());
     }
 
     /// The outstanding request of an established SA has been answered.

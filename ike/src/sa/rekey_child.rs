@@ -8,7 +8,7 @@ use tracing::{debug, info};
 
 use crate::crypto::{DhGroup, DhKeyPair};
 use crate::proposal_choice::{ChildExchange, check_esp_answer, choose_esp, describe, esp_offer};
-use crate::sa::auth::esp_spi;
+use crate::sa::auth::{esp_spi, why_no_child};
 use crate::sa::child::{Child, DeleteProgress, Terms};
 use crate::sa::context::{Context, Notice};
 use crate::sa::established::{ABANDON_AFTER, Established, Pending};
@@ -120,11 +120,12 @@ impl IkeSa {
         // The peer names the SA by the SPI it receives with: our outbound one.
         let rekeyed = found.notification(NotifyType::REKEY_SA).and_then(Notify::esp_spi);
         let replaces = rekeyed.map(|outbound_spi| established.rekeyable(outbound_spi)).transpose()?;
+        let asked = if replaces.is_some() { "rekeying by the peer" } else { "a Child SA of the peer" };
         let offered_group = found.key_exchange().and_then(|exchange| DhGroup::from_id(exchange.group));
         let exchange = ChildExchange::Create(offered_group);
         let choice = choose_esp(proposals, &self.config.esp_proposals, exchange).map_err(|mismatch| {
             info!(peer = %self.peer, %mismatch, "ESP proposal refused");
-            ctx.notify(Notice::Problem(format!("rekeying by the peer refused: {mismatch}")));
+            ctx.notify(Notice::Problem(format!("{asked} refused: {mismatch}")));
             refuse(NotifyType::NO_PROPOSAL_CHOSEN)
         })?;
         let key_pair = choice.suite.group.map(|group| DhKeyPair::generate(group, ctx.rng));
@@ -140,7 +141,7 @@ impl IkeSa {
             }
         };
         let Some(selectors) = ChildSelectors::narrowed(found, &self.config) else {
-            ctx.notify(Notice::Problem(format!("rekeying by the peer refused: {NO_SELECTORS}")));
+            ctx.notify(Notice::Problem(format!("{asked} refused: {NO_SELECTORS}")));
             return Err(refuse(NotifyType::TS_UNACCEPTABLE));
         };
         let Phase::Established(established) = &self.phase else {
@@ -252,6 +253,14 @@ impl IkeSa {
                 sent.replaces.into_iter().for_each(|old| established.remove(ctx, old));
                 self.replace_lost_child(ctx, "peer does not know the Child SA any more");
             }
+            // With terms that fit later, or an answer of the peer that is not for ever.
+            kind if sent.replaces.is_none()
+                && !established.had_child
+                && kind != NotifyType::NO_ADDITIONAL_SAS =>
+            {
+                wish.ask_later(ctx);
+                established.lacks_child(ctx, why_no_child(&self.config, kind));
+            }
             kind if sent.replaces.is_none() => {
                 // With a new IKE SA comes a Child SA, perhaps on terms that the peer accepts.
                 let offered = describe(&self.config.esp_proposals);
@@ -329,6 +338,11 @@ impl IkeSa {
             debug!(peer = %self.peer, "rekeys collided, ours wins");
             rival.switch_at = None;
             rival.abandon_at = Some(ctx.now + ABANDON_AFTER);
+        } else if established.is_past(terms.replaces) {
+            debug!(peer = %self.peer, "rekeys collided, and the peer has gone on from its own");
+            child.delete = DeleteProgress::Wanted;
+            established.children.push(child);
+            return;
         }
         established.children.push(child);
         established.switch_to(ctx, inbound_spi);
@@ -341,6 +355,12 @@ impl IkeSa {
 }
 
 impl Established {
+    /// Whether the Child SA that was to be replaced is gone and another one carries traffic: the peer's rekey of it has won,
+    /// and what came of that may have been rekeyed in turn, before the answer to ours arrived.
+    fn is_past(&self, replaced: Option<u32>) -> bool {
+        replaced.is_some_and(|old| old != self.active) && self.child(self.active).is_some()
+    }
+
     /// Whether the peer may have another Child SA: one that can take the place of the present one, since the data plane
     /// has one outbound SA.
     fn has_room_for(&self, selectors: &ChildSelectors) -> Result<(), String> {

@@ -246,8 +246,9 @@ impl IkeSa {
     }
 
     fn hand_over(&mut self, ctx: &mut Context<'_>, heir: u64, then: Phase) {
+        let before = self.summary().standing.map(Box::new);
         if let Phase::Established(estate) = std::mem::replace(&mut self.phase, then) {
-            ctx.notify(Notice::Inherit { heir, estate });
+            ctx.notify(Notice::Inherit { heir, estate, before });
         }
     }
 

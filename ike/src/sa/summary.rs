@@ -32,6 +32,8 @@ pub(crate) struct Standing {
     pub(crate) order: u64,
     /// The lower one of the nonces of IKE_SA_INIT.
     pub(crate) lowest_nonce: Vec<u8>,
+    /// There has been a Child SA.
+    pub(crate) had_child: bool,
     pub(crate) ike: IkeSaStatus,
     pub(crate) child: Option<ChildStatus>,
 }
@@ -73,6 +75,7 @@ impl IkeSa {
             confirmed: established.confirmed,
             order: established.order,
             lowest_nonce: established.lowest_nonce.clone(),
+            had_child: established.had_child,
             ike,
             child,
         });

@@ -183,6 +183,10 @@ registry! {
         SINGLE_PAIR_REQUIRED = 34,
         /// No more Child SAs on this IKE SA.
         NO_ADDITIONAL_SAS = 35,
+        /// The responder has no internal address to assign (RFC 7296 §3.10.1).
+        INTERNAL_ADDRESS_FAILURE = 36,
+        /// The responder wants a request for an internal address (RFC 7296 §3.10.1).
+        FAILED_CP_REQUIRED = 37,
         /// Addresses, protocols or ports of the traffic selectors are not acceptable.
         TS_UNACCEPTABLE = 38,
         /// Cannot be done right now (RFC 7296 §2.25).
@@ -227,6 +231,8 @@ impl NotifyType {
             Self::AUTHENTICATION_FAILED => "AUTHENTICATION_FAILED",
             Self::SINGLE_PAIR_REQUIRED => "SINGLE_PAIR_REQUIRED",
             Self::NO_ADDITIONAL_SAS => "NO_ADDITIONAL_SAS",
+            Self::INTERNAL_ADDRESS_FAILURE => "INTERNAL_ADDRESS_FAILURE",
+            Self::FAILED_CP_REQUIRED => "FAILED_CP_REQUIRED",
             Self::TS_UNACCEPTABLE => "TS_UNACCEPTABLE",
             Self::TEMPORARY_FAILURE => "TEMPORARY_FAILURE",
             Self::CHILD_SA_NOT_FOUND => "CHILD_SA_NOT_FOUND",

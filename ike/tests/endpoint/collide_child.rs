@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
+use ike::PeerState;
 use ike::wire::{
     AddressRange, Delete, ExchangeType, Notify, NotifyType, Payload, Proposal, ProtocolId, Selector,
     TrafficSelector,
 };
-use ike::{ConnectionMode, PeerConfig, PeerState};
 
 use crate::puppet::{
-    Contribution, FIRST_SPI, Puppet, Received, delete_esp, esp_spi, notify, only_notification,
-    patient_config, proposals,
+    Contribution, FIRST_SPI, Puppet, Received, delete_esp, esp_spi, notify, only_notification, proposals,
 };
 use crate::sim::Pair;
 
@@ -112,6 +111,26 @@ fn a_loser_that_its_maker_does_not_delete_does_not_stay() {
 }
 
 #[test]
+fn a_loser_whose_winner_has_been_rekeyed_in_turn_takes_no_place() {
+    for nonce in [0x00, 0xff] {
+        let (mut pair, mut puppet, asked, _) = collision(nonce);
+        puppet.delete_children(&mut pair, &[FIRST_SPI]);
+        assert_eq!(outbound(&pair), THEIRS);
+        let latest = 0x7000_0004;
+        puppet.ask(&mut pair, CREATE, rekey_request(9, THEIRS, latest));
+        puppet.delete_children(&mut pair, &[THEIRS]);
+        assert_eq!(outbound(&pair), latest);
+        answer(&mut pair, &mut puppet, &asked, !nonce, OURS);
+        assert_eq!(outbound(&pair), latest);
+        let delete = puppet.next(&mut pair);
+        assert_eq!(delete.payloads, [delete_esp(&[esp_spi(&asked.payloads)])]);
+        puppet.respond(&mut pair, &delete, vec![delete_esp(&[OURS])]);
+        pair.run_for(Duration::from_secs(30));
+        assert_eq!((outbound(&pair), pair.nodes[0].plane.inbound.len()), (latest, 1));
+    }
+}
+
+#[test]
 fn a_rekey_of_a_child_sa_that_we_close_is_refused() {
     let (mut pair, mut puppet) = Puppet::connected(3);
     pair.rekey(0);
@@ -175,7 +194,7 @@ fn a_child_sa_that_the_peer_does_not_know_is_replaced_by_another_one() {
     assert_eq!((pair.state(0), outbound(&pair)), (PeerState::Connected, OURS));
     assert_eq!(pair.status(0).ike.unwrap().spi_i, before.spi_i);
     let reasons: Vec<_> = pair.nodes[0].states.iter().skip(2).map(|(_, reason)| reason.as_str()).collect();
-    assert_eq!(reasons, ["peer does not know the Child SA any more", "another Child SA was agreed on"]);
+    assert_eq!(reasons, ["peer does not know the Child SA any more", "a Child SA was agreed on"]);
 }
 
 #[test]
@@ -209,16 +228,6 @@ fn when_the_peer_refuses_another_child_sa_the_connection_is_made_anew() {
         pair.last_error(0),
         "peer refused another Child SA: it says NO_ADDITIONAL_SAS; we offered chacha20poly1305-x25519-esn"
     );
-}
-
-#[test]
-fn an_end_that_only_answers_leaves_it_to_the_peer_to_connect_anew() {
-    let (mut pair, mut puppet) = Puppet::connected(10);
-    pair.set_peer(0, PeerConfig { mode: ConnectionMode::Responder, ..patient_config() });
-    puppet.tell(&mut pair, INFORMATIONAL, vec![delete_esp(&[FIRST_SPI])]);
-    assert_eq!(puppet.next(&mut pair).payloads, [Payload::Delete(Delete::IkeSa)]);
-    assert_eq!(puppet.next(&mut pair).payloads, [delete_esp(&[puppet.first_child])]);
-    assert_eq!(pair.state(0), PeerState::NotConnected);
 }
 
 #[test]

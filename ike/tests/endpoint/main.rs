@@ -5,6 +5,7 @@ use std::time::Duration;
 
 mod algorithms;
 mod certificates;
+mod childless;
 mod collide;
 mod collide_child;
 mod collide_ike;

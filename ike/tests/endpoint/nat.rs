@@ -70,6 +70,34 @@ fn a_changed_mapping_is_followed_once_the_peer_proves_itself() {
 }
 
 #[test]
+fn what_is_known_of_nats_and_fragments_outlives_a_rekey_of_the_ike_sa() {
+    for index in [0, 1] {
+        let mut pair = pair_behind_nat(7);
+        let before = [0, 1].map(|index| pair.status(index).ike.unwrap());
+        pair.rekey_ike(index);
+        pair.run_for(Duration::from_mins(4));
+        pair.assert_settled();
+        for (index, before) in before.into_iter().enumerate() {
+            let after = pair.status(index).ike.unwrap();
+            assert_eq!((before.rekeys, after.rekeys), (0, 1));
+            assert!(after.nat_detected && after.udp_encapsulation && after.fragmentation);
+        }
+        pair.trace.clear();
+        pair.run_for(Duration::from_secs(65));
+        let keepalives = |end| pair.trace.iter().filter(|sent| **sent == (end, vec![0xff])).count();
+        assert_eq!([keepalives(0), keepalives(1)], [3, 0]);
+        // The end that is not behind the NAT follows it.
+        pair.nat.as_mut().unwrap().forget();
+        pair.run_for(Duration::from_secs(100));
+        assert_eq!(pair.nodes[1].plane.moves, 1);
+        pair.rekey(1);
+        pair.run_for(Duration::from_secs(30));
+        pair.assert_settled();
+        assert!(pair.nodes.iter().all(|node| node.plane.outbound.as_ref().unwrap().udp_encapsulation));
+    }
+}
+
+#[test]
 fn messages_from_elsewhere_that_prove_nothing_move_nothing() {
     let mut pair = pair_behind_nat(4);
     let before = pair.status(1);

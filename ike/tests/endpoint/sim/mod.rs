@@ -151,6 +151,10 @@ impl Pair {
     /// Calls one end and collects what comes out.
     pub(crate) fn act(&mut self, index: usize, action: impl FnOnce(&mut Endpoint, Instant)) {
         action(&mut self.nodes[index].endpoint, self.now);
+        if let Some(status) = self.nodes[index].endpoint.status(PEER) {
+            let is_up = status.state == PeerState::Connected;
+            assert!(!is_up || status.ike.is_some(), "connected, but by no IKE SA");
+        }
         self.collect(index);
     }
 
