@@ -91,7 +91,7 @@ fn an_ike_sa_that_gets_no_child_sa_is_closed_and_the_connection_made_anew() {
         let asked = puppet.next(&mut pair);
         puppet.respond(&mut pair, &asked, vec![notify(kind)]);
     }
-    pair.run_for(Duration::from_secs(60));
+    pair.run_for(Duration::from_mins(1));
     assert_eq!(puppet.next(&mut pair).payloads, [Payload::Delete(Delete::IkeSa)]);
     assert_eq!(
         pair.last_error(0),
