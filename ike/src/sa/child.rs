@@ -32,6 +32,9 @@ pub(crate) struct Child {
     pub(crate) delete: DeleteProgress,
     /// When traffic moves here at the latest, though the peer has not deleted the old SA yet.
     pub(crate) switch_at: Option<Instant>,
+    /// Made by a request of the peer, which may still wait for our answer and not know it until then. Cleared by the next
+    /// request.
+    pub(crate) unknown_until: Option<Instant>,
     /// When we delete it ourselves, though that is the peer's part.
     pub(crate) abandon_at: Option<Instant>,
 }
@@ -116,6 +119,7 @@ impl Child {
             selectors: terms.selectors.clone(),
             delete: DeleteProgress::None,
             switch_at: None,
+            unknown_until: None,
             abandon_at: None,
         };
         (child, inbound)

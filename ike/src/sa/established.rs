@@ -242,7 +242,9 @@ impl Established {
         if active.is_deleting() || self.successor(self.active).is_some() || self.children.len() > 2 {
             return None;
         }
-        Some(self.child_rekey.due(self.since, active.rekey_at))
+        let due = self.child_rekey.due(self.since, active.rekey_at);
+        // A peer that does not know it yet would say that it does not exist.
+        Some(active.unknown_until.map_or(due, |until| due.max(until)))
     }
 
     /// When to ask for a new Child SA; `None` while there is one.
@@ -483,7 +485,15 @@ impl Established {
     /// A Child SA made by a rekey of the peer: traffic moves there when the peer deletes the old one.
     pub(super) fn await_switch(&mut self, now: Instant, mut child: Child) {
         child.switch_at = Some(now + SWITCH_FALLBACK);
+        child.unknown_until = Some(now + REPEATS_LAST);
         self.children.push(child);
+    }
+
+    /// The peer asks for something else, so it has our last answer.
+    pub(super) fn peer_has_answer(&mut self) {
+        for child in &mut self.children {
+            child.unknown_until = None;
+        }
     }
 
     /// The peer repeats its request. If that was a rekey, it cannot receive with the new Child SA yet, and may be slow

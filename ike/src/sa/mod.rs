@@ -283,6 +283,9 @@ impl IkeSa {
         payloads: &[Payload],
         datagram: &[u8],
     ) {
+        if let Phase::Established(established) = &mut self.phase {
+            established.peer_has_answer();
+        }
         let response = match (&self.phase, header.exchange) {
             (Phase::HalfOpen(_), ExchangeType::IKE_AUTH) => {
                 self.export_keys(ctx);

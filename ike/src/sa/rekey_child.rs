@@ -251,6 +251,8 @@ impl IkeSa {
             // There is nothing to delete at the peer (RFC 7296 §2.25).
             NotifyType::CHILD_SA_NOT_FOUND if sent.replaces.is_some() => {
                 sent.replaces.into_iter().for_each(|old| established.remove(ctx, old));
+                // The peer may not see what is wrong, so another one is asked for in any mode.
+                established.new_child.want();
                 self.replace_lost_child(ctx, "peer does not know the Child SA any more");
             }
             // With terms that fit later, or an answer of the peer that is not for ever.

@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use ike::PeerState;
 use ike::wire::{
     AddressRange, Delete, ExchangeType, Notify, NotifyType, Payload, Proposal, ProtocolId, Selector,
     TrafficSelector,
 };
+use ike::{ConnectionMode, PeerConfig, PeerState};
 
 use crate::puppet::{
-    Contribution, FIRST_SPI, Puppet, Received, delete_esp, esp_spi, notify, only_notification, proposals,
+    Contribution, FIRST_SPI, Puppet, Received, delete_esp, esp_spi, notify, only_notification,
+    patient_config, proposals,
 };
 use crate::sim::Pair;
 
@@ -131,6 +132,32 @@ fn a_loser_whose_winner_has_been_rekeyed_in_turn_takes_no_place() {
 }
 
 #[test]
+fn a_child_sa_that_the_peer_may_not_know_yet_is_not_rekeyed() {
+    let (mut pair, mut puppet) = Puppet::connected(16);
+    puppet.ask(&mut pair, CREATE, rekey_request(7, FIRST_SPI, THEIRS));
+    pair.run_for(Duration::from_secs(6));
+    assert_eq!(outbound(&pair), THEIRS, "it is used after a while");
+    pair.rekey(0);
+    assert!(puppet.try_next(&mut pair).is_none(), "the peer may still wait for the answer");
+    assert_eq!(puppet.ask(&mut pair, INFORMATIONAL, Vec::new()), []);
+    let rekey = puppet.next(&mut pair);
+    assert_eq!(rekey.header.exchange, CREATE, "another request shows that it has it");
+
+    // A peer that says nothing more does not prevent it.
+    let (mut pair, mut puppet) = Puppet::connected(17);
+    puppet.ask(&mut pair, CREATE, rekey_request(7, FIRST_SPI, THEIRS));
+    pair.run_for(Duration::from_secs(6));
+    pair.rekey(0);
+    pair.run_for(Duration::from_millis(14_200));
+    let delete = puppet.next(&mut pair);
+    assert_eq!(delete.payloads, [delete_esp(&[puppet.first_child])]);
+    puppet.respond(&mut pair, &delete, vec![delete_esp(&[FIRST_SPI])]);
+    assert!(puppet.try_next(&mut pair).is_none());
+    pair.run_for(Duration::from_mins(3));
+    assert_eq!(puppet.next(&mut pair).header.exchange, CREATE);
+}
+
+#[test]
 fn a_rekey_of_a_child_sa_that_we_close_is_refused() {
     let (mut pair, mut puppet) = Puppet::connected(3);
     pair.rekey(0);
@@ -195,6 +222,21 @@ fn a_child_sa_that_the_peer_does_not_know_is_replaced_by_another_one() {
     assert_eq!(pair.status(0).ike.unwrap().spi_i, before.spi_i);
     let reasons: Vec<_> = pair.nodes[0].states.iter().skip(2).map(|(_, reason)| reason.as_str()).collect();
     assert_eq!(reasons, ["peer does not know the Child SA any more", "a Child SA was agreed on"]);
+}
+
+#[test]
+fn a_child_sa_that_the_peer_does_not_know_is_replaced_by_an_end_that_else_only_answers() {
+    for mode in [ConnectionMode::Responder, ConnectionMode::OnDemand] {
+        let (mut pair, mut puppet) = Puppet::connected(18);
+        pair.set_peer(0, PeerConfig { mode, ..patient_config() });
+        pair.rekey(0);
+        let asked = puppet.next(&mut pair);
+        puppet.respond(&mut pair, &asked, vec![notify(NotifyType::CHILD_SA_NOT_FOUND)]);
+        let asked = puppet.next(&mut pair);
+        assert_eq!((asked.header.exchange, rekeyed_spi(&asked.payloads)), (CREATE, None));
+        answer(&mut pair, &mut puppet, &asked, 7, OURS);
+        assert_eq!((pair.state(0), outbound(&pair)), (PeerState::Connected, OURS));
+    }
 }
 
 #[test]
