@@ -4,6 +4,8 @@
 
 #[path = "lab/bandwidth.rs"]
 mod bandwidth;
+#[path = "lab/certificates.rs"]
+mod certificates;
 #[path = "lab/connect.rs"]
 mod connect;
 #[path = "lab/connection_limit.rs"]
