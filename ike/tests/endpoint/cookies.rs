@@ -109,6 +109,20 @@ fn a_cookie_is_good_for_a_minute_and_not_for_ever() {
 }
 
 #[test]
+fn half_open_sas_are_limited_over_all_sources() {
+    let no_cookies = EndpointConfig { cookie_threshold: 100, ..EndpointConfig::default() };
+    let (mut pair, mut request) = asked(&EndpointConfig { max_half_open: 3, ..no_cookies });
+    pair.act(0, |endpoint, now| endpoint.disconnect(now, PEER));
+    for spi_i in 1..=5 {
+        request.header.spi_i = spi_i;
+        assert_eq!(answer(&mut pair, socket(0), &request).is_some(), spi_i <= 3);
+    }
+    assert_eq!(pair.nodes[1].endpoint.ike_sa_count(), 3);
+    pair.run_for(Duration::from_mins(1));
+    assert!(answer(&mut pair, socket(0), &request).is_some(), "they are forgotten");
+}
+
+#[test]
 fn a_request_without_a_nonce_or_shorter_than_the_answer_gets_none() {
     let (mut pair, mut request) = asked(&always());
     request.payloads = vec![Payload::Nonce(vec![7; 16])];

@@ -1,11 +1,12 @@
 //! NAT between the ends.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ike::ConnectionMode;
 use ike::PeerConfig;
 
-use crate::sim::{NAT_ADDRESS, Nat, Pair, cheap_config};
+use crate::sim::{ADDRESSES, NAT_ADDRESS, Nat, Pair, cheap_config};
 
 /// End 0 connects from behind a NAT.
 fn pair_behind_nat(seed: u64) -> Pair {
@@ -111,6 +112,31 @@ fn messages_from_elsewhere_that_prove_nothing_move_nothing() {
     }
     assert_eq!(pair.status(1), before);
     assert_eq!(pair.nodes[1].plane.moves, 0);
+}
+
+#[test]
+fn only_a_peer_behind_a_nat_is_followed_and_only_by_an_end_that_is_not() {
+    // Without a NAT, and where the peer, too, seems to be behind one.
+    let mut both = Pair::new(7);
+    both.nat = Some(Nat::default());
+    let answering = PeerConfig { remote: NAT_ADDRESS, mode: ConnectionMode::Responder, ..cheap_config(1) };
+    both.set_peer(1, PeerConfig { force_udp_encapsulation: true, ..answering });
+    both.set_peer(0, cheap_config(0));
+    both.run_for(Duration::from_secs(1));
+    both.assert_converged();
+    for (mut pair, port) in [(Pair::connected(6), 500), (both, 4500)] {
+        let before = pair.status(0).remote;
+        pair.cut();
+        pair.trace.clear();
+        pair.rekey(1);
+        let (_, request) = pair.trace.pop().unwrap();
+        // On the way to end 0 somebody gives it another source.
+        let local = SocketAddr::new(ADDRESSES[0], port);
+        pair.receive(0, local, SocketAddr::new("198.51.100.66".parse().unwrap(), port), &request);
+        assert_eq!(pair.trace.len(), 1, "it is authentic, so it is answered");
+        assert_eq!(pair.status(0).remote, before);
+        assert_eq!(pair.nodes[0].plane.moves, 0);
+    }
 }
 
 #[test]
