@@ -12,6 +12,10 @@ use crate::sa::Summary;
 use crate::sa::context::{NAT_KEEPALIVE, NAT_PORT, NON_ESP_MARKER, Path};
 use crate::wire::{ExchangeType, Header};
 
+/// Most IKE SAs with one peer beyond which it gets no further one by asking. An honest peer has two or three; one that
+/// asks over and over leaves behind those that wait for the answer to their delete.
+const MAX_SAS_OF_PEER: usize = 64;
+
 impl Endpoint {
     pub(super) fn demultiplex(&mut self, now: Instant, path: Path, datagram: &[u8]) {
         let message = if path.local.port() == NAT_PORT {
@@ -61,6 +65,10 @@ impl Endpoint {
             return;
         }
         let Some(id) = self.peers.at(path) else { return };
+        if self.sas.count_of_peer(id) >= MAX_SAS_OF_PEER {
+            debug!(peer = %id, "too many IKE SAs with this peer");
+            return;
+        }
         let Some(config) = self.peers.get(id).map(|peer| peer.config.clone()) else { return };
         if !self.is_affordable(now, path, header, message) {
             return;

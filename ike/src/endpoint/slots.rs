@@ -117,6 +117,11 @@ impl Slots {
         self.by_peer.get(&peer).map(|spis| spis.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// How many SAs there are with a peer, in any state.
+    pub(super) fn count_of_peer(&self, peer: PeerId) -> usize {
+        self.by_peer.get(&peer).map_or(0, BTreeSet::len)
+    }
+
     /// The SA that an IKE_SA_INIT request of the peer has made, or is about to.
     pub(super) fn asked_by(&self, spi_i: u64, remote: SocketAddr) -> Option<u64> {
         self.by_request.get(&(spi_i, remote)).copied()

@@ -10,7 +10,7 @@ use ike::wire::{
 };
 use ike::{ConnectionMode, IkeProposal, PeerConfig, PeerState};
 
-use crate::rogue::{Rogue, socket, waiting};
+use crate::rogue::{Rogue, socket, visit, waiting};
 use crate::sim::{ADDRESSES, Conditions, PEER, Pair, cheap_config};
 
 /// A payload that parses in no message: nonces have 16 octets or more.
@@ -238,4 +238,34 @@ fn a_mirror_in_place_of_the_peer_is_not_the_peer() {
         assert_eq!(pair.nodes[0].states.last().unwrap().0, PeerState::Connecting);
         assert!(pair.nodes[0].plane.outbound.is_none());
     }
+}
+
+#[test]
+fn a_peer_that_connects_over_and_over_does_not_make_sas_pile_up() {
+    let mut pair = Pair::new(1);
+    pair.cut();
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
+    for spi_i in 1..=200 {
+        visit(&mut pair, spi_i);
+    }
+    assert_eq!(pair.state(1), PeerState::Connected);
+    let sas = pair.nodes[1].endpoint.ike_sa_count();
+    assert!((2..=64).contains(&sas), "{sas} IKE SAs");
+    // Once those are gone it may connect again.
+    pair.run_for(Duration::from_mins(2));
+    assert_eq!(pair.nodes[1].endpoint.ike_sa_count(), 0);
+    visit(&mut pair, 1000);
+    assert_eq!(pair.state(1), PeerState::Connected);
+}
+
+#[test]
+fn a_request_to_another_address_than_the_configured_one_is_ignored() {
+    let (_, request) = waiting().trace.remove(0);
+    let mut pair = Pair::new(1);
+    pair.cut();
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
+    pair.receive(1, "198.51.100.2:500".parse().unwrap(), socket(0), &request);
+    assert_eq!((pair.trace.len(), pair.nodes[1].endpoint.ike_sa_count()), (0, 0));
+    pair.receive(1, socket(1), socket(0), &request);
+    assert_eq!((pair.trace.len(), pair.nodes[1].endpoint.ike_sa_count()), (1, 1));
 }

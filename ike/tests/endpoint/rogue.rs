@@ -8,7 +8,7 @@ use ike::crypto::{
 };
 use ike::wire::{
     AuthMethod, Authentication, ExchangeType, Header, IdType, Identification, KeyExchangeData, Message,
-    Payload, SealedMessage, Selector, TrafficSelector,
+    Payload, Proposal, ProtocolId, SealedMessage, Selector, TrafficSelector, Transform, TransformType,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -116,6 +116,58 @@ impl Rogue {
         let datagram = Message { header, payloads }.seal(&self.cipher, number);
         pair.receive(0, socket(0), socket(1), &datagram);
     }
+}
+
+/// An initiator that knows the key connects to end 1, and answers nothing from then on.
+pub(crate) fn visit(pair: &mut Pair, spi_i: u64) {
+    let proposal = |protocol, spi, transforms| {
+        Payload::SecurityAssociation(vec![Proposal { number: 1, protocol, spi, transforms }])
+    };
+    let key_pair = DhKeyPair::generate(DhGroup::X25519, &mut StdRng::seed_from_u64(spi_i));
+    let exchange = ExchangeType::IKE_SA_INIT;
+    let header = Header { spi_i, spi_r: 0, exchange, from_initiator: true, response: false, message_id: 0 };
+    let (group, nonce_i) = (DhGroup::X25519.id(), vec![7; 32]);
+    let transforms = vec![
+        Transform::new(TransformType::ENCR, 20, Some(128)),
+        Transform::new(TransformType::PRF, 5, None),
+        Transform::new(TransformType::DH, group, None),
+    ];
+    let payloads = vec![
+        proposal(ProtocolId::IKE, Vec::new(), transforms),
+        Payload::KeyExchange(KeyExchangeData { group, data: key_pair.public().to_vec() }),
+        Payload::Nonce(nonce_i.clone()),
+    ];
+    let request = Message { header, payloads }.encode();
+    pair.trace.clear();
+    pair.receive(1, socket(1), socket(0), &request);
+    let Some((_, answer)) = pair.trace.pop() else { return };
+    let answer = Message::parse(&answer).unwrap();
+    let (mut public, mut nonce_r) = (Vec::new(), Vec::new());
+    for payload in answer.payloads {
+        match payload {
+            Payload::KeyExchange(exchange) => public = exchange.data,
+            Payload::Nonce(nonce) => nonce_r = nonce,
+            _ => {}
+        }
+    }
+    let shared = key_pair.agree(&public).unwrap();
+    let spi_r = answer.header.spi_r;
+    let exchange = KeyExchange { shared: &shared, nonce_i: &nonce_i, nonce_r: &nonce_r, spi_i, spi_r };
+    let keys = IkeKeys::derive(Prf::HmacSha256, IkeAead::Aes128Gcm16, &exchange);
+    let id = Identification::new(IdType::FQDN, b"peer");
+    let data = psk_auth(Prf::HmacSha256, PSK, &keys.sk_pi, &request, &nonce_r, id.body()).to_vec();
+    let esp =
+        vec![Transform::new(TransformType::ENCR, 28, None), Transform::new(TransformType::ESN, 1, None)];
+    let payloads = vec![
+        Payload::IdInitiator(id),
+        Payload::Authentication(Authentication { method: AuthMethod::SHARED_KEY, data }),
+        proposal(ProtocolId::ESP, vec![9, 9, 9, 9], esp),
+        Payload::SelectorsInitiator(vec![TrafficSelector::Range(Selector::ANY_IPV4)]),
+        Payload::SelectorsResponder(vec![TrafficSelector::Range(Selector::ANY_IPV4)]),
+    ];
+    let header = Header { spi_r, exchange: ExchangeType::IKE_AUTH, message_id: 1, ..header };
+    let cipher = keys.initiator_cipher(IkeAead::Aes128Gcm16).unwrap();
+    pair.receive(1, socket(1), socket(0), &Message { header, payloads }.seal(&cipher, 1));
 }
 
 pub(crate) fn socket(index: usize) -> SocketAddr {
