@@ -109,15 +109,16 @@ impl Endpoint {
         };
         let Some(peer) = self.peers.get_mut(id) else { return };
         let rival = candidates.iter().find(|one| peer.current == Some(one.spi) && one.spi != winner.spi);
-        // While another SA works, traffic stays there until the peer is known to hold the winner.
-        let sure = |loser: &Candidate| winner.confirmed || !winner.collides_with(loser);
-        if peer.current != Some(winner.spi) && rival.is_none_or(sure) {
+        // While another SA works, traffic stays there until the peer is known to hold the winner: a delete that overtakes our
+        // IKE_AUTH response would leave the peer with nothing.
+        let sure = winner.confirmed;
+        if peer.current != Some(winner.spi) && (rival.is_none() || sure) {
             peer.current = Some(winner.spi);
             let in_use = peer.outbound;
             self.step(now, winner.spi, move |sa, ctx| sa.release_outbound(ctx, in_use));
         }
         for loser in candidates.iter().filter(|one| one.spi != winner.spi) {
-            if !sure(loser) {
+            if !sure {
                 debug!(peer = %id, "two IKE SAs at once, asking whether the peer holds the one to keep");
                 self.step(now, winner.spi, IkeSa::probe);
             } else if loser.initiator || !winner.collides_with(loser) {

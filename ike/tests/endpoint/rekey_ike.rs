@@ -188,7 +188,7 @@ fn rekeys_of_everything_at_once_on_a_bad_network_leave_one_of_each() {
         pair.assert_settled();
         let ike = pair.status(0).ike.unwrap();
         let reasons = pair.nodes.iter().flat_map(|node| &node.states).map(|(_, reason)| reason.as_str());
-        assert!(!reasons.into_iter().any(|reason| reason == "peer deleted the Child SA"), "seed {seed}");
+        assert!(!reasons.into_iter().any(|reason| reason.starts_with("peer deleted")), "seed {seed}");
         // When four transmissions in a row are lost, an end may suspect a restart and connect anew instead.
         assert_ne!(ike.spi_i, first.spi_i, "seed {seed}");
         assert_eq!(ike.rekeys, pair.status(1).ike.unwrap().rekeys);
