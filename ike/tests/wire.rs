@@ -411,3 +411,14 @@ fn header_errors_are_told_apart() {
     version_2_1[17] = 0x21;
     assert_eq!(Message::parse(&version_2_1), Ok(empty_message()));
 }
+
+#[test]
+fn octets_behind_the_protected_payload_are_refused() {
+    let cipher = cipher();
+    let mut datagram = empty_message().seal(&cipher, 1);
+    assert!(SealedMessage::parse(&datagram).is_ok());
+    datagram.push(0);
+    let length = u32::try_from(datagram.len()).unwrap();
+    datagram[24..28].copy_from_slice(&length.to_be_bytes());
+    assert_eq!(SealedMessage::parse(&datagram).err(), Some(ParseError::TrailingOctets));
+}
