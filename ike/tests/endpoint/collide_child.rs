@@ -293,6 +293,22 @@ fn a_new_child_sa_of_the_peer_takes_the_place_of_the_present_one() {
 }
 
 #[test]
+fn a_peer_that_rekeys_and_deletes_nothing_soon_gets_no_more() {
+    let (mut pair, mut puppet) = Puppet::connected(19);
+    puppet.ask(&mut pair, CREATE, new_request(7, THEIRS));
+    puppet.ask(&mut pair, CREATE, rekey_request(8, FIRST_SPI, OURS));
+    pair.run_for(Duration::from_secs(6));
+    let active = outbound(&pair);
+    assert_ne!(active, FIRST_SPI);
+    let latest = 0x7000_0004;
+    let answer = puppet.ask(&mut pair, CREATE, rekey_request(9, active, latest));
+    assert_eq!(only_notification(&answer), NotifyType::TEMPORARY_FAILURE);
+    assert_eq!(pair.nodes[0].plane.inbound.len(), 3);
+    puppet.delete_children(&mut pair, &[FIRST_SPI]);
+    assert_ne!(esp_spi(&puppet.ask(&mut pair, CREATE, rekey_request(9, active, latest))), 0);
+}
+
+#[test]
 fn a_new_child_sa_of_the_peer_for_other_addresses_is_refused_with_a_reason() {
     let (mut pair, mut puppet) = Puppet::connected(12);
     let mut request = new_request(7, THEIRS);

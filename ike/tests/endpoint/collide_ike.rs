@@ -235,6 +235,19 @@ fn a_child_sa_is_neither_made_nor_rekeyed_while_the_ike_sa_is() {
 }
 
 #[test]
+fn the_peer_cannot_rekey_the_ike_sa_in_a_tight_loop() {
+    let (mut pair, mut old) = Puppet::connected(20);
+    let own = Contribution::new(21);
+    let answer = old.ask(&mut pair, CREATE, own.request(&ike_proposals(), &PUPPETS_SPI.to_be_bytes()));
+    let mut heir = old.rekeyed(&pair, &own, &answer, (PUPPETS_SPI, ike_spi(&answer)), true);
+    let again = Contribution::new(22).request(&ike_proposals(), &OURS.to_be_bytes());
+    let refusal = heir.ask(&mut pair, CREATE, again.clone());
+    assert_eq!(only_notification(&refusal), NotifyType::TEMPORARY_FAILURE);
+    pair.run_for(Duration::from_secs(1));
+    assert_ne!(ike_spi(&heir.ask(&mut pair, CREATE, again)), 0);
+}
+
+#[test]
 fn the_ike_sa_is_not_rekeyed_by_the_peer_while_we_rekey_a_child_sa() {
     let (mut pair, mut puppet) = Puppet::connected(12);
     pair.rekey(0);
