@@ -74,6 +74,11 @@ impl Sources {
             .or_insert_with(|| fs::read_to_string(workspace.join(path)).unwrap_or_default());
         let declaration = format!("fn {function}(");
         let lines: Vec<_> = text.lines().map(str::trim_start).collect();
+        // A table of tests: a macro makes one of each row.
+        let row = format!("{function}: ");
+        if text.contains("fn $name()") && lines.iter().any(|line| line.starts_with(&row)) {
+            return true;
+        }
         lines.iter().enumerate().any(|(at, line)| {
             let declared = line.strip_prefix("async ").unwrap_or(line).starts_with(&declaration);
             // Attributes and doc comments stand between the mark and the function.
