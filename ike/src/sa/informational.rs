@@ -17,7 +17,8 @@ impl IkeSa {
     ) -> Vec<Payload> {
         let found = Payloads(payloads);
         if found.notification(NotifyType::AUTHENTICATION_FAILED).is_some() {
-            self.end(ctx, "peer says AUTHENTICATION_FAILED: pre-shared keys differ?".to_owned());
+            let reason = self.why_refused();
+            self.end(ctx, reason);
             return Vec::new();
         }
         if found.deletes().any(|delete| *delete == Delete::IkeSa) {

@@ -97,7 +97,11 @@ impl IkeSa {
     /// What to make of the peer's AUTHENTICATION_FAILED.
     pub(super) fn why_refused(&self) -> String {
         let hint = match &self.config.auth {
-            Auth::Psk(_) => KEYS_DIFFER.to_owned(),
+            Auth::Psk(_) => {
+                let asked = self.config.remote_id.as_ref().map(|id| format!(", or it is not {id}"));
+                let ours = &self.config.local_id;
+                format!("pre-shared keys differ, or it does not know us as {ours}{}?", asked.unwrap_or_default())
+            }
             Auth::Certificate(_) => {
                 format!("does it trust our certificate, and expect {}?", self.config.local_id)
             }
