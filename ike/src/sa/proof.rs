@@ -100,7 +100,10 @@ impl IkeSa {
             Auth::Psk(_) => {
                 let asked = self.config.remote_id.as_ref().map(|id| format!(", or it is not {id}"));
                 let ours = &self.config.local_id;
-                format!("pre-shared keys differ, or it does not know us as {ours}{}?", asked.unwrap_or_default())
+                format!(
+                    "pre-shared keys differ, or it does not know us as {ours}{}?",
+                    asked.unwrap_or_default()
+                )
             }
             Auth::Certificate(_) => {
                 format!("does it trust our certificate, and expect {}?", self.config.local_id)
