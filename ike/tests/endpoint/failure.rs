@@ -35,7 +35,7 @@ fn different_keys_are_shown_on_both_ends_and_their_correction_connects() {
         run(PeerConfig { auth: Psk::new("something else").into(), ..cheap_config(0) }, cheap_config(1));
     assert_eq!(
         pair.last_error(0),
-        "peer says AUTHENTICATION_FAILED: pre-shared keys differ, or it does not know us as 192.0.2.1?"
+        "peer says AUTHENTICATION_FAILED: pre-shared keys differ, or it does not know us as 10.9.0.1?"
     );
     assert_eq!(pair.last_error(1), "authentication of peer failed: pre-shared keys differ?");
     let (_, reason) = pair.nodes[1].states.last().unwrap();

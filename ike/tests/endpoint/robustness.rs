@@ -67,7 +67,7 @@ fn a_refusal_is_repeated_too() {
     pair.run_for(Duration::from_secs(30));
     assert_eq!(
         pair.last_error(0),
-        "peer says AUTHENTICATION_FAILED: pre-shared keys differ, or it does not know us as 192.0.2.1?"
+        "peer says AUTHENTICATION_FAILED: pre-shared keys differ, or it does not know us as 10.9.0.1?"
     );
 }
 
