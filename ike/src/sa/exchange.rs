@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use crate::config::RetransmitPolicy;
 use crate::wire::{ExchangeType, Header};
 
+/// How often in a second a response is sent again. An honest peer asks less often; who has recorded a request could
+/// otherwise have the response, which may be much longer, sent to any address at any rate.
+const REPEATS_PER_SECOND: u32 = 4;
+
 /// Both directions of a request/response channel.
 pub(crate) struct Window {
     next_id: u32,
@@ -29,17 +33,19 @@ struct Answered {
     request: Vec<u8>,
     /// The response: one message, or its fragments.
     response: Vec<Vec<u8>>,
+    /// When the present second of repetitions began, and how many it has seen.
+    repeated: (Instant, u32),
 }
 
 /// What to do with a request by its message ID.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Incoming<'a> {
+pub(crate) enum Incoming {
     /// The next one: process it.
     New,
     /// The one answered last: send the very same response again.
-    Duplicate(&'a [Vec<u8>]),
+    Duplicate,
     /// The message ID of the one answered last, but other octets: that request, if the message is authentic.
-    Similar(&'a [Vec<u8>]),
+    Similar,
     /// Out of the window.
     Stray,
 }
@@ -59,9 +65,9 @@ impl Window {
     }
 
     /// The window of an original responder that has answered IKE_SA_INIT.
-    pub(crate) fn responder(request: Vec<u8>, response: Vec<u8>) -> Self {
+    pub(crate) fn responder(now: Instant, request: Vec<u8>, response: Vec<u8>) -> Self {
         let (exchange, response) = (ExchangeType::IKE_SA_INIT, vec![response]);
-        let answered = Some(Answered { exchange, request, response });
+        let answered = Some(Answered { exchange, request, response, repeated: (now, 0) });
         Self { next_id: 0, outstanding: None, expected_id: 1, answered }
     }
 
@@ -132,24 +138,38 @@ impl Window {
 
     /// Classifies a request. Before authentication only identical octets count as a duplicate, so that a stranger who
     /// guesses a message ID cannot make us send. Nobody can vouch for an IKE_SA_INIT with other octets.
-    pub(crate) fn incoming(&self, header: &Header, datagram: &[u8]) -> Incoming<'_> {
+    pub(crate) fn incoming(&self, header: &Header, datagram: &[u8]) -> Incoming {
         if header.message_id == self.expected_id {
             return Incoming::New;
         }
         let is_last = header.message_id.checked_add(1) == Some(self.expected_id);
         match self.answered.as_ref().filter(|answered| is_last && answered.exchange == header.exchange) {
-            Some(answered) if answered.request == datagram => Incoming::Duplicate(&answered.response),
-            Some(answered) if answered.exchange != ExchangeType::IKE_SA_INIT => {
-                Incoming::Similar(&answered.response)
-            }
+            Some(answered) if answered.request == datagram => Incoming::Duplicate,
+            Some(answered) if answered.exchange != ExchangeType::IKE_SA_INIT => Incoming::Similar,
             _ => Incoming::Stray,
         }
     }
 
+    /// The last response, to be sent again; `None` when that has been done too often just now.
+    pub(crate) fn repeat(&mut self, now: Instant) -> Option<&[Vec<u8>]> {
+        let Answered { response, repeated: (since, count), .. } = self.answered.as_mut()?;
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        (*count <= REPEATS_PER_SECOND).then_some(response)
+    }
+
     /// Notes the response to the request with the expected message ID. Of a request in fragments, `request` is the
     /// first one.
-    pub(crate) fn answer(&mut self, exchange: ExchangeType, request: Vec<u8>, response: Vec<Vec<u8>>) {
-        self.answered = Some(Answered { exchange, request, response });
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        exchange: ExchangeType,
+        request: Vec<u8>,
+        response: Vec<Vec<u8>>,
+    ) {
+        self.answered = Some(Answered { exchange, request, response, repeated: (now, 0) });
         self.expected_id += 1;
     }
 }
@@ -191,19 +211,31 @@ mod tests {
     fn only_the_identical_last_request_is_a_duplicate() {
         let init = |id| request(ExchangeType::IKE_SA_INIT, id);
         let auth = |id| request(ExchangeType::IKE_AUTH, id);
-        let mut window = Window::responder(vec![1], vec![2]);
-        assert_eq!(window.incoming(&init(0), &[1]), Incoming::Duplicate(&[vec![2]]));
+        let mut window = Window::responder(Instant::now(), vec![1], vec![2]);
+        assert_eq!(window.incoming(&init(0), &[1]), Incoming::Duplicate);
         assert_eq!(window.incoming(&init(0), &[9]), Incoming::Stray);
         assert_eq!(window.incoming(&auth(0), &[1]), Incoming::Stray);
         assert_eq!(window.incoming(&auth(1), &[3]), Incoming::New);
         let response = vec![vec![4], vec![5]];
-        window.answer(ExchangeType::IKE_AUTH, vec![3], response.clone());
-        assert_eq!(window.incoming(&auth(1), &[3]), Incoming::Duplicate(&response));
-        assert_eq!(window.incoming(&auth(1), &[9]), Incoming::Similar(&response));
+        window.answer(Instant::now(), ExchangeType::IKE_AUTH, vec![3], response.clone());
+        assert_eq!(window.incoming(&auth(1), &[3]), Incoming::Duplicate);
+        assert_eq!(window.incoming(&auth(1), &[9]), Incoming::Similar);
         assert_eq!(window.incoming(&request(ExchangeType::INFORMATIONAL, 1), &[9]), Incoming::Stray);
         assert_eq!(window.incoming(&init(0), &[1]), Incoming::Stray);
         assert_eq!(window.incoming(&auth(3), &[1]), Incoming::Stray);
         assert_eq!(window.incoming(&auth(u32::MAX), &[1]), Incoming::Stray);
+    }
+
+    #[test]
+    fn a_response_is_repeated_a_few_times_a_second() {
+        let start = Instant::now();
+        let mut window = Window::responder(start, vec![1], vec![2]);
+        for second in 0..3 {
+            let now = start + Duration::from_secs(second);
+            let repeated = (0..100).filter(|_| window.repeat(now).is_some()).count();
+            assert_eq!(repeated, 4);
+        }
+        assert_eq!(Window::initiator().repeat(start), None);
     }
 
     #[test]

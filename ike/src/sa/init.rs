@@ -300,7 +300,10 @@ pub(crate) fn answer_init(
         Ok(message) => message.payloads,
         Err(ParseError::UnsupportedCritical(kind)) => {
             let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [kind.0]);
-            return InitAnswer::Refuse(unprotected_answer(&header, notify));
+            let answer = unprotected_answer(&header, notify);
+            // Nobody gets more than they sent, whose address may be forged.
+            let is_short = answer.len() <= datagram.len();
+            return if is_short { InitAnswer::Refuse(answer) } else { InitAnswer::Ignore };
         }
         Err(_) => return InitAnswer::Ignore,
     };
@@ -360,7 +363,7 @@ pub(crate) fn answer_init(
     };
     ctx.transmit(path, std::slice::from_ref(&response));
     let nat = Nat::detect(&header, &payloads, path, config.force_udp_encapsulation);
-    let window = Window::responder(datagram.to_vec(), response.clone());
+    let window = Window::responder(ctx.now, datagram.to_vec(), response.clone());
     let phase = if protection.is_ok() {
         let deadline = ctx.now + ctx.config.half_open_timeout;
         let messages = InitMessages { request: datagram.to_vec(), response };

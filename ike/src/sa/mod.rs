@@ -184,8 +184,9 @@ impl IkeSa {
         } else {
             match self.window.incoming(header, datagram) {
                 Incoming::New => {}
-                Incoming::Similar(_) if !self.is_repetition(datagram) => return,
-                Incoming::Duplicate(response) | Incoming::Similar(response) => {
+                Incoming::Similar if !self.is_repetition(datagram) => return,
+                Incoming::Duplicate | Incoming::Similar => {
+                    let Some(response) = self.window.repeat(ctx.now) else { return };
                     ctx.transmit(from, response);
                     if let Phase::Established(established) = &mut self.phase {
                         established.peer_still_waits(ctx);
@@ -364,7 +365,7 @@ impl IkeSa {
         let header = Header { from_initiator: self.initiator, response: true, ..*request };
         let Some(response) = self.seal(ctx, from, &Message { header, payloads }) else { return };
         ctx.transmit(from, &response);
-        self.window.answer(header.exchange, datagram.to_vec(), response);
+        self.window.answer(ctx.now, header.exchange, datagram.to_vec(), response);
     }
 
     /// Sends a protected request. The window must be free.

@@ -199,3 +199,23 @@ fn requests_we_do_not_serve_leave_the_session_alone() {
     pair.assert_settled();
     assert_eq!(pair.status(0).ike.unwrap(), ike);
 }
+
+#[test]
+fn an_unknown_critical_payload_is_refused_but_not_at_greater_length() {
+    let mut pair = Pair::new(5);
+    pair.cut();
+    pair.set_peer(1, PeerConfig { mode: ConnectionMode::Responder, ..cheap_config(1) });
+    for (padding, answers) in [(0, 0), (64, 1)] {
+        let mut request = vec![7; 8];
+        request.extend([0; 8]);
+        // A first payload of type 200, version 2.0, IKE_SA_INIT, from the initiator; a critical payload.
+        request.extend([200, 0x20, 34, 0x08, 0, 0, 0, 0, 0, 0, 0, 32 + padding, 0, 0x80, 0, 4 + padding]);
+        request.resize(32 + usize::from(padding), 0);
+        let before = pair.trace.len();
+        pair.receive(1, socket(1, 500), socket(0, 500), &request);
+        assert_eq!(pair.trace.len(), before + answers, "padding of {padding}");
+    }
+    let answer = Message::parse(&pair.trace[0].1).unwrap();
+    let refusal = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, [200]);
+    assert_eq!(answer.payloads, [Payload::Notify(refusal)]);
+}
