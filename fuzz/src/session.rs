@@ -14,6 +14,8 @@ use crate::world::{PEER, World};
 const MAX_STEPS: usize = 60;
 /// Delivered datagrams that can come again.
 const MAX_REMEMBERED: usize = 64;
+/// How often in a second the endpoint repeats a response. No time passes while fragments arrive.
+const REPEATS_PER_SECOND: u32 = 4;
 
 /// Something a stranger does.
 #[derive(Arbitrary, Clone, Debug)]
@@ -158,6 +160,7 @@ pub fn fragmented(Fragmented { content, room, order }: &Fragmented) {
         })
         .collect();
     let mut missing: Vec<bool> = vec![true; total];
+    let mut repetitions = 0;
     let last = (0..total).map(|index| (index as u8, None));
     for (index, change) in order.iter().copied().take(300).chain(last) {
         let index = usize::from(index) % total;
@@ -173,7 +176,10 @@ pub fn fragmented(Fragmented { content, room, order }: &Fragmented) {
         let is_complete = !missing.contains(&true);
         let sent = world.deliver(SOURCE, 500, &datagram);
         // Of the fragments of an answered request, the first one asks for the response again.
-        let answers = is_complete && is_whole && (!was_complete || index == 0);
+        let repeats = was_complete && is_whole && index == 0;
+        repetitions += u32::from(repeats);
+        let answers = (repeats && repetitions <= REPEATS_PER_SECOND)
+            || (is_complete && is_whole && !was_complete);
         // What changed the SPIs or the version is answered too, without protection.
         let responses = sent.iter().filter(|message| SealedMessage::parse(message).is_ok()).count();
         assert_eq!(responses, usize::from(answers), "fragment {index} of {total}");
