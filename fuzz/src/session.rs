@@ -178,8 +178,8 @@ pub fn fragmented(Fragmented { content, room, order }: &Fragmented) {
         // Of the fragments of an answered request, the first one asks for the response again.
         let repeats = was_complete && is_whole && index == 0;
         repetitions += u32::from(repeats);
-        let answers = (repeats && repetitions <= REPEATS_PER_SECOND)
-            || (is_complete && is_whole && !was_complete);
+        let answers =
+            (repeats && repetitions <= REPEATS_PER_SECOND) || (is_complete && is_whole && !was_complete);
         // What changed the SPIs or the version is answered too, without protection.
         let responses = sent.iter().filter(|message| SealedMessage::parse(message).is_ok()).count();
         assert_eq!(responses, usize::from(answers), "fragment {index} of {total}");
