@@ -119,12 +119,22 @@ impl Charon {
 
     /// Waits until the connection `name` has exactly one IKE SA, established, with exactly one Child SA, installed. Child
     /// SAs that are deleted already do not count, and are not returned: the daemon keeps them for a few seconds, for
-    /// packets that are late. Nor do IKE SAs that lost a collision of rekeys: when the old IKE SA was deleted before our
-    /// gateway had the answer to its own request, nobody is left to delete them, and the daemon waits for a while.
+    /// packets that are late.
     pub fn wait_settled(&self, name: &str, timeout: Duration) -> Result<IkeSa> {
+        self.wait_for_one(name, timeout, |_| true)
+    }
+
+    /// The same after rekeys of the IKE SA by both ends: IKE SAs that lost the collision do not count either. When the old
+    /// IKE SA was deleted before our gateway had the answer to its own request, nobody is left to delete them, and the
+    /// daemon waits for a while.
+    pub fn wait_settled_after_collision(&self, name: &str, timeout: Duration) -> Result<IkeSa> {
+        self.wait_for_one(name, timeout, |sa| sa.state != "REKEYED" || !sa.children.is_empty())
+    }
+
+    fn wait_for_one(&self, name: &str, timeout: Duration, counts: impl Fn(&IkeSa) -> bool) -> Result<IkeSa> {
         poll_until(timeout, "one IKE SA with one Child SA", || {
             let mut sas: Vec<IkeSa> = self.sas()?.into_iter().filter(|sa| sa.name == name).collect();
-            sas.retain(|sa| sa.state != "REKEYED" || !sa.children.is_empty());
+            sas.retain(&counts);
             for sa in &mut sas {
                 sa.children.retain(|child| child.state != "DELETED");
             }

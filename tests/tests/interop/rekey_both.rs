@@ -33,14 +33,16 @@ fn both_rekey_the_ike_sa_at_once() {
         // Not each round is a collision on the wire: that is up to the scheduler.
         let ((), losses) = under_traffic(lab, STREAM, || {
             for _ in 0..ROUNDS {
-                let before = gateways.wait_connected()?;
+                let before = gateways.wait_connected_after_collision()?;
                 std::thread::scope(|scope| {
                     let theirs = scope.spawn(|| gateways.theirs.rekey_ike_sa(SITE));
                     let ours = gateways.ours.vgw().text(&["connection", "rekey", VNET, SITE, "--ike"]);
                     theirs.join().expect("the command does not panic")?;
                     ours
                 })?;
-                wait_until(PATIENCE, "a new IKE SA", || Ok(gateways.wait_connected()?.spis != before.spis))?;
+                wait_until(PATIENCE, "a new IKE SA", || {
+                    Ok(gateways.wait_connected_after_collision()?.spis != before.spis)
+                })?;
             }
             Ok(())
         })?;
@@ -77,7 +79,7 @@ fn collide(
     let inet = &gateways.lab.inet;
     let ((), losses) = under_traffic(gateways.lab, STREAM, || {
         for round in 1..=ROUNDS {
-            let before = gateways.wait_connected()?;
+            let before = gateways.wait_connected_after_collision()?;
             let logged = |text: &str| gateways.theirs.log().matches(text).count();
             let earlier = [REQUEST, RESPONSE, sign].map(logged);
             let capture =
@@ -97,11 +99,11 @@ fn collide(
             held.release()?;
             wait_until(PATIENCE, &format!("{sign} in round {round}"), || Ok(logged(sign) > earlier[2]))?;
             wait_until(PATIENCE, "new SAs", || {
-                let after = gateways.wait_connected()?;
+                let after = gateways.wait_connected_after_collision()?;
                 Ok(after.spis != before.spis || after.children[0].id != before.children[0].id)
             })?;
         }
-        gateways.wait_connected().map(drop)
+        gateways.wait_connected_after_collision().map(drop)
     })?;
     ensure!((losses.outbound, losses.inbound) == (0, 0), "{losses:?}");
     gateways.exercise()

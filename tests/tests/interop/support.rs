@@ -66,9 +66,18 @@ impl<'a> Gateways<'a> {
 
     /// Waits until both ends have one IKE SA and one Child SA, and agree on the SPIs of the latter.
     pub(crate) fn wait_connected(&self) -> Result<IkeSa> {
+        self.wait_agreed(|| self.theirs.wait_settled(SITE, Duration::ZERO))
+    }
+
+    /// The same after rekeys of the IKE SA by both ends; see [`Charon::wait_settled_after_collision`].
+    pub(crate) fn wait_connected_after_collision(&self) -> Result<IkeSa> {
+        self.wait_agreed(|| self.theirs.wait_settled_after_collision(SITE, Duration::ZERO))
+    }
+
+    fn wait_agreed(&self, theirs: impl Fn() -> Result<IkeSa>) -> Result<IkeSa> {
         self.ours.wait_connected(SITE, PATIENCE)?;
         poll_until(PATIENCE, "both ends agree on one Child SA", || {
-            let theirs = self.theirs.wait_settled(SITE, Duration::ZERO)?;
+            let theirs = theirs()?;
             let ours = self.status()?;
             let child = &theirs.children[0];
             ensure!(ours["inbound_spi"] == child.outbound_spi.as_str(), "{ours} {theirs:#?}");
