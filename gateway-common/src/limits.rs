@@ -23,3 +23,9 @@ pub const AES_ROUND_KEY_WORDS: usize = 120;
 
 /// Position tables of GHASH for one key: 32 nibble positions, 16 entries each, 128 bits an entry.
 pub const GHASH_POSITIONS: usize = 32;
+
+/// Lanes to AF_XDP sockets that a gateway can have: receive queues of all its interfaces together.
+pub const LANES: u32 = 1024;
+
+/// Entries of map `FLOWS`. A power of two.
+pub const FLOWS: u32 = 16_384;

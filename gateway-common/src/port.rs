@@ -12,6 +12,10 @@ pub struct Port {
     pub mac: [u8; 6],
     /// Explicit padding.
     pub reserved: [u8; 2],
+    /// Index into `LANES` and `XSKS` of receive queue 0; lane 0 is never used, so 0 says that no worker serves the interface.
+    pub first_lane: u32,
+    /// Receive queues that have a lane.
+    pub lanes: u32,
 }
 
 /// Roles of an interface. One-arm gateways give one interface both `LAN` and `WAN`.
@@ -27,6 +31,6 @@ impl PortRole {
     pub const TUNNEL: u32 = 4;
 }
 
-// SAFETY: repr(C), integers only, 12 bytes without implicit padding.
+// SAFETY: repr(C), integers only, 20 bytes without implicit padding.
 unsafe impl Pod for Port {}
-const _: () = assert!(size_of::<Port>() == 12);
+const _: () = assert!(size_of::<Port>() == 20);

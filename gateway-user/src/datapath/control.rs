@@ -329,7 +329,7 @@ impl Datapath {
         let mut roles: BpfHashMap<_, u32, Plain<Port>> = duplicate(&self.object.ebpf, "PORTS")?.try_into()?;
         let tunnel_port = (self.vgw0.xdp.clone(), PortRole::TUNNEL);
         for (interface, role) in ports.values().chain([&tunnel_port]) {
-            let port = Port { roles: *role, mac: interface.mac, reserved: [0; 2] };
+            let port = Port { roles: *role, mac: interface.mac, reserved: [0; 2], first_lane: 0, lanes: 0 };
             roles.insert(interface.index, Plain(port), 0)?;
         }
         self.object.pin_maps(self.pins.directory())?;

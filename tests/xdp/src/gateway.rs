@@ -144,7 +144,11 @@ impl GatewayUnderTest {
     /// # Errors
     /// The kernel refuses the update.
     pub fn set_roles(&mut self, roles: u32) -> Result<()> {
-        Ok(self.ports.insert(INGRESS, Plain(Port { roles, mac: GATEWAY_MAC, reserved: [0; 2] }), 0)?)
+        Ok(self.ports.insert(
+            INGRESS,
+            Plain(Port { roles, mac: GATEWAY_MAC, reserved: [0; 2], first_lane: 0, lanes: 0 }),
+            0,
+        )?)
     }
 
     /// Sets the shared budget.
@@ -197,7 +201,11 @@ impl GatewayUnderTest {
     /// There is no such interface, or the kernel refuses the update.
     pub fn set_roles_of(&mut self, interface: &str, roles: u32) -> Result<()> {
         let index = nix::net::if_::if_nametoindex(interface)?;
-        Ok(self.ports.insert(index, Plain(Port { roles, mac: [0; 6], reserved: [0; 2] }), 0)?)
+        Ok(self.ports.insert(
+            index,
+            Plain(Port { roles, mac: [0; 6], reserved: [0; 2], first_lane: 0, lanes: 0 }),
+            0,
+        )?)
     }
 
     /// Runs the attached program on a frame that arrived at the ingress interface.

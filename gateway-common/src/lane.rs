@@ -1,0 +1,116 @@
+//! Lanes: the way of frames from one receive queue of an interface to one AF_XDP socket.
+
+use crate::Pod;
+
+/// Value of array map `LANES` (mmap-able), same index as the socket's in map `XSKS`: `Port::first_lane` plus the receive
+/// queue.
+///
+/// The XDP program hands a frame to the socket only while fewer than `limit` frames are on their way and the worker makes
+/// progress; else the kernel engine takes the frame. Fields that different sides write lie in different cache lines.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lane {
+    /// Frames that may be on their way at once: what the rings have room for. 0 closes the lane. Written by the worker.
+    pub limit: u64,
+    /// Frames taken out of the receive ring, or known to be lost before it. Written by the worker.
+    pub consumed: u64,
+    /// Time of the last progress, ns of the monotonic clock. Written by the worker.
+    pub progress_ns: u64,
+    /// Explicit padding to a cache line.
+    pub reserved: [u64; 5],
+    /// Frames handed over. Written by the XDP program; one receive queue runs on one CPU at a time.
+    pub produced: u64,
+    /// Time at which a frame was handed to an empty lane, ns of the monotonic clock. Written by the XDP program.
+    pub waiting_since_ns: u64,
+    /// Frames that found the lane full and went through the kernel engine.
+    pub full: u64,
+    /// Frames that found the worker without progress and went through the kernel engine.
+    pub stalled: u64,
+    /// Frames of this lane's worker that came back to `vgw0` and are done. Atomic: they may come back on several CPUs.
+    pub returned: u64,
+    /// Explicit padding to a cache line.
+    pub reserved_line: [u64; 3],
+}
+
+/// What becomes of a frame that might go to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaneState {
+    /// Hand it over.
+    Open,
+    /// No worker serves the lane.
+    Closed,
+    /// As many frames as may be are on their way.
+    Full,
+    /// Frames wait and the worker has done nothing for [`Lane::STALL_NS`].
+    Stalled,
+}
+
+impl Lane {
+    /// Time without progress, while frames wait, after which a worker counts as hanging, in ns.
+    pub const STALL_NS: u64 = 20_000_000;
+
+    /// What to do with a frame at `now_ns`.
+    #[inline(always)]
+    pub const fn state(
+        limit: u64,
+        produced: u64,
+        consumed: u64,
+        progress_ns: u64,
+        waiting_since_ns: u64,
+        now_ns: u64,
+    ) -> LaneState {
+        let under_way = produced.wrapping_sub(consumed);
+        if limit == 0 {
+            return LaneState::Closed;
+        }
+        if under_way == 0 {
+            return LaneState::Open;
+        }
+        if under_way >= limit {
+            return LaneState::Full;
+        }
+        let latest = if progress_ns > waiting_since_ns { progress_ns } else { waiting_since_ns };
+        // A time of the other side may lie a little ahead of `now_ns`.
+        if now_ns > latest && now_ns - latest > Self::STALL_NS {
+            return LaneState::Stalled;
+        }
+        LaneState::Open
+    }
+}
+
+/// The single entry of array map `CONTROL` (mmap-able).
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Control {
+    /// Changes whenever prefixes or tunnels change: what was noted in map `FLOWS` under another epoch is void. Written by
+    /// the agent.
+    pub epoch: u64,
+    /// Explicit padding to a cache line.
+    pub reserved: [u64; 7],
+}
+
+// SAFETY: repr(C), integers only; the sizes show that nothing is padded implicitly.
+unsafe impl Pod for Lane {}
+// SAFETY: as above.
+unsafe impl Pod for Control {}
+const _: () = assert!(size_of::<Lane>() == 128);
+const _: () = assert!(core::mem::offset_of!(Lane, produced) == 64);
+const _: () = assert!(size_of::<Control>() == 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closes_fills_and_stalls() {
+        let now = 1_000_000_000;
+        assert_eq!(Lane::state(0, 5, 5, now, now, now), LaneState::Closed);
+        assert_eq!(Lane::state(8, 5, 5, 0, 0, now), LaneState::Open, "an idle worker makes no progress");
+        assert_eq!(Lane::state(8, 13, 5, now, now, now), LaneState::Full);
+        assert_eq!(Lane::state(8, 12, 5, now, 0, now), LaneState::Open);
+        let late = now + Lane::STALL_NS + 1;
+        assert_eq!(Lane::state(8, 6, 5, 0, now, late), LaneState::Stalled);
+        assert_eq!(Lane::state(8, 6, 5, now, 0, late - 1), LaneState::Open);
+        assert_eq!(Lane::state(8, 6, 5, late + 7, 0, late), LaneState::Open, "clocks differ a little");
+    }
+}
