@@ -9,3 +9,4 @@ pub mod datapath;
 pub mod model;
 pub mod netcfg;
 pub mod store;
+pub mod worker;
