@@ -22,15 +22,15 @@ pub enum Event {
         reason: String,
     },
     /// Install an inbound SA at once: the peer may use it as soon as it has our next message. There are at most four
-    /// inbound SAs per peer.
+    /// inbound SAs per peer, and with [`crate::PeerConfig::child_sas`] as many for each resource.
     InstallInbound {
         /// The peer.
         peer: PeerId,
         /// The SA.
         sa: EspSa,
     },
-    /// Install an outbound SA and move all traffic to the peer to it. An SA is announced at most once, so its sequence
-    /// numbers never start anew.
+    /// Install an outbound SA and move the traffic to the peer to it: that of [`EspSa::resource`] if it has one, else all
+    /// that has no SA of its own. An SA is announced at most once, so its sequence numbers never start anew.
     InstallOutbound {
         /// The peer.
         peer: PeerId,
@@ -44,7 +44,8 @@ pub enum Event {
         /// Its SPI.
         spi: u32,
     },
-    /// Remove an outbound SA. When it is still the active one, traffic to the peer stops.
+    /// Remove an outbound SA. When it is still the active one, traffic to the peer stops; that of a resource goes on with the
+    /// SA that has none.
     RemoveOutbound {
         /// The peer.
         peer: PeerId,
@@ -112,6 +113,9 @@ pub struct EspSa {
     pub remote: SocketAddr,
     /// ESP goes in UDP between the two ports (RFC 3948).
     pub udp_encapsulation: bool,
+    /// The resource whose traffic this Child SA carries (RFC 9611), counted from zero; `None` for the one that carries what
+    /// has no SA of its own. Each end gives its resources their Child SAs as it likes: the other's number is unknown.
+    pub resource: Option<u32>,
 }
 
 impl fmt::Debug for EspSa {
@@ -123,6 +127,7 @@ impl fmt::Debug for EspSa {
             .field("local", &self.local)
             .field("remote", &self.remote)
             .field("udp_encapsulation", &self.udp_encapsulation)
+            .field("resource", &self.resource)
             .finish_non_exhaustive()
     }
 }

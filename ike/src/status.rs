@@ -19,6 +19,8 @@ pub struct PeerStatus {
     pub ike: Option<IkeSaStatus>,
     /// The Child SA in use.
     pub child: Option<ChildStatus>,
+    /// The Child SAs of single resources, in the order of [`ChildStatus::resource`].
+    pub resource_children: Vec<ChildStatus>,
 }
 
 /// An established IKE SA.
@@ -49,9 +51,11 @@ pub struct IkeSaStatus {
     pub udp_encapsulation: bool,
     /// Whether both ends understand fragments of IKE messages (RFC 7383).
     pub fragmentation: bool,
+    /// Whether both ends want Child SAs for single resources (RFC 9611).
+    pub resource_children: bool,
 }
 
-/// The Child SA whose outbound half carries the traffic.
+/// A Child SA whose outbound half carries traffic: of one resource, or all that has no Child SA of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildStatus {
     /// SPI chosen by us.
@@ -70,4 +74,6 @@ pub struct ChildStatus {
     pub rekey_at: Instant,
     /// How often the Child SA was rekeyed since both ends authenticated each other, by either side.
     pub rekeys: u64,
+    /// The resource that it belongs to here, as in [`crate::EspSa::resource`].
+    pub resource: Option<u32>,
 }

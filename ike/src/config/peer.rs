@@ -45,6 +45,9 @@ pub struct PeerConfig {
     pub local_selectors: Vec<AddressRange>,
     /// The peer's addresses that Child SAs are for, likewise.
     pub remote_selectors: Vec<AddressRange>,
+    /// Child SAs with the same traffic selectors for one resource each, such as a CPU or a queue, beside the one for
+    /// everything (RFC 9611): so many are asked for and accepted, at most [`Self::MAX_CHILD_SAS`]. 1 and 0 stand for none.
+    pub child_sas: u16,
     /// Encapsulate ESP in UDP port 4500 even when no NAT is found, by sending a NAT detection hash that cannot match.
     pub force_udp_encapsulation: bool,
     /// After this long without an authenticated IKE message from the peer its liveness is checked (RFC 7296 §2.4).
@@ -61,6 +64,9 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// Most Child SAs for one resource each.
+    pub const MAX_CHILD_SAS: u16 = 16;
+
     /// A peer of the `default` profile that initiates: identities are the addresses, DPD after 45 s, Child SAs rekeyed
     /// after an hour, the IKE SA after eight.
     pub fn new(local: IpAddr, remote: IpAddr, psk: Psk) -> Self {
@@ -93,6 +99,7 @@ impl PeerConfig {
             mode: ConnectionMode::Default,
             local_selectors: vec![AddressRange::ANY_IPV4],
             remote_selectors: vec![AddressRange::ANY_IPV4],
+            child_sas: 1,
             force_udp_encapsulation: false,
             dpd_interval: Duration::from_secs(45),
             ike_lifetime: Duration::from_hours(8),
@@ -105,6 +112,11 @@ impl PeerConfig {
     /// How much earlier than after `lifetime` an SA is rekeyed at most.
     pub(crate) fn jitter_of(&self, lifetime: Duration) -> Duration {
         self.rekey_jitter.min(lifetime / 4)
+    }
+
+    /// How many resources may have a Child SA of their own.
+    pub(crate) fn resources(&self) -> usize {
+        if self.child_sas > 1 { usize::from(self.child_sas.min(Self::MAX_CHILD_SAS)) } else { 0 }
     }
 
     /// Whether both addresses are known, so that we can initiate.

@@ -225,8 +225,9 @@ impl Endpoint {
             Notice::InboundRetired(spi) => peer.retire_inbound(spi, now + self.config.inbound_linger),
             Notice::OutboundReady(sa) if is_current => peer.install_outbound(events, sa),
             Notice::OutboundReady(_) => debug!(peer = %id, "outbound SA of a superseded IKE SA"),
+            Notice::OutboundRetired(spi) => peer.retire_outbound(events, spi),
             Notice::OutboundMoved { spi, remote } => {
-                if peer.outbound == Some(spi) {
+                if peer.outbound_spis().contains(&spi) {
                     events.push_back(Event::OutboundMoved { peer: id, spi, remote });
                 }
             }

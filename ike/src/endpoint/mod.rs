@@ -163,10 +163,20 @@ impl Endpoint {
         self.peers.refresh();
     }
 
-    /// Rekeys the Child SA of a peer as soon as possible, as after a soft lifetime in packets or octets.
+    /// Rekeys the Child SAs of a peer as soon as possible.
     pub fn rekey_child(&mut self, now: Instant, id: PeerId) {
+        self.want_rekey(now, id, None);
+    }
+
+    /// Rekeys one Child SA of a peer as soon as possible, as after a soft lifetime in packets or octets. `spi` is that of
+    /// either direction; nothing is done when no Child SA in use has it.
+    pub fn rekey_child_sa(&mut self, now: Instant, id: PeerId, spi: u32) {
+        self.want_rekey(now, id, Some(spi));
+    }
+
+    fn want_rekey(&mut self, now: Instant, id: PeerId, spi: Option<u32>) {
         if let Some(current) = self.peers.get(id).and_then(|peer| peer.current) {
-            self.step(now, current, IkeSa::want_rekey);
+            self.step(now, current, move |sa, ctx| sa.want_rekey(ctx, spi));
         }
         self.peers.refresh();
     }
@@ -252,6 +262,9 @@ impl Endpoint {
             remote: current.map(|summary| summary.remote),
             ike: standing.map(|standing| standing.ike.clone()),
             child: standing.and_then(|standing| standing.child.clone()),
+            resource_children: standing
+                .map(|standing| standing.resource_children.clone())
+                .unwrap_or_default(),
         })
     }
 

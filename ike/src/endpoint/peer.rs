@@ -1,6 +1,6 @@
 //! What the endpoint keeps for one peer, and the events about it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::endpoint::allowance::Allowance;
 use crate::event::{EspSa, Event, PeerState};
 use crate::sa::context::random_up_to;
 
-/// Most inbound SAs the data plane holds for a peer.
+/// Most inbound SAs the data plane holds for a peer, and for each resource that has its own.
 const MAX_INBOUND: usize = 4;
 /// Most different reasons that are reported while the state stays the same.
 const MAX_REASONS: usize = 16;
@@ -44,8 +44,10 @@ pub(super) struct Peer {
     pub(super) attempt: Option<u64>,
     /// Our SPI of the established IKE SA whose Child SA carries traffic.
     pub(super) current: Option<u64>,
-    /// The installed outbound SA that carries traffic.
-    pub(super) outbound: Option<u32>,
+    /// The installed outbound SA that carries what has no SA of its own.
+    outbound: Option<u32>,
+    /// Installed outbound SAs of single resources.
+    of_resources: BTreeMap<u32, u32>,
     inbound: Vec<Inbound>,
     /// The IKE SA that counts has no Child SA.
     pub(super) is_childless: bool,
@@ -56,6 +58,7 @@ pub(super) struct Peer {
 /// An installed inbound SA.
 struct Inbound {
     spi: u32,
+    resource: Option<u32>,
     /// Set once nothing new is sent to it.
     remove_at: Option<Instant>,
 }
@@ -76,6 +79,7 @@ impl Peer {
             attempt: None,
             current: None,
             outbound: None,
+            of_resources: BTreeMap::new(),
             inbound: Vec::new(),
             is_childless: false,
             spi_reports: Allowance::new(1, SPI_REPORT_INTERVAL),
@@ -146,9 +150,7 @@ impl Peer {
     ) {
         self.last_error = Some(reason.to_owned());
         self.is_childless = false;
-        if let Some(spi) = self.outbound.take() {
-            events.push_back(Event::RemoveOutbound { peer: self.id, spi });
-        }
+        self.remove_outbound(events);
         if self.wanted {
             if self.attempt.is_none() && self.retry_at.is_none() {
                 let pause = backoff.initial.saturating_mul(1 << self.failures.min(16)).min(backoff.max);
@@ -170,6 +172,7 @@ impl Peer {
     pub(super) fn childless(&mut self, events: &mut VecDeque<Event>, reason: &str) {
         self.last_error = Some(reason.to_owned());
         let peer = self.id;
+        // Those of resources still carry theirs.
         events.extend(self.outbound.take().map(|spi| Event::RemoveOutbound { peer, spi }));
         self.is_childless = true;
         self.retry_at = None;
@@ -179,35 +182,60 @@ impl Peer {
     }
 
     pub(super) fn install_inbound(&mut self, events: &mut VecDeque<Event>, sa: EspSa) {
-        if self.inbound.len() >= MAX_INBOUND {
+        let alike = |(_, inbound): &(usize, &Inbound)| inbound.resource == sa.resource;
+        if self.inbound.iter().enumerate().filter(alike).count() >= MAX_INBOUND {
             // The one that would go first, or else the oldest.
             let leaving = self
                 .inbound
                 .iter()
                 .enumerate()
+                .filter(alike)
                 .min_by_key(|(index, inbound)| (inbound.remove_at.is_none(), inbound.remove_at, *index));
             if let Some(index) = leaving.map(|(index, _)| index) {
                 let spi = self.inbound.remove(index).spi;
                 events.push_back(Event::RemoveInbound { peer: self.id, spi });
             }
         }
-        self.inbound.push(Inbound { spi: sa.spi, remove_at: None });
+        self.inbound.push(Inbound { spi: sa.spi, resource: sa.resource, remove_at: None });
         events.push_back(Event::InstallInbound { peer: self.id, sa });
     }
 
     pub(super) fn install_outbound(&mut self, events: &mut VecDeque<Event>, sa: EspSa) {
-        self.last_error = None;
         let peer = self.id;
-        let mut old = self.outbound.replace(sa.spi);
+        let everything = sa.resource.is_none();
+        let mut old = match sa.resource {
+            Some(resource) => self.of_resources.insert(resource, sa.spi),
+            None => self.outbound.replace(sa.spi),
+        };
         // A peer that has restarted may come to the same SPI again: the removal must not meet the new SA.
         if let Some(spi) = old.take_if(|old| *old == sa.spi) {
             events.push_back(Event::RemoveOutbound { peer, spi });
         }
         events.push_back(Event::InstallOutbound { peer, sa });
         events.extend(old.map(|spi| Event::RemoveOutbound { peer, spi }));
-        if std::mem::take(&mut self.is_childless) {
-            self.connected(events, "a Child SA was agreed on");
+        if everything {
+            self.last_error = None;
+            if std::mem::take(&mut self.is_childless) {
+                self.connected(events, "a Child SA was agreed on");
+            }
         }
+    }
+
+    /// The peer does not receive with an outbound SA of a resource any more.
+    pub(super) fn retire_outbound(&mut self, events: &mut VecDeque<Event>, spi: u32) {
+        let retired = self.of_resources.extract_if(.., |_, other| *other == spi);
+        events.extend(retired.map(|(_, spi)| Event::RemoveOutbound { peer: self.id, spi }));
+    }
+
+    /// Removes the outbound SAs of single resources: their traffic goes with all the other.
+    pub(super) fn remove_resources(&mut self, events: &mut VecDeque<Event>) {
+        let spis = std::mem::take(&mut self.of_resources).into_values();
+        events.extend(spis.map(|spi| Event::RemoveOutbound { peer: self.id, spi }));
+    }
+
+    /// The outbound SAs that carry traffic.
+    pub(super) fn outbound_spis(&self) -> Vec<u32> {
+        self.outbound.into_iter().chain(self.of_resources.values().copied()).collect()
     }
 
     /// Nothing new is sent to an inbound SA; it goes at `remove_at`.
@@ -225,8 +253,13 @@ impl Peer {
         self.retry_at = None;
         self.failures = 0;
         let peer = self.id;
-        events.extend(self.outbound.take().map(|spi| Event::RemoveOutbound { peer, spi }));
+        self.remove_outbound(events);
         events.extend(self.inbound.drain(..).map(|inbound| Event::RemoveInbound { peer, spi: inbound.spi }));
+    }
+
+    fn remove_outbound(&mut self, events: &mut VecDeque<Event>) {
+        self.remove_resources(events);
+        events.extend(self.outbound.take().map(|spi| Event::RemoveOutbound { peer: self.id, spi }));
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
@@ -285,6 +318,7 @@ mod tests {
                 local: (address, 500).into(),
                 remote: (address, 500).into(),
                 udp_encapsulation: false,
+                resource: None,
             };
             peer.install_outbound(&mut events, sa);
         }

@@ -114,8 +114,10 @@ impl Endpoint {
         let sure = winner.confirmed;
         if peer.current != Some(winner.spi) && (rival.is_none() || sure) {
             peer.current = Some(winner.spi);
-            let in_use = peer.outbound;
-            self.step(now, winner.spi, move |sa, ctx| sa.release_outbound(ctx, in_use));
+            // Those there are belong to another IKE SA, which goes. One outbound SA is enough to bridge that.
+            peer.remove_resources(&mut self.events);
+            let in_use = peer.outbound_spis();
+            self.step(now, winner.spi, move |sa, ctx| sa.release_outbound(ctx, &in_use));
         }
         for loser in candidates.iter().filter(|one| one.spi != winner.spi) {
             if !sure {

@@ -118,8 +118,8 @@ impl Endpoint {
         }
         let Some(spi) = Outline::of(message).notification(NotifyType::INVALID_SPI) else { return };
         let Some(peer) = self.peers.known_at(path).and_then(|id| self.peers.get(id)) else { return };
-        let ours = peer.outbound.filter(|outbound| spi == outbound.to_be_bytes());
-        if let Some(current) = ours.and(peer.current) {
+        let is_ours = peer.outbound_spis().iter().any(|outbound| spi == outbound.to_be_bytes());
+        if let Some(current) = peer.current.filter(|_| is_ours) {
             self.step(now, current, IkeSa::take_hint);
         }
     }

@@ -6,10 +6,11 @@ use crate::config::PeerConfig;
 use crate::proposal_choice::{ChildExchange, check_esp_answer, choose_esp, describe, esp_offer};
 use crate::sa::child::{Carrier, Child, Terms};
 use crate::sa::context::{Context, FIRST_ESP_SPI, Notice};
-use crate::sa::established::Established;
+use crate::sa::established::{Established, FirstChild};
 use crate::sa::identity;
 use crate::sa::init::{HalfOpen, InitMessages, Nonces};
 use crate::sa::payloads::Payloads;
+use crate::sa::places::{EVERYTHING, resource_info};
 use crate::sa::proof::Proof;
 use crate::sa::selectors::{ChildSelectors, NO_SELECTORS};
 use crate::sa::{IkeSa, Phase, error_payload};
@@ -43,6 +44,9 @@ impl IkeSa {
         let offer = esp_offer(&self.config.esp_proposals, auth.inbound_spi, ChildExchange::Auth);
         payloads.extend([our_auth, Payload::SecurityAssociation(offer)]);
         payloads.extend(ChildSelectors::wanted(&self.config).offer());
+        if self.config.resources() > 0 {
+            payloads.push(Payload::Notify(resource_info(EVERYTHING)));
+        }
         self.phase = Phase::AuthSent(Box::new(auth));
         self.request(ctx, ExchangeType::IKE_AUTH, payloads);
     }
@@ -81,6 +85,10 @@ impl IkeSa {
         match self.first_child_as_responder(ctx, payloads, &nonces) {
             Ok((child, answer)) => {
                 response.extend(answer);
+                let child = self.first_child(child, found);
+                if child.one_of_several {
+                    response.push(Payload::Notify(resource_info(EVERYTHING)));
+                }
                 self.establish(ctx, Ok(child), &nonces, initial_contact);
             }
             Err((NotifyType::INVALID_SYNTAX, reason)) => {
@@ -127,6 +135,7 @@ impl IkeSa {
             ours: false,
             replaces: None,
             selectors: selectors.clone(),
+            place: EVERYTHING,
         };
         let mut answer = vec![Payload::SecurityAssociation(vec![answer])];
         answer.extend(selectors.answer());
@@ -161,7 +170,7 @@ impl IkeSa {
             }
         }
         match (self.first_child_as_initiator(ctx, payloads, &nonces, inbound_spi), found.proposals()) {
-            (Ok(child), _) => self.establish(ctx, Ok(child), &nonces, false),
+            (Ok(child), _) => self.establish(ctx, Ok(self.first_child(child, found)), &nonces, false),
             // Refused, but the IKE SA stands (RFC 7296 §1.2).
             (Err(reason), None) if found.error().is_some() => {
                 self.establish(ctx, Err(reason), &nonces, false);
@@ -198,6 +207,7 @@ impl IkeSa {
             ours: true,
             replaces: None,
             selectors,
+            place: EVERYTHING,
         };
         Ok(self.new_child(ctx, &terms))
     }
@@ -211,11 +221,17 @@ impl IkeSa {
         child
     }
 
+    /// The first Child SA, which is one of several when both ends say so (RFC 9611 §4).
+    fn first_child(&self, child: Child, of_peer: Payloads<'_>) -> FirstChild {
+        let peer_wants = of_peer.notification(NotifyType::SA_RESOURCE_INFO).is_some();
+        FirstChild { child, one_of_several: peer_wants && self.config.resources() > 0 }
+    }
+
     /// Both ends are authenticated. The first Child SA exists, or was refused for the given reason.
     fn establish(
         &mut self,
         ctx: &mut Context<'_>,
-        child: Result<Child, String>,
+        child: Result<FirstChild, String>,
         nonces: &Nonces,
         initial_contact: bool,
     ) {

@@ -9,6 +9,7 @@ use crate::proposal_choice::EspSuite;
 use crate::sa::context::{Context, NAT_PORT, Path};
 use crate::sa::init::Nonces;
 use crate::sa::nat::Nat;
+use crate::sa::places::resource_of;
 use crate::sa::protection::Protection;
 use crate::sa::selectors::ChildSelectors;
 
@@ -37,6 +38,8 @@ pub(crate) struct Child {
     pub(crate) unknown_until: Option<Instant>,
     /// When we delete it ourselves, though that is the peer's part.
     pub(crate) abandon_at: Option<Instant>,
+    /// Where it belongs: an index of [`crate::sa::places::Places`].
+    pub(crate) place: usize,
 }
 
 /// How a Child SA came about.
@@ -71,6 +74,8 @@ pub(crate) struct Terms<'a> {
     /// Our SPI of the Child SA it replaces.
     pub(crate) replaces: Option<u32>,
     pub(crate) selectors: ChildSelectors,
+    /// Where it belongs.
+    pub(crate) place: usize,
 }
 
 /// The IKE SA around it.
@@ -99,8 +104,8 @@ impl Child {
         } else {
             (keys.responder_to_initiator, keys.initiator_to_responder)
         };
-        let inbound = carrier.half(*suite, terms.inbound_spi, inbound_key);
-        let outbound = carrier.half(*suite, terms.outbound_spi, outbound_key);
+        let inbound = carrier.half(terms, terms.inbound_spi, inbound_key);
+        let outbound = carrier.half(terms, terms.outbound_spi, outbound_key);
         let jitter = ctx.random_up_to(config.jitter_of(config.child_lifetime));
         let child = Self {
             inbound_spi: terms.inbound_spi,
@@ -121,6 +126,7 @@ impl Child {
             switch_at: None,
             unknown_until: None,
             abandon_at: None,
+            place: terms.place,
         };
         (child, inbound)
     }
@@ -131,7 +137,8 @@ impl Child {
 }
 
 impl Carrier<'_> {
-    fn half(&self, suite: EspSuite, spi: u32, key: EspKey) -> EspSa {
+    fn half(&self, terms: &Terms<'_>, spi: u32, key: EspKey) -> EspSa {
+        let suite = terms.suite;
         let Path { mut local, mut remote } = self.path;
         // A peer that has not moved to port 4500 itself can only mean that one (RFC 7296 §2.23).
         if self.nat.encapsulation && local.port() != NAT_PORT {
@@ -147,6 +154,7 @@ impl Carrier<'_> {
             local,
             remote,
             udp_encapsulation: self.nat.encapsulation,
+            resource: resource_of(terms.place),
         }
     }
 }

@@ -61,6 +61,8 @@ pub(crate) enum Notice {
     OutboundReady(EspSa),
     /// Nothing new will be sent to this inbound SA.
     InboundRetired(u32),
+    /// The peer does not receive with this outbound SA any more, and no other takes its place.
+    OutboundRetired(u32),
     /// There is no Child SA, for this reason, but the IKE SA stands.
     Childless { reason: String },
     /// The outbound SA goes to another address.

@@ -9,6 +9,7 @@ use crate::config::PeerConfig;
 use crate::sa::child::{Child, DeleteProgress};
 use crate::sa::context::{Context, NAT_PORT, Notice};
 use crate::sa::hints::Hints;
+use crate::sa::places::{EVERYTHING, Places, resource_of};
 use crate::sa::rekey_child::RekeySent;
 use crate::sa::rekey_ike::IkeRekeySent;
 use crate::sa::wish::Wish;
@@ -40,18 +41,15 @@ pub(crate) struct Established {
     pub(crate) confirmed: bool,
     pub(crate) last_received: Instant,
     pub(super) children: Vec<Child>,
-    /// Our SPI of the Child SA that carries outbound traffic, or will once its outbound half is released.
-    pub(super) active: u32,
-    pub(super) rekeys: u64,
+    /// What they are for.
+    pub(super) places: Places,
     /// There has been a Child SA.
     pub(crate) had_child: bool,
-    /// Set while there is no Child SA to carry traffic.
+    /// Set while there is no Child SA to carry everything.
     lack: Option<Lack>,
     /// The outstanding request, `None` when the window is free.
     pub(super) pending: Option<Pending>,
-    /// To rekey the active Child SA.
-    pub(super) child_rekey: Wish,
-    /// To have a Child SA, when there is none.
+    /// To have a Child SA for everything, when there is none.
     pub(super) new_child: Wish,
     /// To rekey the IKE SA.
     pub(super) ike_rekey: Wish,
@@ -65,6 +63,13 @@ pub(crate) struct Established {
     last_keepalive: Instant,
     /// Deleted at this time, unless the peer does it, because another IKE SA won.
     abandon_at: Option<Instant>,
+}
+
+/// The first Child SA.
+pub(super) struct FirstChild {
+    pub(super) child: Child,
+    /// Both ends want others for single resources beside it.
+    pub(super) one_of_several: bool,
 }
 
 /// That there is no Child SA.
@@ -98,7 +103,7 @@ impl Established {
         ctx: &mut Context<'_>,
         config: &PeerConfig,
         lowest_nonce: Vec<u8>,
-        child: Result<Child, String>,
+        child: Result<FirstChild, String>,
         initiator: bool,
     ) -> Self {
         let now = ctx.now;
@@ -107,24 +112,22 @@ impl Established {
         if child.is_err() && (initiator || config.mode.always_connects()) {
             new_child.ask_later(ctx);
         }
-        let (child, lack) = match child {
-            Ok(child) => (Some(child), None),
-            Err(reason) => (None, Some(Lack { reason, until: now + CHILDLESS_FOR })),
+        let (child, agreed, lack) = match child {
+            Ok(FirstChild { child, one_of_several }) => (Some(child), one_of_several, None),
+            Err(reason) => (None, false, Some(Lack { reason, until: now + CHILDLESS_FOR })),
         };
+        let places = Places::new(ctx, config, child.as_ref(), initiator, agreed);
         Self {
             since: now,
             order: ctx.next_order(),
             lowest_nonce,
             confirmed: initiator,
             last_received: now,
-            // Zero is the SPI of none.
-            active: child.as_ref().map_or(0, |child| child.inbound_spi),
+            places,
             had_child: child.is_some(),
             lack,
             children: child.into_iter().collect(),
-            rekeys: 0,
             pending: None,
-            child_rekey: Wish::default(),
             new_child,
             ike_rekey: Wish::default(),
             ike_rekey_at,
@@ -138,13 +141,14 @@ impl Established {
     }
 
     /// The life of a new IKE SA begins, with what its predecessor leaves.
-    pub(super) fn begin_anew(&mut self, ctx: &mut Context<'_>, config: &PeerConfig) {
+    pub(super) fn begin_anew(&mut self, ctx: &mut Context<'_>, config: &PeerConfig, initiator: bool) {
         self.since = ctx.now;
         self.last_received = ctx.now;
         self.pending = None;
         self.ike_rekey.fulfilled();
         (self.ike_rekey_at, self.ike_expires_at) = ike_lifetime(ctx, config);
         self.ike_rekeys += 1;
+        self.places.begin_anew(ctx, initiator);
     }
 
     /// Nothing new is sent to the Child SAs.
@@ -152,6 +156,15 @@ impl Established {
         for child in self.children.drain(..) {
             ctx.notify(Notice::InboundRetired(child.inbound_spi));
         }
+    }
+
+    /// The Child SA is being rekeyed.
+    fn rekeys(&self, inbound_spi: u32) -> bool {
+        let asked = |pending: &Pending| match pending {
+            Pending::Rekey(sent) => sent.replaces == Some(inbound_spi),
+            _ => false,
+        };
+        self.pending.as_ref().is_some_and(asked) || self.successor(inbound_spi).is_some()
     }
 
     /// Our SPIs of the Child SAs.
@@ -188,21 +201,26 @@ impl Established {
         if let Some(restriction) = &child.restriction {
             ctx.notify(Notice::Problem(restriction.clone()));
         }
-        self.new_child.fulfilled();
-        self.had_child = true;
-        self.lack = None;
-        let Some(child) = self.child(inbound_spi).filter(|_| self.active != inbound_spi) else { return };
-        let replaces = child.origin.replaces;
-        let before = std::mem::replace(&mut self.active, inbound_spi);
+        let (replaces, at) = (child.origin.replaces, child.place);
+        if at == EVERYTHING {
+            self.new_child.fulfilled();
+            self.had_child = true;
+            self.lack = None;
+        }
+        let place = self.places.get_mut(at);
+        if place.active == inbound_spi {
+            return;
+        }
+        let before = std::mem::replace(&mut place.active, inbound_spi);
+        if replaces.is_some() {
+            place.rekeys += 1;
+            // Whoever asked, the Child SA that was to be replaced is.
+            place.rekey.fulfilled();
+        }
         if replaces != Some(before)
             && let Some(superseded) = self.child_mut(before)
         {
             superseded.abandon_at.get_or_insert(ctx.now + SUPERSEDED_FOR);
-        }
-        if replaces.is_some() {
-            self.rekeys += 1;
-            // Whoever asked, the Child SA that was to be replaced is.
-            self.child_rekey.fulfilled();
         }
     }
 
@@ -215,20 +233,22 @@ impl Established {
 
     /// Forgets a Child SA.
     pub(super) fn remove(&mut self, ctx: &mut Context<'_>, inbound_spi: u32) {
-        let before = self.children.len();
-        self.children.retain(|child| child.inbound_spi != inbound_spi);
-        if self.children.len() < before {
-            ctx.notify(Notice::InboundRetired(inbound_spi));
+        let Some(index) = self.children.iter().position(|child| child.inbound_spi == inbound_spi) else {
+            return;
+        };
+        let child = self.children.remove(index);
+        ctx.notify(Notice::InboundRetired(inbound_spi));
+        if child.place != EVERYTHING && self.is_active(&child) {
+            ctx.notify(Notice::OutboundRetired(child.outbound_spi));
         }
     }
 
     /// The peer's address changed.
     pub(super) fn moved(&mut self, ctx: &mut Context<'_>, remote: SocketAddr) {
-        let active = self.active;
         for child in &mut self.children {
             match &mut child.outbound {
                 Some(waiting) => waiting.remote = remote,
-                None if child.inbound_spi == active => {
+                None if self.places.get(child.place).active == child.inbound_spi => {
                     ctx.notify(Notice::OutboundMoved { spi: child.outbound_spi, remote });
                 }
                 None => {}
@@ -236,20 +256,26 @@ impl Established {
         }
     }
 
-    /// When a rekey of the active Child SA is due; `None` while it has to wait for something else.
-    fn rekey_due(&self) -> Option<Instant> {
-        let active = self.child(self.active)?;
-        if active.is_deleting() || self.successor(self.active).is_some() || self.children.len() > 2 {
-            return None;
-        }
-        let due = self.child_rekey.due(self.since, active.rekey_at);
-        // A peer that does not know it yet would say that it does not exist.
-        Some(active.unknown_until.map_or(due, |until| due.max(until)))
+    /// When a rekey is due next, and at which place; `None` while all have to wait for something else.
+    fn rekey_due(&self) -> Option<(Instant, usize)> {
+        let due = |place: usize| {
+            let active = self.active(place)?;
+            if active.is_deleting()
+                || self.successor(active.inbound_spi).is_some()
+                || self.count_at(place) > 2
+            {
+                return None;
+            }
+            let due = self.places.get(place).rekey.due(self.since, active.rekey_at);
+            // A peer that does not know it yet would say that it does not exist.
+            Some((active.unknown_until.map_or(due, |until| due.max(until)), place))
+        };
+        (0..self.places.count()).filter_map(due).min()
     }
 
-    /// When to ask for a new Child SA; `None` while there is one.
+    /// When to ask for a new Child SA for everything; `None` while there is one.
     fn new_child_due(&self) -> Option<Instant> {
-        self.new_child.due_if_wanted(self.since).filter(|_| self.child(self.active).is_none())
+        self.new_child.due_if_wanted(self.since).filter(|_| self.active(EVERYTHING).is_none())
     }
 
     /// When a rekey of the IKE SA is due; `None` while it has to wait for something else: what concerns the Child SAs
@@ -278,13 +304,15 @@ impl IkeSa {
         }
         due.push(established.ike_expires_at);
         due.extend(established.lack.as_ref().map(|lack| lack.until));
-        due.extend(established.child(established.active).map(|child| child.expires_at));
+        let expiring = |child: &&Child| child.place == EVERYTHING || !child.is_deleting();
+        due.extend(established.all_active().filter(expiring).map(|child| child.expires_at));
         if self.keeps_nat_alive() {
             due.push(established.last_keepalive + keepalive);
         }
         if self.window.is_free() {
-            due.extend(established.rekey_due());
+            due.extend(established.rekey_due().map(|(at, _)| at));
             due.extend(established.new_child_due());
+            due.extend(established.next_resource().map(|(at, _)| at));
             due.extend(established.ike_rekey_due());
             due.push(established.last_received + self.config.dpd_interval);
         }
@@ -299,7 +327,7 @@ impl IkeSa {
         if established.abandon_at.is_some_and(due) {
             return self.close(ctx, Vec::new(), "superseded by another IKE SA".to_owned());
         }
-        if established.child(established.active).is_some_and(|child| due(child.expires_at)) {
+        if established.active(EVERYTHING).is_some_and(|child| due(child.expires_at)) {
             return self.close(ctx, Vec::new(), "Child SA expired without being rekeyed".to_owned());
         }
         if established.lack.as_ref().is_some_and(|lack| due(lack.until)) {
@@ -330,12 +358,15 @@ impl IkeSa {
         if !spis.is_empty() {
             established.pending = Some(Pending::Delete(spis.clone()));
             self.request(ctx, ExchangeType::INFORMATIONAL, vec![Payload::Delete(delete_of(spis))]);
-        } else if established.rekey_due().is_some_and(|at| at <= ctx.now) {
-            established.child_rekey.asked();
-            self.start_rekey(ctx);
+        } else if let Some((_, place)) = established.rekey_due().filter(|(at, _)| *at <= ctx.now) {
+            established.places.get_mut(place).rekey.asked();
+            self.start_rekey(ctx, place);
         } else if established.new_child_due().is_some_and(|at| at <= ctx.now) {
             established.new_child.asked();
-            self.start_new_child(ctx);
+            self.start_new_child(ctx, EVERYTHING);
+        } else if let Some((_, place)) = established.next_resource().filter(|(at, _)| *at <= ctx.now) {
+            established.places.more.asked();
+            self.start_new_child(ctx, place);
         } else if let Some(spi) = established.hints.take_report() {
             let notify = Notify::new(NotifyType::INVALID_SPI, spi.to_be_bytes());
             established.pending = Some(Pending::Liveness);
@@ -351,37 +382,39 @@ impl IkeSa {
         }
     }
 
-    /// Moves traffic to the Child SA of this IKE SA, or rekeys it when its outbound half was in use before:
-    /// `in_use` is the SPI of the outbound SA that carries traffic now.
-    pub(crate) fn release_outbound(&mut self, ctx: &mut Context<'_>, in_use: Option<u32>) {
+    /// Moves traffic to the Child SAs of this IKE SA, or rekeys those whose outbound half was in use before:
+    /// `in_use` are the SPIs of the outbound SAs that carry traffic now.
+    pub(crate) fn release_outbound(&mut self, ctx: &mut Context<'_>, in_use: &[u32]) {
         let Phase::Established(established) = &mut self.phase else { return };
-        let active = established.active;
-        let Some(child) = established.child(active) else {
+        if established.active(EVERYTHING).is_none() {
             if let Some(Lack { reason, .. }) = &established.lack {
                 ctx.notify(Notice::Childless { reason: reason.clone() });
             }
             return;
-        };
-        if child.outbound.is_some() {
-            established.switch_to(ctx, active);
-        } else if in_use != Some(child.outbound_spi)
-            && !matches!(established.pending, Some(Pending::Rekey(_)))
-        {
-            established.child_rekey.want();
+        }
+        for place in 0..established.places.count() {
+            let Some(child) = established.active(place) else { continue };
+            let spi = child.inbound_spi;
+            if child.outbound.is_some() {
+                established.switch_to(ctx, spi);
+            } else if !in_use.contains(&child.outbound_spi) && !established.rekeys(spi) {
+                established.places.get_mut(place).rekey.want();
+            }
         }
         self.pump(ctx);
     }
 
-    /// The user wants a rekey.
-    pub(crate) fn want_rekey(&mut self, ctx: &mut Context<'_>) {
-        if let Phase::Established(established) = &mut self.phase {
-            let rekeying = matches!(established.pending, Some(Pending::Rekey(_)))
-                || established.successor(established.active).is_some();
-            if !rekeying {
-                established.child_rekey.want();
-                self.pump(ctx);
+    /// The user wants a rekey: of the Child SA with this SPI, ours or the peer's, or of all.
+    pub(crate) fn want_rekey(&mut self, ctx: &mut Context<'_>, spi: Option<u32>) {
+        let Phase::Established(established) = &mut self.phase else { return };
+        for place in 0..established.places.count() {
+            let Some(child) = established.active(place) else { continue };
+            let meant = spi.is_none_or(|spi| spi == child.inbound_spi || spi == child.outbound_spi);
+            if meant && !established.rekeys(child.inbound_spi) {
+                established.places.get_mut(place).rekey.want();
             }
         }
+        self.pump(ctx);
     }
 
     /// A Child SA is wanted, if there is none.
@@ -429,8 +462,8 @@ impl IkeSa {
         }
     }
 
-    /// The IKE SA and its Child SA for a human.
-    pub(crate) fn status(&self) -> Option<(IkeSaStatus, Option<ChildStatus>)> {
+    /// The IKE SA and its Child SAs for a human, first of all the one for everything.
+    pub(crate) fn status(&self) -> Option<(IkeSaStatus, Option<ChildStatus>, Vec<ChildStatus>)> {
         let established = self.established()?;
         let ike = IkeSaStatus {
             spi_i: self.spi_i,
@@ -445,8 +478,9 @@ impl IkeSa {
             nat_detected: self.nat.detected(),
             udp_encapsulation: self.nat.encapsulation,
             fragmentation: self.fragmentation,
+            resource_children: established.places.agreed,
         };
-        let child = established.child(established.active).map(|child| ChildStatus {
+        let status = |child: &Child| ChildStatus {
             inbound_spi: child.inbound_spi,
             outbound_spi: child.outbound_spi,
             proposal: child.suite.to_string(),
@@ -454,19 +488,27 @@ impl IkeSa {
             remote_selectors: child.selectors.remote.clone(),
             established: child.created,
             rekey_at: child.rekey_at,
-            rekeys: established.rekeys,
-        });
-        Some((ike, child))
+            rekeys: established.places.get(child.place).rekeys,
+            resource: resource_of(child.place),
+        };
+        let of_resources = established.all_active().filter(|child| child.place != EVERYTHING);
+        Some((ike, established.active(EVERYTHING).map(status), of_resources.map(status).collect()))
     }
 }
 
 impl Established {
     fn child_timers(&mut self, ctx: &mut Context<'_>, spi: u32) {
         let now = ctx.now;
-        let rekeying = matches!(self.pending, Some(Pending::Rekey(_)));
+        let Some(child) = self.child(spi) else { return };
+        let carries = self.is_active(child);
+        let rekeying = matches!(&self.pending, Some(Pending::Rekey(sent)) if sent.place == child.place);
+        let early = child.is_first_of_resource() && !self.is_in_use();
         let Some(child) = self.child_mut(spi) else { return };
-        if child.switch_at.is_some_and(|at| at <= now) {
-            if rekeying {
+        if carries && child.place != EVERYTHING && child.expires_at <= now && !child.is_deleting() {
+            info!(spi = %format_args!("{spi:08x}"), "Child SA of a resource expired without being rekeyed");
+            self.give_up_resource(ctx, spi);
+        } else if child.switch_at.is_some_and(|at| at <= now) {
+            if rekeying || early {
                 // Our own rekey collides with the peer's. Which one wins is known when it is answered.
                 child.switch_at = Some(now + SWITCH_FALLBACK);
             } else {
@@ -490,10 +532,11 @@ impl Established {
     }
 
     /// The peer asks for something else, so it has our last answer.
-    pub(super) fn peer_has_answer(&mut self) {
+    pub(super) fn peer_has_answer(&mut self, ctx: &mut Context<'_>) {
         for child in &mut self.children {
             child.unknown_until = None;
         }
+        self.use_resources(ctx);
     }
 
     /// The peer repeats its request. If that was a rekey, it cannot receive with the new Child SA yet, and may be slow

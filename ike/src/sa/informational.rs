@@ -6,6 +6,7 @@ use crate::sa::child::{Child, DeleteProgress};
 use crate::sa::context::Context;
 use crate::sa::established::Pending;
 use crate::sa::payloads::Payloads;
+use crate::sa::places::EVERYTHING;
 use crate::sa::{CLOSED_LINGER, IkeSa, Phase};
 use crate::wire::{Delete, NotifyType, Payload, ProtocolId};
 
@@ -52,9 +53,10 @@ impl IkeSa {
     fn take_invalid_spi(&mut self, found: Payloads<'_>) {
         let Some(invalid) = found.notification(NotifyType::INVALID_SPI) else { return };
         let Phase::Established(established) = &mut self.phase else { return };
-        let active = established.child(established.active).map(|child| child.outbound_spi.to_be_bytes());
-        if active.is_some_and(|active| active[..] == invalid.data) {
-            established.child_rekey.want();
+        let is_meant = |child: &&Child| child.outbound_spi.to_be_bytes()[..] == invalid.data;
+        let meant = established.all_active().find(is_meant).map(|child| child.place);
+        if let Some(place) = meant {
+            established.places.get_mut(place).rekey.want();
         }
     }
 
@@ -66,29 +68,38 @@ impl IkeSa {
         if child.delete == DeleteProgress::Sent {
             return None;
         }
-        let spi = child.inbound_spi;
-        if spi == established.active {
-            let waiting =
-                |child: &&Child| child.inbound_spi != spi && child.outbound.is_some() && !child.is_deleting();
+        let (spi, place) = (child.inbound_spi, child.place);
+        if established.is_active(child) {
+            let waiting = |child: &&Child| {
+                child.inbound_spi != spi
+                    && child.place == place
+                    && child.outbound.is_some()
+                    && !child.is_deleting()
+            };
             let any = || established.children.iter().find(waiting).map(|child| child.inbound_spi);
             if let Some(successor) = established.successor(spi).or_else(any) {
                 established.switch_to(ctx, successor);
             }
         }
         established.remove(ctx, spi);
+        // The peer has no use for it, so it is not asked for another one.
+        if place != EVERYTHING && established.count_at(place) == 0 {
+            established.places.stop();
+        }
         Some(spi)
     }
 
-    /// When no Child SA is left that could carry traffic, asks for another one, unless our own request may still bring one
+    /// When no Child SA is left that could carry everything, asks for another one, unless our own request may still bring one
     /// (RFC 7296 §1.3.1). An end that is not to be connected at all times waits for the peer, or for a packet.
     pub(super) fn replace_lost_child(&mut self, ctx: &mut Context<'_>, reason: &str) {
         let always_connects = self.config.mode.always_connects();
         let Phase::Established(established) = &mut self.phase else { return };
-        let asking = matches!(established.pending, Some(Pending::Rekey(_)));
-        if established.child(established.active).is_some() || asking {
+        let asking = matches!(&established.pending, Some(Pending::Rekey(sent)) if sent.place == EVERYTHING);
+        if established.active(EVERYTHING).is_some() || asking {
             return;
         }
-        let usable = |child: &&Child| child.outbound.is_some() && !child.is_deleting();
+        let usable =
+            |child: &&Child| child.place == EVERYTHING && child.outbound.is_some() && !child.is_deleting();
         if let Some(other) = established.children.iter().find(usable).map(|child| child.inbound_spi) {
             return established.switch_to(ctx, other);
         }

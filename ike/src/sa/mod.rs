@@ -3,6 +3,7 @@
 //! - `init`: IKE_SA_INIT in both roles;
 //! - `auth`: IKE_AUTH in both roles; `proof`: AUTH itself; `certificates`: CERT and CERTREQ;
 //! - `established`: what an authenticated SA does by itself, and its timers;
+//! - `places`: what the Child SAs are for;
 //! - `rekey_child`, `rekey_ike`: CREATE_CHILD_SA; `wish`: when it is asked for again;
 //! - `informational`: deletes, liveness, errors;
 //! - `exchange`: window and retransmission; `fragments`: messages in parts; `protection`: keys of the SK payload; `child`: Child SAs.
@@ -22,6 +23,7 @@ mod informational;
 mod init;
 mod nat;
 mod payloads;
+pub(crate) mod places;
 mod proof;
 mod protection;
 mod rekey_child;
@@ -285,7 +287,7 @@ impl IkeSa {
         datagram: &[u8],
     ) {
         if let Phase::Established(established) = &mut self.phase {
-            established.peer_has_answer();
+            established.peer_has_answer(ctx);
         }
         let response = match (&self.phase, header.exchange) {
             (Phase::HalfOpen(_), ExchangeType::IKE_AUTH) => {

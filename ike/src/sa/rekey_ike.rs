@@ -226,7 +226,7 @@ impl IkeSa {
                 spi_r = %format_args!("{:016x}", self.spi_r),
                 "IKE SA rekeyed"
             );
-            estate.begin_anew(ctx, &self.config);
+            estate.begin_anew(ctx, &self.config, self.initiator);
             self.phase = Phase::Established(estate);
             self.pump(ctx);
         } else {

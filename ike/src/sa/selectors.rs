@@ -78,6 +78,11 @@ impl ChildSelectors {
         covers(&self.local, &other.local) && covers(&self.remote, &other.remote)
     }
 
+    /// Whether these are the same addresses, however they are written.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.covers(other) && other.covers(self)
+    }
+
     /// What a human should know when it is less than the configuration asks for: we send everything, and the peer drops
     /// the rest.
     pub(crate) fn restriction(&self, config: &PeerConfig) -> Option<String> {

@@ -36,6 +36,7 @@ pub(crate) struct Standing {
     pub(crate) had_child: bool,
     pub(crate) ike: IkeSaStatus,
     pub(crate) child: Option<ChildStatus>,
+    pub(crate) resource_children: Vec<ChildStatus>,
 }
 
 impl Summary {
@@ -71,13 +72,15 @@ impl Summary {
 
 impl IkeSa {
     pub(crate) fn summary(&self) -> Summary {
-        let standing = self.status().zip(self.established()).map(|((ike, child), established)| Standing {
+        let status = self.status().zip(self.established());
+        let standing = status.map(|((ike, child, resource_children), established)| Standing {
             confirmed: established.confirmed,
             order: established.order,
             lowest_nonce: established.lowest_nonce.clone(),
             had_child: established.had_child,
             ike,
             child,
+            resource_children,
         });
         Summary {
             initiator: self.initiator,

@@ -54,12 +54,18 @@ impl Wish {
         self.ask_at(ctx.now + pause + ctx.random_up_to(pause));
     }
 
+    /// How often it was put off with TEMPORARY_FAILURE.
+    pub(super) fn refusals(&self) -> u32 {
+        self.refusals
+    }
+
     /// The peer refuses for a reason that stays.
     pub(super) fn ask_later(&mut self, ctx: &Context<'_>) {
         self.ask_at(ctx.now + LATER);
     }
 
-    fn ask_at(&mut self, at: Instant) {
+    /// Wanted, but not before `at`.
+    pub(super) fn ask_at(&mut self, at: Instant) {
         self.wanted = true;
         self.not_before = Some(at);
     }

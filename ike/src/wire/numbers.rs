@@ -193,6 +193,8 @@ registry! {
         TEMPORARY_FAILURE = 43,
         /// The Child SA to rekey does not exist (RFC 7296 §2.25).
         CHILD_SA_NOT_FOUND = 44,
+        /// No more Child SAs for these traffic selectors (RFC 9611 §7.2).
+        TS_MAX_QUEUE = 48,
         /// The only IKE SA between the two identities.
         INITIAL_CONTACT = 16384,
         /// Hash of the sender's address and port.
@@ -209,6 +211,9 @@ registry! {
         ANOTHER_AUTH_FOLLOWS = 16405,
         /// The hash algorithms that signatures may use (RFC 7427 §4).
         SIGNATURE_HASH_ALGORITHMS = 16431,
+        /// The Child SA is one of several with the same traffic selectors, most of which belong to one resource each; the
+        /// data, if any, names the sender's resource (RFC 9611 §7.1).
+        SA_RESOURCE_INFO = 16444,
     }
 }
 
@@ -218,7 +223,7 @@ impl NotifyType {
         self.0 < 16384
     }
 
-    /// The name in RFC 7296, or the number of a type unknown here.
+    /// The name in its RFC, or the number of a type unknown here.
     pub fn name(self) -> String {
         let name = match self {
             Self::UNSUPPORTED_CRITICAL_PAYLOAD => "UNSUPPORTED_CRITICAL_PAYLOAD",
@@ -236,6 +241,7 @@ impl NotifyType {
             Self::TS_UNACCEPTABLE => "TS_UNACCEPTABLE",
             Self::TEMPORARY_FAILURE => "TEMPORARY_FAILURE",
             Self::CHILD_SA_NOT_FOUND => "CHILD_SA_NOT_FOUND",
+            Self::TS_MAX_QUEUE => "TS_MAX_QUEUE",
             Self::INITIAL_CONTACT => "INITIAL_CONTACT",
             Self::NAT_DETECTION_SOURCE_IP => "NAT_DETECTION_SOURCE_IP",
             Self::NAT_DETECTION_DESTINATION_IP => "NAT_DETECTION_DESTINATION_IP",
@@ -244,6 +250,7 @@ impl NotifyType {
             Self::IKEV2_FRAGMENTATION_SUPPORTED => "IKEV2_FRAGMENTATION_SUPPORTED",
             Self::ANOTHER_AUTH_FOLLOWS => "ANOTHER_AUTH_FOLLOWS",
             Self::SIGNATURE_HASH_ALGORITHMS => "SIGNATURE_HASH_ALGORITHMS",
+            Self::SA_RESOURCE_INFO => "SA_RESOURCE_INFO",
             Self(number) => return format!("notification {number}"),
         };
         name.to_owned()

@@ -25,6 +25,7 @@ mod pki;
 mod puppet;
 mod rekey;
 mod rekey_ike;
+mod resources;
 mod robustness;
 mod rogue;
 mod selectors;

@@ -20,6 +20,8 @@ mod nat;
 mod rekey;
 #[path = "../endpoint/rekey_ike.rs"]
 mod rekey_ike;
+#[path = "../endpoint/resources.rs"]
+mod resources;
 #[path = "../endpoint/sim/mod.rs"]
 #[allow(dead_code, reason = "the tests that look at single messages are not here")]
 mod sim;

@@ -277,7 +277,7 @@ impl Pair {
     fn send_traffic(&mut self) {
         self.next_traffic = self.now + self.traffic.expect("traffic runs");
         for index in [0, 1] {
-            if let Some(sa) = self.nodes[index].plane.outbound.clone() {
+            for sa in self.nodes[index].plane.carrying().cloned().collect::<Vec<_>>() {
                 self.esp_sent += 1;
                 self.send(Packet { source: sa.local, destination: sa.remote, cargo: Cargo::Esp(sa) });
             }
