@@ -85,9 +85,11 @@ fn requests(pair: &Pair, index: usize) -> usize {
 
 #[test]
 fn each_resource_gets_a_child_sa_of_its_own_beside_the_one_for_everything() {
-    for seed in 0..10 {
+    for seed in 0..6 {
         let mut pair = pair(seed, [4, 4]);
-        pair.traffic = Some(Duration::from_millis(10));
+        // What the first Child SA loses while only one end has it is not the question.
+        assert!(pair.run_until(Duration::from_secs(1), Pair::is_converged));
+        pair.traffic = Some(Duration::from_millis(1));
         pair.run_for(A_WHILE);
         assert_clean(&pair, 4);
         assert_eq!(pair.esp_lost, 0, "of {} packets", pair.esp_sent);
