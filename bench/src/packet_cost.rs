@@ -53,7 +53,7 @@ pub(crate) fn measure(packets: usize) -> Result<Vec<PacketCost>> {
 pub(crate) fn empty_program_ns(packets: usize) -> Result<u64> {
     let mut gateway = GatewayUnderTest::new()?;
     let frame = ethernet(&Ip::new(HOST, PEER_HOST).packet(&pattern(44)));
-    median(&mut gateway, "pass", std::iter::repeat_n(frame, packets))
+    median(&mut gateway, "returned", std::iter::repeat_n(frame, packets))
 }
 
 fn encapsulate(

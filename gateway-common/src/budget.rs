@@ -1,6 +1,6 @@
 //! The shared bandwidth budget.
 
-use crate::Pod;
+use crate::{Pod, SharedWord};
 
 /// The single entry of array map `BUDGET`: one token bucket for all tunnels of the gateway, kept as the virtual clock of the
 /// generic cell rate algorithm (ITU-T I.371): a packet conforms while `arrival_ns` is less than `burst_ns` ahead of now.
@@ -21,6 +21,42 @@ pub struct Budget {
 
 // SAFETY: repr(C), integers only.
 unsafe impl Pod for Budget {}
+
+/// Attempts to move the virtual clock before a packet is let through uncharged: losing every one of them takes as many
+/// other CPUs that were charged meanwhile.
+const ATTEMPTS: u32 = 8;
+
+/// The fields of the [`Budget`] that change, where they lie in the map.
+#[derive(Clone, Copy, Debug)]
+pub struct Meter<W> {
+    /// [`Budget::arrival_ns`].
+    pub arrival_ns: W,
+    /// [`Budget::passed_bytes`].
+    pub passed_bytes: W,
+    /// [`Budget::dropped_bytes`].
+    pub dropped_bytes: W,
+}
+
+impl<W: SharedWord> Meter<W> {
+    /// Charges an inner packet of `bytes` that arrives at `now_ns`; false if it must be dropped. `byte_time` (not 0) and
+    /// `burst_ns` are those of the [`Budget`].
+    #[inline(always)]
+    pub fn admit(self, byte_time: u64, burst_ns: u64, now_ns: u64, bytes: u32) -> bool {
+        let cost_ns = Budget::cost_ns(byte_time, bytes);
+        for _ in 0..ATTEMPTS {
+            let before = self.arrival_ns.load();
+            let Some(after) = charge(before, now_ns, burst_ns, cost_ns) else {
+                self.dropped_bytes.fetch_add(u64::from(bytes));
+                return false;
+            };
+            if self.arrival_ns.compare_exchange(before, after) {
+                break;
+            }
+        }
+        self.passed_bytes.fetch_add(u64::from(bytes));
+        true
+    }
+}
 
 /// Virtual clock after a packet of `cost_ns` that arrives at `now_ns`; `None` if the packet does not conform.
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use crate::{Aead, Pod};
 
-/// The single entry of per-CPU array map `JOB`.
+/// The single entry of per-CPU array map `JOB`; part of [`crate::Handoff`].
 ///
 /// The pipeline fills it before it tail-calls an AEAD program. An AEAD program works in place on the frame:
 ///
@@ -22,24 +22,25 @@ pub struct Job {
     pub length: u32,
     /// Length of `aad` in bytes: 8, or 12 with extended sequence numbers.
     pub aad_len: u32,
-    /// SPI, upper half of the sequence number if extended, lower half: network order (RFC 4106 section 5).
+    /// SPI, upper half of the sequence number if extended, lower half: network order (RFC 4106 section 5). What lies behind
+    /// `aad_len` bytes is undefined.
     pub aad: [u8; 12],
     /// Salt and IV.
     pub nonce: [u8; 12],
     /// [`ProgramSlot`] that continues after success.
     pub next: u32,
-    /// Interface to redirect the frame to.
+    /// Interface to send a sealed frame to; 0 when opening.
     pub egress_ifindex: u32,
-    /// Full sequence number of an inbound packet.
+    /// Full sequence number.
     pub sequence: u64,
     /// Tunnel number.
     pub tunnel: u32,
-    /// Length of the inner IP packet in bytes.
+    /// Length of the inner IP packet in bytes; 0 when opening, before it is known.
     pub inner_len: u32,
-    /// ECN field of the outer header of an inbound packet.
+    /// ECN field of the outer header of an inbound packet; 0 when sealing.
     pub outer_ecn: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// Interface that the frame arrived at.
+    pub ingress_ifindex: u32,
 }
 
 /// Slots of the program array `PROGRAMS`.

@@ -6,7 +6,8 @@ use crate::Pod;
 /// queue.
 ///
 /// The XDP program hands a frame to the socket only while fewer than `limit` frames are on their way and the worker makes
-/// progress; else the kernel engine takes the frame. Fields that different sides write lie in different cache lines.
+/// progress; else the kernel engine takes the frame. Fields that different sides write lie in different cache lines, and all
+/// are accessed with atomic instructions. Times may lag by a tick of the kernel's clock (`CLOCK_MONOTONIC_COARSE`).
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lane {
@@ -18,7 +19,7 @@ pub struct Lane {
     pub progress_ns: u64,
     /// Explicit padding to a cache line.
     pub reserved: [u64; 5],
-    /// Frames handed over. Written by the XDP program; one receive queue runs on one CPU at a time.
+    /// Frames handed over. Written by the XDP programs; in generic mode several CPUs may serve one queue.
     pub produced: u64,
     /// Time at which a frame was handed to an empty lane, ns of the monotonic clock. Written by the XDP program.
     pub waiting_since_ns: u64,
@@ -26,7 +27,7 @@ pub struct Lane {
     pub full: u64,
     /// Frames that found the worker without progress and went through the kernel engine.
     pub stalled: u64,
-    /// Frames of this lane's worker that came back to `vgw0` and are done. Atomic: they may come back on several CPUs.
+    /// Frames of this lane's worker that came back to `vgw0`, of every [`crate::ReturnKind`], and are done, dropped ones included.
     pub returned: u64,
     /// Explicit padding to a cache line.
     pub reserved_line: [u64; 3],
@@ -49,6 +50,13 @@ impl Lane {
     /// Time without progress, while frames wait, after which a worker counts as hanging, in ns.
     pub const STALL_NS: u64 = 20_000_000;
 
+    /// Frames that are on their way. A worker that had given a frame up for lost may have counted one too many: then none.
+    #[inline(always)]
+    pub const fn under_way(produced: u64, consumed: u64) -> u64 {
+        let difference = produced.wrapping_sub(consumed);
+        if difference.cast_signed() < 0 { 0 } else { difference }
+    }
+
     /// What to do with a frame at `now_ns`.
     #[inline(always)]
     pub const fn state(
@@ -59,10 +67,10 @@ impl Lane {
         waiting_since_ns: u64,
         now_ns: u64,
     ) -> LaneState {
-        let under_way = produced.wrapping_sub(consumed);
         if limit == 0 {
             return LaneState::Closed;
         }
+        let under_way = Self::under_way(produced, consumed);
         if under_way == 0 {
             return LaneState::Open;
         }
@@ -106,6 +114,11 @@ mod tests {
         let now = 1_000_000_000;
         assert_eq!(Lane::state(0, 5, 5, now, now, now), LaneState::Closed);
         assert_eq!(Lane::state(8, 5, 5, 0, 0, now), LaneState::Open, "an idle worker makes no progress");
+        assert_eq!(
+            Lane::state(8, 4, 5, 0, 0, now),
+            LaneState::Open,
+            "a frame was given up for lost and came after all"
+        );
         assert_eq!(Lane::state(8, 13, 5, now, now, now), LaneState::Full);
         assert_eq!(Lane::state(8, 12, 5, now, 0, now), LaneState::Open);
         let late = now + Lane::STALL_NS + 1;

@@ -11,9 +11,11 @@ mod config;
 mod counters;
 mod drop_reason;
 pub mod ecn;
+mod ethernet;
 mod event;
 mod flow;
 mod handoff;
+mod ipv4;
 mod job;
 mod lane;
 pub mod limits;
@@ -21,6 +23,8 @@ mod port;
 pub mod replay;
 mod route;
 mod sa;
+mod shared_word;
+pub mod trailer;
 mod tunnel;
 pub mod wire;
 
@@ -28,14 +32,17 @@ pub use budget::Budget;
 pub use config::GatewayConfig;
 pub use counters::TunnelCounters;
 pub use drop_reason::DropReason;
+pub use ethernet::Ethernet;
 pub use event::{Event, EventKind};
 pub use flow::{Flow, FlowKey};
 pub use handoff::{ETHERTYPE_RETURN, Handoff, ReturnHeader, ReturnKind};
+pub use ipv4::Ipv4;
 pub use job::{Job, ProgramSlot};
 pub use lane::{Control, Lane, LaneState};
 pub use port::{Port, PortRole};
 pub use route::{Route, RouteKind};
 pub use sa::{Aead, GhashTables, Sa, SaFlags, SpiKey};
+pub use shared_word::SharedWord;
 pub use tunnel::Tunnel;
 
 /// Marks a type whose every bit pattern is a valid value and which has no padding that user space would leak.

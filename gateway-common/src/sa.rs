@@ -106,6 +106,13 @@ pub struct Sa {
 }
 
 impl Sa {
+    /// Whether an SA that has passed so many bytes and packets is due to be rekeyed. The limits are [`Sa::soft_bytes`] and
+    /// [`Sa::soft_packets`].
+    #[inline(always)]
+    pub const fn reaches_soft_lifetime(soft_bytes: u64, soft_packets: u64, bytes: u64, packets: u64) -> bool {
+        (soft_bytes != 0 && bytes >= soft_bytes) || (soft_packets != 0 && packets >= soft_packets)
+    }
+
     /// An entry of zeros: no key, no SPI.
     pub const fn zeroed() -> Self {
         Self {

@@ -2,6 +2,8 @@
 
 use core::arch::asm;
 
+use gateway_common::SharedWord;
+
 /// Adds `value` and returns what was there before.
 ///
 /// # Safety
@@ -40,4 +42,37 @@ pub(crate) unsafe fn compare_exchange(pointer: *mut u64, expected: u64, new: u64
 pub(crate) unsafe fn load(pointer: *const u64) -> u64 {
     // SAFETY: the caller vouches for the pointer; an aligned 64-bit read is one instruction.
     unsafe { pointer.read_volatile() }
+}
+
+/// A word of map memory.
+#[derive(Clone, Copy)]
+pub(crate) struct MapWord(*mut u64);
+
+impl MapWord {
+    /// # Safety
+    /// As for [`fetch_add`], for as long as the word is used.
+    #[inline(always)]
+    pub(crate) unsafe fn new(pointer: *mut u64) -> Self {
+        Self(pointer)
+    }
+}
+
+impl SharedWord for MapWord {
+    #[inline(always)]
+    fn load(self) -> u64 {
+        // SAFETY: as vouched for to `new`.
+        unsafe { load(self.0) }
+    }
+
+    #[inline(always)]
+    fn compare_exchange(self, expected: u64, new: u64) -> bool {
+        // SAFETY: as vouched for to `new`.
+        unsafe { compare_exchange(self.0, expected, new) }
+    }
+
+    #[inline(always)]
+    fn fetch_add(self, value: u64) -> u64 {
+        // SAFETY: as vouched for to `new`.
+        unsafe { fetch_add(self.0, value) }
+    }
 }

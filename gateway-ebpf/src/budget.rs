@@ -1,15 +1,10 @@
 //! The shared bandwidth budget.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use gateway_common::Budget;
-use gateway_common::budget::charge;
+use gateway_common::budget::Meter;
 
-use crate::atomic;
+use crate::atomic::MapWord;
 use crate::maps::BUDGET;
-
-/// Attempts to move the virtual clock before a packet is let through uncharged: losing every one of them takes as many
-/// other CPUs that were charged meanwhile.
-const ATTEMPTS: u32 = 8;
 
 /// Charges an inner packet of `bytes` to the budget of the gateway; false if it must be dropped.
 #[inline(always)]
@@ -21,20 +16,11 @@ pub(crate) fn admit(bytes: u32) -> bool {
         if byte_time == 0 {
             return true;
         }
-        let cost_ns = Budget::cost_ns(byte_time, bytes);
-        let now = bpf_ktime_get_ns();
-        let clock = &raw mut (*budget).arrival_ns;
-        for _ in 0..ATTEMPTS {
-            let before = atomic::load(clock);
-            let Some(after) = charge(before, now, (*budget).burst_ns, cost_ns) else {
-                atomic::fetch_add(&raw mut (*budget).dropped_bytes, u64::from(bytes));
-                return false;
-            };
-            if atomic::compare_exchange(clock, before, after) {
-                break;
-            }
-        }
-        atomic::fetch_add(&raw mut (*budget).passed_bytes, u64::from(bytes));
-        true
+        let meter = Meter {
+            arrival_ns: MapWord::new(&raw mut (*budget).arrival_ns),
+            passed_bytes: MapWord::new(&raw mut (*budget).passed_bytes),
+            dropped_bytes: MapWord::new(&raw mut (*budget).dropped_bytes),
+        };
+        meter.admit(byte_time, (*budget).burst_ns, bpf_ktime_get_ns(), bytes)
     }
 }

@@ -5,23 +5,23 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
 use gateway_common::limits::MAX_FRAME;
-use gateway_common::wire::{
-    ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, PROTO_IPIP, PROTO_NONE,
-};
+use gateway_common::wire::{ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN};
 use gateway_common::{
-    DropReason, EventKind, GatewayConfig, Job, ProgramSlot, RouteKind, Sa, SaFlags, SpiKey, ecn,
+    DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ipv4, Job, Port, ProgramSlot, RouteKind, Sa,
+    SaFlags, SpiKey, ecn, trailer,
 };
 
 use crate::drop::drop;
 use crate::encap::fill_aad;
 use crate::maps::{CONFIG, COUNTERS, JOB, PROGRAMS, SAS, SPIS};
-use crate::packet::{EspStart, Ethernet, Ipv4, at, frame_len};
-use crate::route::NextHop;
-use crate::{budget, event, replay, route, sa};
+use crate::packet::{EspStart, at, frame_len};
+use crate::route::{NextHop, Way};
+use crate::{budget, event, lane, replay, route, sa};
 
-/// Finds the SA of the ESP packet at `offset` behind the outer header `ip`, and hands the frame to its AEAD program.
+/// Finds the SA of the ESP packet at `offset` behind the outer header `ip`, and hands the frame that arrived at `port` to a
+/// worker or to its AEAD program.
 #[inline(always)]
-pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
+pub(crate) fn decapsulate(ctx: &XdpContext, port: &Port, ip: &Ipv4, offset: usize) -> u32 {
     let Some(start) = at::<EspStart>(ctx, offset) else { return drop(0, DropReason::Malformed) };
     // SAFETY: lies within the frame.
     let start = unsafe { &*start };
@@ -76,9 +76,19 @@ pub(crate) fn decapsulate(ctx: &XdpContext, ip: &Ipv4, offset: usize) -> u32 {
     // RFC 8750 section 4: the full sequence number, zero in its upper half unless it is extended.
     job.nonce[4..].copy_from_slice(&if is_iv_implicit { sequence.to_be_bytes() } else { start.iv });
     job.next = ProgramSlot::DecapDone as u32;
+    job.egress_ifindex = 0;
     job.sequence = sequence;
     job.tunnel = tunnel;
+    job.inner_len = 0;
     job.outer_ecn = u32::from(ip.tos & 3);
+    job.ingress_ifindex = ctx.ingress_ifindex() as u32;
+    let spi = esp.spi;
+    if port.first_lane != 0
+        && let Some(lane) = lane::find(ctx, port)
+        && lane::prepend(ctx, job, spi)
+    {
+        return lane.send(tunnel);
+    }
     // SAFETY: nothing with a destructor is alive.
     unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::opening(aead)) };
     drop(tunnel, DropReason::Internal)
@@ -90,28 +100,37 @@ pub(crate) fn decap_done(ctx: XdpContext) -> u32 {
     let (Some(job), Some(config)) = (JOB.get(0), CONFIG.get(0)) else { return drop(0, DropReason::Internal) };
     let Some(sa) = SAS.get_ptr_mut(job.sa) else { return drop(job.tunnel, DropReason::Internal) };
     // SAFETY: `sa` points into the map.
-    match unsafe { forward(&ctx, config, job, sa) } {
-        Ok(ifindex) => route::redirect(ifindex),
+    match unsafe { forward(&ctx, config, job, sa, 0) } {
+        Ok(delivery) => route::redirect(delivery.way.ifindex),
         Err(reason) => drop(job.tunnel, reason),
     }
 }
 
-/// Checks an authenticated packet, removes the encapsulation and finds the way on: the interface to redirect to.
+/// A packet that was delivered.
+pub(crate) struct Delivery {
+    pub(crate) way: Way,
+    /// Whether the way leads to a neighbour and not into the stack.
+    pub(crate) is_direct: bool,
+    pub(crate) key: FlowKey,
+}
+
+/// Checks an authenticated packet whose frame starts `front` bytes into this one, removes the encapsulation and finds the way on.
 ///
 /// # Safety
 /// `sa` must point into map `SAS`.
 #[inline(always)]
-unsafe fn forward(
+pub(crate) unsafe fn forward(
     ctx: &XdpContext,
     config: &GatewayConfig,
     job: &Job,
     sa: *mut Sa,
-) -> Result<u32, DropReason> {
+    front: u32,
+) -> Result<Delivery, DropReason> {
     // SAFETY: the caller vouches for `sa`.
     if !unsafe { replay::accept(sa, job.sequence) } {
         return Err(DropReason::Replayed);
     }
-    let inner_len = strip(ctx, job)?;
+    let inner_len = strip(ctx, job, front)?;
     let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Internal)?;
     // SAFETY: lies within the frame.
     let ip = unsafe { &mut *ip };
@@ -127,60 +146,49 @@ unsafe fn forward(
     if ip.tos & 3 != ecn {
         ip.set_tos(ip.tos & 0xfc | ecn);
     }
-    let direct = ip.ttl > 1 && ip.header_len() as usize == IPV4_LEN;
-    let next_hop = if direct { route::next_hop(ctx, ip) } else { NextHop::Stack };
-    let (ifindex, ethernet) = match next_hop {
-        NextHop::Direct(ifindex, ethernet) => {
-            if route::leaves_the_vnet(ifindex) {
+    let needs_stack = ip.ttl <= 1 || ip.header_len() as usize != IPV4_LEN;
+    let next_hop = if needs_stack { NextHop::Stack } else { route::next_hop(ctx, ip, job.ingress_ifindex) };
+    let (way, is_direct) = match next_hop {
+        NextHop::Direct(way) => {
+            if route::leaves_the_vnet(way.ifindex) {
                 return Err(DropReason::NoRoute);
             }
             ip.decrement_ttl();
-            (ifindex, ethernet)
+            (way, true)
         }
-        NextHop::Stack => route::into_stack(config),
+        NextHop::Stack => (route::into_stack(config), false),
         NextHop::Unreachable => return Err(DropReason::NoRoute),
     };
+    let key = FlowKey { tunnel: job.tunnel, source: ip.source, destination: ip.destination };
     let ethernet_at = at::<Ethernet>(ctx, 0).ok_or(DropReason::Internal)?;
     // SAFETY: lies within the frame; the counters are per CPU; the caller vouches for `sa`.
     unsafe {
-        *ethernet_at = ethernet;
+        *ethernet_at = way.ethernet;
         sa::count(sa, job.tunnel, inner_len);
         if let Some(counters) = COUNTERS.get_ptr_mut(job.tunnel) {
             (*counters).in_packets += 1;
             (*counters).in_bytes += u64::from(inner_len);
         }
     }
-    Ok(ifindex)
+    Ok(Delivery { way, is_direct, key })
 }
 
 /// Removes everything around the inner packet but room for an Ethernet header. Returns the length of the inner packet.
 #[inline(always)]
-fn strip(ctx: &XdpContext, job: &Job) -> Result<u32, DropReason> {
+fn strip(ctx: &XdpContext, job: &Job, front: u32) -> Result<u32, DropReason> {
+    let surplus = front + job.offset - ETH_LEN as u32;
     // SAFETY: helper that checks its arguments; every packet pointer is fetched anew afterwards.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, (job.offset - ETH_LEN as u32).cast_signed()) } != 0 {
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus.cast_signed()) } != 0 {
         return Err(DropReason::Internal);
     }
     let trailer_at = ETH_LEN + job.length as usize - ESP_TRAILER_LEN;
     let trailer = at::<[u8; ESP_TRAILER_LEN]>(ctx, trailer_at & MAX_FRAME).ok_or(DropReason::Malformed)?;
     // SAFETY: lies within the frame.
     let [padding, next_header] = unsafe { *trailer };
-    if next_header == PROTO_NONE {
-        return Err(DropReason::Dummy);
-    }
-    if next_header != PROTO_IPIP {
-        return Err(DropReason::BadTrailer);
-    }
+    trailer::check_next_header(next_header)?;
     let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Malformed)?;
     // SAFETY: lies within the frame.
-    let ip = unsafe { &*ip };
-    let inner_len = ip.total_len();
-    // Bytes between the packet and the padding are traffic-flow confidentiality padding (RFC 4303 section 2.7).
-    if inner_len + u32::from(padding) + ESP_TRAILER_LEN as u32 > job.length {
-        return Err(DropReason::BadTrailer);
-    }
-    if ip.version_ihl >> 4 != 4 || (ip.header_len() as usize) < IPV4_LEN || inner_len < ip.header_len() {
-        return Err(DropReason::Malformed);
-    }
+    let inner_len = trailer::inner_len(unsafe { &*ip }, padding, job.length)?;
     let surplus = frame_len(ctx).cast_signed() - (ETH_LEN as u32 + inner_len).cast_signed();
     // SAFETY: as above.
     if unsafe { bpf_xdp_adjust_tail(ctx.ctx, -surplus) } != 0 {

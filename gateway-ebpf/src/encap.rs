@@ -8,24 +8,27 @@ use gateway_common::wire::{
     ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, PROTO_ESP, PROTO_IPIP, PROTO_UDP,
     UDP_LEN,
 };
-use gateway_common::{DropReason, EventKind, GatewayConfig, Job, ProgramSlot, RouteKind, Sa, SaFlags};
+use gateway_common::{
+    DropReason, Ethernet, EventKind, GatewayConfig, Ipv4, Job, Port, PortRole, ProgramSlot, RouteKind, Sa,
+    SaFlags,
+};
 
 use crate::drop::drop;
 use crate::maps::{COUNTERS, JOB, PROGRAMS, SAS, TUNNELS};
-use crate::packet::{Esp, Ethernet, Ipv4, Iv, Udp, at, frame_len};
+use crate::packet::{Esp, Iv, Udp, at, frame_len};
 use crate::route::NextHop;
-use crate::{atomic, budget, event, resize, route, sa};
+use crate::{atomic, budget, event, lane, resize, route, sa};
 
-/// Encapsulates the packet `ip` for `tunnel`. `forwarded`: the packet came from a neighbour and not from the kernel's
-/// routing, which has done its part (TTL, fragmentation) already. `None` leaves the packet to the kernel.
+/// Encapsulates the packet `ip`, which arrived at `port`, for `tunnel`. `None` leaves it to the kernel.
 #[inline(always)]
 pub(crate) fn encapsulate(
     ctx: &XdpContext,
     config: &GatewayConfig,
+    port: &Port,
     ip: &mut Ipv4,
     tunnel: u32,
-    forwarded: bool,
 ) -> Option<u32> {
+    let forwarded = is_forwarded(port);
     let header_len = ip.header_len() as usize;
     let inner_len = ip.total_len();
     if header_len < IPV4_LEN || inner_len < header_len as u32 || ETH_LEN as u32 + inner_len > frame_len(ctx) {
@@ -50,7 +53,14 @@ pub(crate) fn encapsulate(
     }
     let sa = SAS.get_ptr_mut(index)?;
     // SAFETY: `sa` points into the map; the agent does not change an SA in use.
-    Some(unsafe { seal(ctx, config, ip, sa, index, tunnel, forwarded) })
+    Some(unsafe { seal(ctx, config, port, ip, sa, index, tunnel) })
+}
+
+/// Whether packets at `port` come from a neighbour, and not from the kernel's routing, which has done its part (TTL,
+/// fragmentation) already.
+#[inline(always)]
+fn is_forwarded(port: &Port) -> bool {
+    port.roles & PortRole::TUNNEL == 0
 }
 
 /// Continues a frame that an AEAD program has sealed.
@@ -59,16 +69,26 @@ pub(crate) fn encap_done(_ctx: XdpContext) -> u32 {
     let Some(job) = JOB.get(0) else { return drop(0, DropReason::Internal) };
     if let Some(sa) = SAS.get_ptr_mut(job.sa) {
         // SAFETY: `sa` points into the map.
-        unsafe { sa::count(sa, job.tunnel, job.inner_len) };
+        unsafe { count(sa, job.tunnel, job.inner_len) };
     }
-    if let Some(counters) = COUNTERS.get_ptr_mut(job.tunnel) {
+    route::redirect(job.egress_ifindex)
+}
+
+/// Counts a packet that is sealed, or will be by a worker.
+///
+/// # Safety
+/// `sa` must point into map `SAS`.
+#[inline(always)]
+unsafe fn count(sa: *mut Sa, tunnel: u32, inner_len: u32) {
+    // SAFETY: the caller vouches for `sa`.
+    unsafe { sa::count(sa, tunnel, inner_len) };
+    if let Some(counters) = COUNTERS.get_ptr_mut(tunnel) {
         // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
         unsafe {
             (*counters).out_packets += 1;
-            (*counters).out_bytes += u64::from(job.inner_len);
+            (*counters).out_bytes += u64::from(inner_len);
         }
     }
-    route::redirect(job.egress_ifindex)
 }
 
 /// # Safety
@@ -77,11 +97,11 @@ pub(crate) fn encap_done(_ctx: XdpContext) -> u32 {
 unsafe fn seal(
     ctx: &XdpContext,
     config: &GatewayConfig,
+    port: &Port,
     ip: &mut Ipv4,
     sa: *mut Sa,
     index: u32,
     tunnel: u32,
-    forwarded: bool,
 ) -> u32 {
     // SAFETY: the caller vouches for `sa`.
     let (flags, local_addr, remote_addr, spi, salt, aead) =
@@ -103,8 +123,8 @@ unsafe fn seal(
     let protocol = if udp_len != 0 { PROTO_UDP } else { PROTO_ESP };
     let outer_len = headers + payload_len + ESP_ICV_LEN as u32;
     let outer = Ipv4::outer(ip.tos, outer_len, protocol, local_addr, remote_addr);
-    let (egress_ifindex, ethernet) = match route::next_hop(ctx, &outer) {
-        NextHop::Direct(ifindex, ethernet) => (ifindex, ethernet),
+    let way = match route::next_hop(ctx, &outer, ctx.ingress_ifindex() as u32) {
+        NextHop::Direct(way) => way,
         NextHop::Stack => route::into_stack(config),
         NextHop::Unreachable => return drop(tunnel, DropReason::NoRoute),
     };
@@ -117,7 +137,7 @@ unsafe fn seal(
         event::raise_limited(EventKind::HardLifetime, tunnel, spi, [0; 4]);
         return drop(tunnel, DropReason::SequenceExhausted);
     }
-    if forwarded {
+    if is_forwarded(port) {
         ip.decrement_ttl();
     }
 
@@ -135,14 +155,14 @@ unsafe fn seal(
     let iv = sequence.to_be_bytes();
     let sent_iv = if iv_len == 0 { None } else { Some(&iv) };
     let written = if udp_len == 0 {
-        write_headers(ctx, &ethernet, &outer, None, &esp, sent_iv)
+        write_headers(ctx, &way.ethernet, &outer, None, &esp, sent_iv)
     } else {
         // SAFETY: the caller vouches for `sa`.
         let (local_port, remote_port) = unsafe { ((*sa).local_port, (*sa).remote_port) };
         // A zero checksum is what RFC 3948 section 2.1 asks for over IPv4.
         let len = ((outer_len - IPV4_LEN as u32) as u16).to_be_bytes();
         let udp = Udp { source: local_port, destination: remote_port, len, checksum: [0; 2] };
-        write_headers(ctx, &ethernet, &outer, Some(&udp), &esp, sent_iv)
+        write_headers(ctx, &way.ethernet, &outer, Some(&udp), &esp, sent_iv)
     };
     let payload = ETH_LEN as u32 + headers;
     if written.is_none() || write_trailer(ctx, payload + inner_len, padding).is_none() {
@@ -156,9 +176,21 @@ unsafe fn seal(
     job.nonce[..4].copy_from_slice(&salt);
     job.nonce[4..].copy_from_slice(&iv);
     job.next = ProgramSlot::EncapDone as u32;
-    job.egress_ifindex = egress_ifindex;
+    job.egress_ifindex = way.ifindex;
+    job.sequence = sequence;
     job.tunnel = tunnel;
     job.inner_len = inner_len;
+    job.outer_ecn = 0;
+    job.ingress_ifindex = ctx.ingress_ifindex() as u32;
+    if port.first_lane != 0
+        && lane::serves(way.ifindex)
+        && let Some(lane) = lane::find(ctx, port)
+        && lane::prepend(ctx, job, spi)
+    {
+        // SAFETY: the caller vouches for `sa`.
+        unsafe { count(sa, tunnel, inner_len) };
+        return lane.send(tunnel);
+    }
     // SAFETY: nothing with a destructor is alive.
     unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::sealing(aead)) };
     drop(tunnel, DropReason::Internal)

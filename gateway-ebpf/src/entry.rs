@@ -7,23 +7,17 @@ use gateway_common::wire::{
     ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, IPV4_LEN, NAT_T_PORT, PROTO_ESP,
     PROTO_UDP, UDP_LEN, VLAN_ID_MASK,
 };
-use gateway_common::{DropReason, PortRole, RouteKind};
+use gateway_common::{DropReason, Ethernet, Ipv4, Port, PortRole, RouteKind};
 
 use crate::drop::drop;
 use crate::maps::{CONFIG, PORTS};
-use crate::packet::{Ethernet, Ipv4, Udp, at, frame_len};
+use crate::packet::{Udp, at, frame_len};
 use crate::{decap, encap, route};
 
 /// Attached to every LAN and WAN interface and to the peer of `vgw0`.
 #[xdp]
 pub(crate) fn gateway(ctx: XdpContext) -> u32 {
     classify(&ctx).unwrap_or(XDP_PASS)
-}
-
-/// Attached to `vgw0` itself: frames redirected to its peer are received by it only while it has an XDP program.
-#[xdp]
-pub(crate) fn pass(_ctx: XdpContext) -> u32 {
-    XDP_PASS
 }
 
 /// The verdict, or `None` for frames that are the kernel's business.
@@ -43,19 +37,19 @@ fn classify(ctx: &XdpContext) -> Option<u32> {
         return None;
     }
     if roles & PortRole::TUNNEL != 0 {
-        return Some(from_stack(ctx, ip));
+        return Some(from_stack(ctx, port, ip));
     }
     if ethernet.destination != port.mac {
         return None;
     }
     let config = CONFIG.get(0)?;
     if roles & PortRole::WAN != 0 && ip.destination == config.wan_addr {
-        return from_wan(ctx, ip);
+        return from_wan(ctx, port, ip);
     }
     let to = route::lookup(ip.destination);
     match to.kind {
         RouteKind::REMOTE if roles & PortRole::LAN == 0 => Some(drop(to.tunnel, DropReason::Unprotected)),
-        RouteKind::REMOTE => encap::encapsulate(ctx, config, ip, to.tunnel, true),
+        RouteKind::REMOTE => encap::encapsulate(ctx, config, port, ip, to.tunnel),
         RouteKind::LOCAL => refuse_in_the_clear(ip),
         _ => None,
     }
@@ -63,13 +57,13 @@ fn classify(ctx: &XdpContext) -> Option<u32> {
 
 /// Packets that the kernel routed to `vgw0`. Nothing goes back: it would come here again.
 #[inline(always)]
-fn from_stack(ctx: &XdpContext, ip: &mut Ipv4) -> u32 {
+fn from_stack(ctx: &XdpContext, port: &Port, ip: &mut Ipv4) -> u32 {
     let to = route::lookup(ip.destination);
     if to.kind != RouteKind::REMOTE {
         return drop(0, DropReason::NoRoute);
     }
     let Some(config) = CONFIG.get(0) else { return drop(to.tunnel, DropReason::Internal) };
-    encap::encapsulate(ctx, config, ip, to.tunnel, false)
+    encap::encapsulate(ctx, config, port, ip, to.tunnel)
         .unwrap_or_else(|| drop(to.tunnel, DropReason::Internal))
 }
 
@@ -84,7 +78,7 @@ fn is_priority_tagged(ethernet: &Ethernet, behind: &Ipv4) -> bool {
 
 /// Packets to the gateway's own outer address: ESP, plain or in UDP, is ours unless it is a fragment.
 #[inline(always)]
-fn from_wan(ctx: &XdpContext, ip: &Ipv4) -> Option<u32> {
+fn from_wan(ctx: &XdpContext, port: &Port, ip: &Ipv4) -> Option<u32> {
     if ip.is_fragment() || ip.header_len() as usize != IPV4_LEN {
         return None;
     }
@@ -92,7 +86,7 @@ fn from_wan(ctx: &XdpContext, ip: &Ipv4) -> Option<u32> {
         return Some(drop(0, DropReason::Malformed));
     }
     match ip.protocol {
-        PROTO_ESP => Some(decap::decapsulate(ctx, ip, ETH_LEN + IPV4_LEN)),
+        PROTO_ESP => Some(decap::decapsulate(ctx, port, ip, ETH_LEN + IPV4_LEN)),
         PROTO_UDP => {
             let udp = at::<Udp>(ctx, ETH_LEN + IPV4_LEN)?;
             // SAFETY: lies within the frame.
@@ -109,7 +103,7 @@ fn from_wan(ctx: &XdpContext, ip: &Ipv4) -> Option<u32> {
             if u32::from(u16::from_be_bytes(udp.len)) != ip.total_len() - IPV4_LEN as u32 {
                 return Some(drop(0, DropReason::Malformed));
             }
-            Some(decap::decapsulate(ctx, ip, ETH_LEN + IPV4_LEN + UDP_LEN))
+            Some(decap::decapsulate(ctx, port, ip, ETH_LEN + IPV4_LEN + UDP_LEN))
         }
         _ => None,
     }

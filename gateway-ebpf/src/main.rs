@@ -1,11 +1,14 @@
 //! XDP programs of the gateway.
 //!
 //! `gateway` is attached to every interface. It classifies a frame, does everything up to the AEAD, and tail-calls one of the
-//! programs in [`crypto`], which tail-call [`encap::encap_done`] or [`decap::decap_done`]:
+//! programs in [`crypto`], which tail-call [`encap::encap_done`] or [`decap::decap_done`]. Where a worker is ready, it gets the
+//! frame instead; what a worker cannot finish it sends to [`returned::returned`] on `vgw0`:
 //!
 //! ```text
 //! gateway ─ encap ─► seal_* ─► encap_done ─► redirect
-//!         └ decap ─► open_* ─► decap_done ─► redirect
+//!         ├ decap ─► open_* ─► decap_done ─► redirect
+//!         └ lane ──► AF_XDP socket ─► worker ─► AF_XDP socket
+//!                                        └─► vgw0: returned ─► redirect
 //! ```
 #![no_std]
 #![no_main]
@@ -19,10 +22,13 @@ mod drop;
 mod encap;
 mod entry;
 mod event;
+mod flows;
+mod lane;
 mod maps;
 mod packet;
 mod replay;
 mod resize;
+mod returned;
 mod route;
 mod sa;
 

@@ -1,11 +1,13 @@
-//! Every map of the datapath. The agent pins them and may override the sizes of the per-tunnel ones at load time.
+//! Every map of the datapath. The agent pins them and may override the sizes of the per-tunnel ones at load time; workers map
+//! those that are mmap-able into their memory.
 
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, XskMap};
 use gateway_common::{
-    Budget, DropReason, EventKind, GatewayConfig, GhashTables, Job, Port, ProgramSlot, Route, Sa, SpiKey,
-    Tunnel, TunnelCounters,
+    Budget, Control, DropReason, EventKind, Flow, GatewayConfig, GhashTables, Job, Lane, Port, ProgramSlot,
+    Route, Sa, SpiKey, Tunnel, TunnelCounters, limits,
 };
 
 /// Tunnels when the agent does not say otherwise, the "no tunnel" entry included.
@@ -26,7 +28,7 @@ pub(crate) static ROUTES4: LpmTrie<[u8; 4], Route> = LpmTrie::with_max_entries(6
 pub(crate) static TUNNELS: Array<Tunnel> = Array::with_max_entries(TUNNELS_DEFAULT, 0);
 
 #[map]
-pub(crate) static SAS: Array<Sa> = Array::with_max_entries(SAS_DEFAULT, 0);
+pub(crate) static SAS: Array<Sa> = Array::with_max_entries(SAS_DEFAULT, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static GHASH: Array<GhashTables> = Array::with_max_entries(SAS_DEFAULT, 0);
@@ -42,7 +44,7 @@ pub(crate) static DROPS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(TUNNELS_DEFAULT * DropReason::COUNT, 0);
 
 #[map]
-pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
+pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(65_536, 0);
@@ -56,3 +58,26 @@ pub(crate) static JOB: PerCpuArray<Job> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(ProgramSlot::COUNT, 0);
+
+/// Sockets of the workers, by lane.
+#[map]
+pub(crate) static XSKS: XskMap = XskMap::with_max_entries(limits::LANES, 0);
+
+#[map]
+pub(crate) static LANES: Array<Lane> = Array::with_max_entries(limits::LANES, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static FLOWS: Array<Flow> = Array::with_max_entries(limits::FLOWS, BPF_F_MMAPABLE);
+
+/// What the workers count as the programs do in `COUNTERS`.
+#[map]
+pub(crate) static WORKER_COUNTERS: Array<TunnelCounters> =
+    Array::with_max_entries(TUNNELS_DEFAULT, BPF_F_MMAPABLE);
+
+/// What the workers count as the programs do in `DROPS`.
+#[map]
+pub(crate) static WORKER_DROPS: Array<u64> =
+    Array::with_max_entries(TUNNELS_DEFAULT * DropReason::COUNT, BPF_F_MMAPABLE);

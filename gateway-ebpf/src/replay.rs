@@ -1,12 +1,9 @@
 //! Anti-replay on the SA's shared window (RFC 4303 section 3.4.3), correct with several CPUs receiving one SA.
 
 use gateway_common::Sa;
-use gateway_common::replay::{infer_sequence, is_left_of_window, mark, slot_index};
+use gateway_common::replay::{self, infer_sequence, is_left_of_window, mark, slot_index};
 
-use crate::atomic;
-
-/// Attempts to win a slot or the window's edge against other CPUs.
-const ATTEMPTS: u32 = 8;
+use crate::atomic::{self, MapWord};
 
 /// Full sequence number of a packet, if it could still be accepted. Called before authentication, so it changes nothing.
 ///
@@ -35,28 +32,8 @@ pub(crate) unsafe fn precheck(sa: *const Sa, extended: bool, low: u32) -> Option
 pub(crate) unsafe fn accept(sa: *mut Sa, sequence: u64) -> bool {
     // SAFETY: as the caller vouches; the index is masked to the ring.
     unsafe {
-        let highest = &raw mut (*sa).sequence;
-        if is_left_of_window(atomic::load(highest), (*sa).replay_window, sequence) {
-            return false;
-        }
-        let slot = (&raw mut (*sa).replay).cast::<u64>().add(slot_index(sequence));
-        let mut marked = false;
-        for _ in 0..ATTEMPTS {
-            let before = atomic::load(slot);
-            let Some(after) = mark(before, sequence) else { return false };
-            if atomic::compare_exchange(slot, before, after) {
-                marked = true;
-                break;
-            }
-        }
-        if marked {
-            for _ in 0..ATTEMPTS {
-                let before = atomic::load(highest);
-                if before >= sequence || atomic::compare_exchange(highest, before, sequence) {
-                    break;
-                }
-            }
-        }
-        marked
+        let highest = MapWord::new(&raw mut (*sa).sequence);
+        let slot = MapWord::new((&raw mut (*sa).replay).cast::<u64>().add(slot_index(sequence)));
+        replay::accept(highest, slot, (*sa).replay_window, sequence)
     }
 }

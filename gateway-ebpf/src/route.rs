@@ -7,19 +7,27 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
-use gateway_common::{GatewayConfig, PortRole, Route, RouteKind};
+use gateway_common::{Ethernet, GatewayConfig, Ipv4, PortRole, Route, RouteKind};
 
 use crate::maps::{PORTS, ROUTES4};
-use crate::packet::{Ethernet, Ipv4};
 
 const AF_INET: u8 = 2;
 /// Size of the parameter block, as the helper wants it.
 const PARAMS_LEN: i32 = size_of::<FibLookup>().cast_signed() as i32;
 
+/// An interface, and the Ethernet header of frames that leave through it.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) ifindex: u32,
+    /// Largest IP packet, in bytes; 0 if it was not asked for.
+    pub(crate) mtu: u32,
+    pub(crate) ethernet: Ethernet,
+}
+
 /// Where the kernel's forwarding table sends a packet.
 pub(crate) enum NextHop {
     /// Straight out of an interface, the neighbour's address is known.
-    Direct(u32, Ethernet),
+    Direct(Way),
     /// Into the kernel's stack through `vgw0`: the packet is for this host, or needs ARP, ICMP or fragmentation.
     Stack,
     /// Nowhere, by an explicit route.
@@ -36,15 +44,15 @@ pub(crate) fn lookup(address: [u8; 4]) -> Route {
     }
 }
 
-/// Looks `ip`'s destination up in the kernel's forwarding table, as the stack would when forwarding it.
+/// Looks `ip`'s destination up in the kernel's forwarding table, as the stack would when forwarding it from `ingress_ifindex`.
 #[inline(always)]
-pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4) -> NextHop {
+pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4, ingress_ifindex: u32) -> NextHop {
     // SAFETY: the structure holds integers only.
     let mut params: FibLookup = unsafe { core::mem::zeroed() };
     params.family = AF_INET;
     params.l4_protocol = ip.protocol;
     params.__bindgen_anon_1.tot_len = u16::from_be_bytes(ip.total_len);
-    params.ifindex = ctx.ingress_ifindex() as u32;
+    params.ifindex = ingress_ifindex;
     // The kernel refuses ECN bits here.
     params.__bindgen_anon_2.tos = ip.tos & 0xfc;
     params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(ip.source);
@@ -53,7 +61,12 @@ pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4) -> NextHop {
     let result = unsafe { bpf_fib_lookup(ctx.ctx.cast(), &raw mut params, PARAMS_LEN, 0) };
     // Errors (negative) become numbers that are no result.
     match result.cast_unsigned() as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS => NextHop::Direct(params.ifindex, Ethernet::ipv4(params.dmac, params.smac)),
+        BPF_FIB_LKUP_RET_SUCCESS => NextHop::Direct(Way {
+            ifindex: params.ifindex,
+            // SAFETY: an integer; the kernel has put the route's MTU where the length was.
+            mtu: u32::from(unsafe { params.__bindgen_anon_1.mtu_result }),
+            ethernet: Ethernet::ipv4(params.dmac, params.smac),
+        }),
         BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE | BPF_FIB_LKUP_RET_PROHIBIT => {
             NextHop::Unreachable
         }
@@ -71,10 +84,14 @@ pub(crate) fn leaves_the_vnet(ifindex: u32) -> bool {
     }
 }
 
-/// Egress interface and Ethernet header of a frame that enters the kernel's stack through `vgw0`.
+/// The way of a frame into the kernel's stack through `vgw0`.
 #[inline(always)]
-pub(crate) fn into_stack(config: &GatewayConfig) -> (u32, Ethernet) {
-    (config.vgw_peer_ifindex, Ethernet::ipv4(config.vgw0_mac, config.vgw_peer_mac))
+pub(crate) fn into_stack(config: &GatewayConfig) -> Way {
+    Way {
+        ifindex: config.vgw_peer_ifindex,
+        mtu: 0,
+        ethernet: Ethernet::ipv4(config.vgw0_mac, config.vgw_peer_mac),
+    }
 }
 
 /// Verdict that transmits the frame out of `ifindex`.

@@ -26,7 +26,7 @@ pub(crate) unsafe fn count(sa: *mut Sa, tunnel: u32, bytes: u32) {
         let total = atomic::fetch_add(&raw mut (*sa).bytes, u64::from(bytes)) + u64::from(bytes);
         let soft_bytes = (*sa).soft_bytes;
         let soft_packets = (*sa).soft_packets;
-        if ((soft_bytes != 0 && total >= soft_bytes) || (soft_packets != 0 && packets >= soft_packets))
+        if Sa::reaches_soft_lifetime(soft_bytes, soft_packets, total, packets)
             && atomic::compare_exchange(&raw mut (*sa).soft_raised, 0, 1)
         {
             let event =

@@ -6,5 +6,6 @@ mod datapath {
     mod decap;
     mod encap;
     mod events;
+    mod handoff;
     mod prog_test_run;
 }

@@ -333,7 +333,7 @@ impl Datapath {
             roles.insert(interface.index, Plain(port), 0)?;
         }
         self.object.pin_maps(self.pins.directory())?;
-        let mut targets = vec![("pass", self.vgw0.stack.clone()), ("gateway", self.vgw0.xdp.clone())];
+        let mut targets = vec![("returned", self.vgw0.stack.clone()), ("gateway", self.vgw0.xdp.clone())];
         targets.extend(ports.values().map(|(interface, _)| ("gateway", interface.clone())));
         if let Err(error) = self.attach(&targets, XdpMode::Driver) {
             // A frame redirected from native mode is lost at an interface in generic mode, so it is all or none.

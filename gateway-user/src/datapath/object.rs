@@ -80,6 +80,8 @@ impl Object {
             .map_max_entries("COUNTERS", tunnels)
             .map_max_entries("DROPS", tunnels * DropReason::COUNT)
             .map_max_entries("EVENT_TIMES", tunnels * EventKind::COUNT)
+            .map_max_entries("WORKER_COUNTERS", tunnels)
+            .map_max_entries("WORKER_DROPS", tunnels * DropReason::COUNT)
             .map_max_entries("SAS", sas)
             .map_max_entries("GHASH", sas)
             .map_max_entries("SPIS", sas)
@@ -87,7 +89,7 @@ impl Object {
             .context(
                 "the kernel refused the datapath's maps (CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed)",
             )?;
-        for name in CHAIN.iter().map(|(_, name)| *name).chain(["gateway", "pass"]) {
+        for name in CHAIN.iter().map(|(_, name)| *name).chain(["gateway", "returned"]) {
             program(&mut ebpf, name)?
                 .load()
                 .with_context(|| format!("the kernel refused XDP program {name}"))?;
@@ -140,6 +142,7 @@ pub(super) fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
         Map::LpmTrie(data) => Map::LpmTrie(open(data)?),
         Map::PerCpuArray(data) => Map::PerCpuArray(open(data)?),
         Map::ProgramArray(data) => Map::ProgramArray(open(data)?),
+        Map::XskMap(data) => Map::XskMap(open(data)?),
         _ => bail!("map {name} is of an unexpected type"),
     })
 }

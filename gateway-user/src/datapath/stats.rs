@@ -48,7 +48,9 @@ pub struct BudgetStats {
 /// Handles to the maps with counters.
 pub struct Counters {
     traffic: PerCpuArray<MapData, Plain<TunnelCounters>>,
+    worker_traffic: Array<MapData, Plain<TunnelCounters>>,
     drops: PerCpuArray<MapData, u64>,
+    worker_drops: Array<MapData, u64>,
     budget: Array<MapData, Plain<Budget>>,
 }
 
@@ -60,27 +62,30 @@ impl Counters {
     pub fn new(ebpf: &Ebpf) -> Result<Self> {
         Ok(Self {
             traffic: duplicate(ebpf, "COUNTERS")?.try_into()?,
+            worker_traffic: duplicate(ebpf, "WORKER_COUNTERS")?.try_into()?,
             drops: duplicate(ebpf, "DROPS")?.try_into()?,
+            worker_drops: duplicate(ebpf, "WORKER_DROPS")?.try_into()?,
             budget: duplicate(ebpf, "BUDGET")?.try_into()?,
         })
     }
 
-    /// Traffic of a tunnel, summed over the CPUs.
+    /// Traffic of a tunnel, summed over CPUs and workers.
     ///
     /// # Errors
     /// There is no such tunnel.
     pub fn traffic(&self, tunnel: u32) -> Result<TunnelCounters> {
         let mut sum = TunnelCounters::default();
-        for Plain(cpu) in self.traffic.get(&tunnel, 0)?.iter() {
-            sum.in_packets += cpu.in_packets;
-            sum.in_bytes += cpu.in_bytes;
-            sum.out_packets += cpu.out_packets;
-            sum.out_bytes += cpu.out_bytes;
+        let workers = self.worker_traffic.get(&tunnel, 0)?;
+        for Plain(part) in self.traffic.get(&tunnel, 0)?.iter().chain([&workers]) {
+            sum.in_packets += part.in_packets;
+            sum.in_bytes += part.in_bytes;
+            sum.out_packets += part.out_packets;
+            sum.out_bytes += part.out_bytes;
         }
         Ok(sum)
     }
 
-    /// Drops of a tunnel (0: of packets that belong to none) that occurred, summed over the CPUs.
+    /// Drops of a tunnel (0: of packets that belong to none) that occurred, summed over CPUs and workers.
     ///
     /// # Errors
     /// There is no such tunnel.
@@ -88,7 +93,8 @@ impl Counters {
         let mut drops = BTreeMap::new();
         for reason in DropReason::ALL {
             let index = tunnel * DropReason::COUNT + *reason as u32;
-            let count: u64 = self.drops.get(&index, 0)?.iter().sum();
+            let count: u64 =
+                self.drops.get(&index, 0)?.iter().sum::<u64>() + self.worker_drops.get(&index, 0)?;
             if count != 0 {
                 drops.insert(reason.name(), count);
             }
@@ -111,9 +117,13 @@ impl Counters {
     /// There is no such tunnel.
     pub fn reset(&mut self, tunnel: u32) -> Result<()> {
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("{file}: {error}"))?;
-        self.traffic.set(tunnel, vec![Plain(TunnelCounters::default()); cpus].try_into()?, 0)?;
+        let zeros = Plain(TunnelCounters::default());
+        self.traffic.set(tunnel, vec![zeros; cpus].try_into()?, 0)?;
+        self.worker_traffic.set(tunnel, zeros, 0)?;
         for reason in DropReason::ALL {
-            self.drops.set(tunnel * DropReason::COUNT + *reason as u32, vec![0; cpus].try_into()?, 0)?;
+            let index = tunnel * DropReason::COUNT + *reason as u32;
+            self.drops.set(index, vec![0; cpus].try_into()?, 0)?;
+            self.worker_drops.set(index, 0, 0)?;
         }
         Ok(())
     }

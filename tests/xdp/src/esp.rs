@@ -9,7 +9,7 @@ use ring::aead::{
 /// Next header of an IPv4 packet.
 pub const IPV4: u8 = 4;
 
-fn key(sa: &SaConfig) -> LessSafeKey {
+pub(crate) fn key(sa: &SaConfig) -> LessSafeKey {
     let algorithm: &'static Algorithm = match sa.aead {
         Aead::ChaCha20Poly1305 => &CHACHA20_POLY1305,
         Aead::Aes128Gcm => &AES_128_GCM,

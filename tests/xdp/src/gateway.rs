@@ -14,6 +14,8 @@ use gateway_user::datapath::{Counters, Direction, Limits, Object, Plain, SaConfi
 use nix::sched::{CloneFlags, unshare};
 use zeroize::Zeroizing;
 
+use crate::lanes::Lanes;
+
 /// Outer address of the gateway under test.
 pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Outer address of its peer, reached through [`ROUTER_MAC`].
@@ -38,8 +40,9 @@ pub const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 8, 8];
 pub const TUNNEL_MTU: u32 = 1438;
 
 /// Interface index that test-run reports: the loopback interface of a new namespace.
-const INGRESS: u32 = 1;
-const VGW_PEER_IFINDEX: u32 = 1001;
+pub const INGRESS: u32 = 1;
+/// Interface index of the peer of `vgw0`.
+pub const VGW_PEER_IFINDEX: u32 = 1001;
 
 /// Verdicts of XDP programs (`enum xdp_action`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +75,10 @@ pub struct GatewayUnderTest {
     /// Counters.
     pub counters: Counters,
     tunnels: Array<MapData, Plain<Tunnel>>,
-    ports: BpfHashMap<MapData, u32, Plain<Port>>,
+    pub(crate) ports: BpfHashMap<MapData, u32, Plain<Port>>,
     budgets: Array<MapData, Plain<Budget>>,
     entries: Array<MapData, Plain<Sa>>,
+    pub(crate) lanes: Lanes,
 }
 
 impl GatewayUnderTest {
@@ -131,7 +135,8 @@ impl GatewayUnderTest {
         let ports = take("PORTS")?.try_into()?;
         let budgets = take("BUDGET")?.try_into()?;
         let entries = take("SAS")?.try_into()?;
-        let mut gateway = Self { object, sas, counters, tunnels, ports, budgets, entries };
+        let lanes = Lanes::new(take)?;
+        let mut gateway = Self { object, sas, counters, tunnels, ports, budgets, entries, lanes };
         gateway.set_roles(PortRole::LAN | PortRole::WAN)?;
         for tunnel in [1, 2] {
             gateway.tunnels.set(tunnel, Plain(Tunnel { outbound_sa: 0, mtu: TUNNEL_MTU }), 0)?;
@@ -213,10 +218,18 @@ impl GatewayUnderTest {
     /// # Errors
     /// The kernel refuses the run.
     pub fn run(&self, frame: &[u8]) -> Result<Outcome> {
+        self.run_program("gateway", frame)
+    }
+
+    /// Runs `program` on a frame.
+    ///
+    /// # Errors
+    /// The kernel refuses the run.
+    pub fn run_program(&self, program: &str, frame: &[u8]) -> Result<Outcome> {
         let mut out = vec![0; 4096];
         let options =
             TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
-        let result = self.program("gateway")?.test_run(options)?;
+        let result = self.program(program)?.test_run(options)?;
         out.truncate(result.data_size_out as usize);
         let verdict = match result.return_value {
             1 => Verdict::Drop,

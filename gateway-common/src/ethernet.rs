@@ -1,0 +1,28 @@
+//! Ethernet header.
+
+use crate::Pod;
+use crate::wire::ETHERTYPE_IPV4;
+
+/// Ethernet header as on the wire.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ethernet {
+    /// MAC address of the next hop.
+    pub destination: [u8; 6],
+    /// MAC address of whoever sent the frame.
+    pub source: [u8; 6],
+    /// EtherType, network order.
+    pub ethertype: [u8; 2],
+}
+
+impl Ethernet {
+    /// Header of an IPv4 frame.
+    #[inline(always)]
+    pub const fn ipv4(destination: [u8; 6], source: [u8; 6]) -> Self {
+        Self { destination, source, ethertype: ETHERTYPE_IPV4.to_be_bytes() }
+    }
+}
+
+// SAFETY: repr(C), bytes only.
+unsafe impl Pod for Ethernet {}
+const _: () = assert!(size_of::<Ethernet>() == crate::wire::ETH_LEN);

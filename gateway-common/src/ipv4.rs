@@ -1,0 +1,146 @@
+//! IPv4 header, and the changes that forwarding makes to it.
+
+use crate::Pod;
+use crate::wire::{IPV4_DF, IPV4_FRAGMENT_MASK};
+
+/// IPv4 header without options as on the wire (RFC 791).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4 {
+    /// Version and header length in words.
+    pub version_ihl: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Length of header and payload in bytes, network order.
+    pub total_len: [u8; 2],
+    /// Identification, network order.
+    pub id: [u8; 2],
+    /// Flags and fragment offset, network order.
+    pub fragment: [u8; 2],
+    /// Time to live.
+    pub ttl: u8,
+    /// Protocol number of the payload.
+    pub protocol: u8,
+    /// Header checksum, network order.
+    pub checksum: [u8; 2],
+    /// Source address, network order.
+    pub source: [u8; 4],
+    /// Destination address, network order.
+    pub destination: [u8; 4],
+}
+
+impl Ipv4 {
+    /// An outer header: no options, DF set, which makes the identification meaningless (RFC 6864 section 4.1).
+    #[inline(always)]
+    pub const fn outer(tos: u8, total_len: u32, protocol: u8, source: [u8; 4], destination: [u8; 4]) -> Self {
+        const OUTER_TTL: u8 = 64;
+        let mut header = Self {
+            version_ihl: 0x45,
+            tos,
+            total_len: (total_len as u16).to_be_bytes(),
+            id: [0; 2],
+            fragment: IPV4_DF.to_be_bytes(),
+            ttl: OUTER_TTL,
+            protocol,
+            checksum: [0; 2],
+            source,
+            destination,
+        };
+        let mut sum = word(0x45, tos) + total_len + IPV4_DF as u32 + word(OUTER_TTL, protocol);
+        sum += word(source[0], source[1]) + word(source[2], source[3]);
+        sum += word(destination[0], destination[1]) + word(destination[2], destination[3]);
+        header.checksum = (!fold(sum)).to_be_bytes();
+        header
+    }
+
+    /// Header length in bytes.
+    #[inline(always)]
+    pub const fn header_len(&self) -> u32 {
+        (self.version_ihl & 0x0f) as u32 * 4
+    }
+
+    /// Total length in bytes.
+    #[inline(always)]
+    pub const fn total_len(&self) -> u32 {
+        u16::from_be_bytes(self.total_len) as u32
+    }
+
+    /// Whether the packet is a fragment, the first included.
+    #[inline(always)]
+    pub const fn is_fragment(&self) -> bool {
+        u16::from_be_bytes(self.fragment) & IPV4_FRAGMENT_MASK != 0
+    }
+
+    /// Decrements the TTL, which must not be 0, and mends the checksum (RFC 1141).
+    #[inline(always)]
+    pub const fn decrement_ttl(&mut self) {
+        self.ttl -= 1;
+        self.checksum = fold(u16::from_be_bytes(self.checksum) as u32 + 0x0100).to_be_bytes();
+    }
+
+    /// Sets the type-of-service byte and mends the checksum (RFC 1624 equation 3).
+    #[inline(always)]
+    pub const fn set_tos(&mut self, tos: u8) {
+        let sum = !u16::from_be_bytes(self.checksum) as u32 + !self.tos as u32 + 0xff00 + tos as u32;
+        self.tos = tos;
+        self.checksum = (!fold(sum)).to_be_bytes();
+    }
+}
+
+// SAFETY: repr(C), bytes only.
+unsafe impl Pod for Ipv4 {}
+const _: () = assert!(size_of::<Ipv4>() == crate::wire::IPV4_LEN);
+
+#[inline(always)]
+const fn word(high: u8, low: u8) -> u32 {
+    (high as u32) << 8 | low as u32
+}
+
+/// Folds a sum of 16-bit words with end-around carry.
+#[inline(always)]
+const fn fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sum of all words of the header (RFC 1071): 0xffff if the checksum is right.
+    fn sum(ip: &Ipv4) -> u16 {
+        let [a, b] = ip.total_len;
+        let [c, d] = ip.id;
+        let [e, f] = ip.fragment;
+        let [g, h] = ip.checksum;
+        let words = [
+            word(ip.version_ihl, ip.tos),
+            word(a, b),
+            word(c, d),
+            word(e, f),
+            word(ip.ttl, ip.protocol),
+            word(g, h),
+            word(ip.source[0], ip.source[1]),
+            word(ip.source[2], ip.source[3]),
+            word(ip.destination[0], ip.destination[1]),
+            word(ip.destination[2], ip.destination[3]),
+        ];
+        fold(words.iter().sum())
+    }
+
+    #[test]
+    fn the_checksum_stays_right() {
+        for low in 0..=255_u8 {
+            for tos in [0, 0x03, 0xb9, 0xff] {
+                let mut ip = Ipv4::outer(tos, 1500, 50, [10, low, 255, 1], [10, 2, 0, low]);
+                assert_eq!(sum(&ip), 0xffff);
+                while ip.ttl > 0 {
+                    ip.decrement_ttl();
+                    assert_eq!(sum(&ip), 0xffff, "TTL {}", ip.ttl);
+                }
+                ip.set_tos(low);
+                assert_eq!((ip.tos, sum(&ip)), (low, 0xffff));
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the workers hand back: opened packets whose way they do not know, and questions.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use gateway_common::limits::MAX_FRAME;
+use gateway_common::wire::{ETH_LEN, IPV4_LEN};
+use gateway_common::{
+    DropReason, ETHERTYPE_RETURN, Ethernet, FlowKey, GatewayConfig, Handoff, Ipv4, Job, ProgramSlot,
+    ReturnHeader, ReturnKind, RouteKind, Sa,
+};
+
+use crate::drop::drop;
+use crate::maps::{CONFIG, JOB, LANES, SAS};
+use crate::packet::at;
+use crate::route::NextHop;
+use crate::{atomic, decap, event, flows, route};
+
+/// Bytes before the opened frame, or before the inner header of a question.
+const FRONT: usize = ReturnHeader::LEN + Handoff::LEN;
+
+/// Attached to `vgw0` itself. What the kernel must see passes: frames that XDP redirected to the peer of `vgw0`.
+#[xdp]
+pub(crate) fn returned(ctx: XdpContext) -> u32 {
+    let Some(ethernet) = at::<Ethernet>(&ctx, 0) else { return XDP_PASS };
+    // SAFETY: lies within the frame, and any alignment will do.
+    if unsafe { (*ethernet).ethertype } != ETHERTYPE_RETURN.to_be_bytes() {
+        return XDP_PASS;
+    }
+    let Some(header) = at::<ReturnHeader>(&ctx, 0) else { return drop(0, DropReason::Malformed) };
+    // SAFETY: lies within the frame, which has no alignment.
+    let header = unsafe { header.read_unaligned() };
+    let verdict = answer(&ctx, header.kind);
+    if let Some(lane) = LANES.get_ptr_mut(header.lane) {
+        // SAFETY: `lane` points into the map.
+        unsafe { atomic::fetch_add(&raw mut (*lane).returned, 1) };
+    }
+    verdict
+}
+
+#[inline(always)]
+fn answer(ctx: &XdpContext, kind: u32) -> u32 {
+    let Some(handoff) = at::<Handoff>(ctx, ReturnHeader::LEN) else { return drop(0, DropReason::Malformed) };
+    let (Some(job), Some(config)) = (JOB.get_ptr_mut(0), CONFIG.get(0)) else {
+        return drop(0, DropReason::Internal);
+    };
+    // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
+    let job = unsafe { &mut *job };
+    // SAFETY: lies within the frame, which has no alignment.
+    let spi = unsafe {
+        *job = (&raw const (*handoff).job).read_unaligned();
+        (&raw const (*handoff).spi).read_unaligned()
+    };
+    let Some(sa) = SAS.get_ptr_mut(job.sa) else { return drop(0, DropReason::Malformed) };
+    // SAFETY: `sa` points into the map.
+    let (installed, tunnel, remote_addr) = unsafe { ((*sa).spi, (*sa).tunnel, (*sa).remote_addr) };
+    if spi == [0; 4] || spi != installed {
+        return drop(0, DropReason::Worker);
+    }
+    job.tunnel = tunnel;
+    match ReturnKind::from_number(kind) {
+        // SAFETY: `sa` points into the map.
+        Some(ReturnKind::Deliver) => unsafe { deliver(ctx, config, job, sa) },
+        Some(ReturnKind::Resolve) => resolve(ctx, job),
+        Some(ReturnKind::AuthenticationFailed) => {
+            event::raise_limited(gateway_common::EventKind::AuthenticationFailed, tunnel, spi, remote_addr);
+            XDP_DROP
+        }
+        None => drop(tunnel, DropReason::Malformed),
+    }
+}
+
+/// # Safety
+/// `sa` must point into map `SAS`.
+#[inline(always)]
+unsafe fn deliver(ctx: &XdpContext, config: &GatewayConfig, job: &Job, sa: *mut Sa) -> u32 {
+    let epoch = flows::epoch();
+    let (offset, length) = (job.offset as usize, job.length as usize);
+    if job.next != ProgramSlot::DecapDone as u32
+        || !(ETH_LEN + IPV4_LEN..=MAX_FRAME).contains(&offset)
+        || !(4..=MAX_FRAME).contains(&length)
+    {
+        return drop(job.tunnel, DropReason::Malformed);
+    }
+    // SAFETY: the caller vouches for `sa`.
+    match unsafe { decap::forward(ctx, config, job, sa, FRONT as u32) } {
+        Ok(delivery) => {
+            if delivery.is_direct {
+                flows::note(delivery.key, epoch, &delivery.way);
+            }
+            route::redirect(delivery.way.ifindex)
+        }
+        Err(reason) => drop(job.tunnel, reason),
+    }
+}
+
+/// Notes the way of the inner header, or takes back what was noted if it is no way for a worker any more.
+#[inline(always)]
+fn resolve(ctx: &XdpContext, job: &Job) -> u32 {
+    let epoch = flows::epoch();
+    let Some(ip) = at::<Ipv4>(ctx, FRONT) else { return drop(job.tunnel, DropReason::Malformed) };
+    // SAFETY: lies within the frame.
+    let ip = unsafe { &*ip };
+    let key = FlowKey { tunnel: job.tunnel, source: ip.source, destination: ip.destination };
+    let from = route::lookup(ip.source);
+    let to = route::lookup(ip.destination);
+    let belongs = from.kind == RouteKind::REMOTE && from.tunnel == job.tunnel && to.kind == RouteKind::LOCAL;
+    if belongs
+        && let NextHop::Direct(way) = route::next_hop(ctx, ip, job.ingress_ifindex)
+        && !route::leaves_the_vnet(way.ifindex)
+    {
+        flows::note(key, epoch, &way);
+    } else {
+        flows::forget(key);
+    }
+    XDP_DROP
+}
