@@ -75,7 +75,7 @@ pub(crate) fn install() -> Result<()> {
         return Ok(());
     }
     let step = Step::begin(&format!("Installing cargo-fuzz {CARGO_FUZZ}"));
-    setup::cargo_install("cargo-fuzz", CARGO_FUZZ)?;
+    setup::cargo_install("cargo-fuzz", CARGO_FUZZ, None)?;
     match cargo_fuzz_version() {
         Some(version) if version == CARGO_FUZZ => step.end("installed"),
         Some(version) => bail!("another cargo-fuzz, version {version}, comes first on PATH; remove it"),

@@ -8,6 +8,7 @@ mod fuzz;
 mod interrupt;
 mod lab;
 mod licenses;
+mod peers;
 mod progress;
 mod setup;
 mod test;
@@ -27,7 +28,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Install whatever building and testing need; quick when it is all there.
-    Setup,
+    Setup(setup::Arguments),
     /// Build `vgw`, the XDP programs included, in the release profile.
     Build,
     /// Connect two VNets inside network namespaces, show traffic through the tunnel, and measure it.
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match command {
-        Command::Setup => setup::require().and_then(|()| fuzz::install()).map(done),
+        Command::Setup(arguments) => set_up(&arguments).map(done),
         Command::Build => setup::install().and_then(|()| build::vgw()).map(done),
         Command::Lab(arguments) => lab::run(&arguments).map(done),
         Command::Test(arguments) => test::run(&arguments),
@@ -68,4 +69,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Fuzz(arguments) => fuzz::run(&arguments).map(done),
         Command::Licenses => licenses::run().map(done),
     }
+}
+
+fn set_up(arguments: &setup::Arguments) -> Result<()> {
+    setup::require()?;
+    fuzz::install()?;
+    if arguments.bench { peers::install() } else { Ok(()) }
 }

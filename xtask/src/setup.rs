@@ -4,10 +4,19 @@ use crate::environment::has_program;
 use crate::progress::Step;
 use crate::{cargo, environment};
 use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
 use std::path::Path;
 use std::process::Command;
 use testbed::strongswan::strongswan_missing;
 use testbed::{Probe, run, try_run};
+
+/// Arguments of `cargo xtask setup`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Install the VPN gateways that `cargo xtask bench` compares with, too.
+    #[arg(long)]
+    pub(crate) bench: bool,
+}
 
 /// Version of `bpf-linker` that fits the pinned `aya`.
 const BPF_LINKER: &str = "0.10.3";
@@ -49,6 +58,18 @@ fn packages() -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
+    debian_packages(&packages)?;
+    // The tests start daemons of their own; the distribution's would take the ports of IKE.
+    // One that was there before is somebody's, and stays as it is.
+    let is_new = strongswan.contains(&"charon-systemd");
+    if is_new && Path::new("/run/systemd/system").exists() {
+        try_run("systemctl disable --now strongswan.service")?;
+    }
+    Ok(())
+}
+
+/// Installs `packages` of Debian, if this is Debian and the user is root; the error says what to do otherwise.
+pub(crate) fn debian_packages(packages: &[&str]) -> Result<()> {
     let packages_text = packages.join(" ");
     ensure!(
         has_program("apt-get"),
@@ -61,13 +82,7 @@ fn packages() -> Result<()> {
     let step = Step::begin(&format!("Installing Debian packages: {packages_text}"));
     apt_get(&["update"])?;
     let options = ["install", "--yes", "--no-install-recommends"];
-    apt_get(&[&options[..], &packages].concat())?;
-    // The tests start daemons of their own; the distribution's would take the ports of IKE.
-    // One that was there before is somebody's, and stays as it is.
-    let is_new = strongswan.contains(&"charon-systemd");
-    if is_new && Path::new("/run/systemd/system").exists() {
-        try_run("systemctl disable --now strongswan.service")?;
-    }
+    apt_get(&[&options[..], packages].concat())?;
     step.end("installed");
     Ok(())
 }
@@ -122,7 +137,7 @@ fn bpf_linker() -> Result<()> {
         return Ok(());
     }
     let step = Step::begin(&format!("Installing bpf-linker {BPF_LINKER} (takes minutes)"));
-    cargo_install("bpf-linker", BPF_LINKER)?;
+    cargo_install("bpf-linker", BPF_LINKER, None)?;
     match bpf_linker_version() {
         Some(version) if version == BPF_LINKER => step.end("installed"),
         Some(version) => bail!("another bpf-linker, version {version}, comes first on PATH; remove it"),
@@ -131,9 +146,12 @@ fn bpf_linker() -> Result<()> {
     Ok(())
 }
 
-/// Installs a program from the registry, which goes into cargo's `bin` directory.
-pub(crate) fn cargo_install(package: &str, version: &str) -> Result<()> {
+/// Installs a program from the registry, which goes into the folder `bin` of `root` or of cargo's home.
+pub(crate) fn cargo_install(package: &str, version: &str, root: Option<&Path>) -> Result<()> {
     let mut install = cargo::cargo(["install", package, "--version", version, "--locked"]);
+    if let Some(root) = root {
+        install.arg("--root").arg(root);
+    }
     // Not under the workspace's own settings, and into a directory that outlives nothing.
     install
         .current_dir(environment::workspace().parent().unwrap_or(Path::new("/")))
