@@ -1,9 +1,8 @@
-//! Benchmarks: cost per packet of the XDP datapath, measured in the kernel by `BPF_PROG_TEST_RUN`, and IKE handshakes.
+//! Benchmarks: what a packet costs, and IKE handshakes.
 
-mod baseline;
 mod handshakes;
 mod machine;
-mod packet_cost;
+mod micro;
 mod report;
 
 use std::path::PathBuf;
@@ -40,13 +39,8 @@ fn main() -> Result<()> {
 }
 
 fn packets(arguments: &Arguments) -> Result<()> {
-    let packets = if arguments.quick { 500 } else { 20_000 };
-    let report = report::Report {
-        machine: machine::describe(),
-        packets_per_figure: packets,
-        empty_program_ns: packet_cost::empty_program_ns(packets)?,
-        costs: packet_cost::measure(packets)?,
-    };
+    let effort = if arguments.quick { micro::Effort::QUICK } else { micro::Effort::FULL };
+    let report = report::Report { machine: machine::describe(), micro: micro::run(effort)? };
     println!("{report}");
     report::write_json(arguments.json.as_deref(), &report)
 }

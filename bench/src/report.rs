@@ -7,16 +7,13 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::machine::Machine;
-use crate::packet_cost::PacketCost;
+use crate::micro::Micro;
 
 /// Everything that one run measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
-    pub(crate) packets_per_figure: usize,
-    /// Time of a program that does nothing, contained in every other figure.
-    pub(crate) empty_program_ns: u64,
-    pub(crate) costs: Vec<PacketCost>,
+    pub(crate) micro: Micro,
 }
 
 /// Writes results as JSON, if a file was named.
@@ -32,35 +29,7 @@ pub(crate) fn write_json(path: Option<&Path>, results: &impl Serialize) -> Resul
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Machine { processor, processors, kernel } = &self.machine;
-        writeln!(
-            formatter,
-            "{processor}, {processors} processors, Linux {kernel}; ns per packet, median of {}\n",
-            self.packets_per_figure
-        )?;
-        writeln!(
-            formatter,
-            "An empty program takes {} ns, which every figure contains.\n",
-            self.empty_program_ns
-        )?;
-        writeln!(
-            formatter,
-            "| algorithm | inner bytes | encapsulate | decapsulate | ring seals | encapsulate / ring |"
-        )?;
-        writeln!(formatter, "|---|---:|---:|---:|---:|---:|")?;
-        for cost in &self.costs {
-            let tenths = cost.encapsulate_ns * 10 / cost.ring_seal_ns.max(1);
-            writeln!(
-                formatter,
-                "| {} | {} | {} | {} | {} | {}.{} |",
-                cost.aead,
-                cost.bytes,
-                cost.encapsulate_ns,
-                cost.decapsulate_ns,
-                cost.ring_seal_ns,
-                tenths / 10,
-                tenths % 10
-            )?;
-        }
-        Ok(())
+        writeln!(formatter, "{processor}, {processors} processors, Linux {kernel}\n")?;
+        write!(formatter, "{}", self.micro)
     }
 }

@@ -219,12 +219,9 @@ impl Sockets {
         let is_nat_t = remote.port() == NAT_T_PORT;
         let (socket, marker) =
             if is_nat_t { (&self.nat_t, &NON_ESP_MARKER[..]) } else { (&self.ike, &[][..]) };
-        let source = nix::libc::in_addr { s_addr: u32::from_ne_bytes(local.octets()) };
-        let info = nix::libc::in_pktinfo {
-            ipi_ifindex: 0,
-            ipi_spec_dst: source,
-            ipi_addr: nix::libc::in_addr { s_addr: 0 },
-        };
+        let source = libc::in_addr { s_addr: u32::from_ne_bytes(local.octets()) };
+        let info =
+            libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: libc::in_addr { s_addr: 0 } };
         let parts = [IoSlice::new(marker), IoSlice::new(message)];
         let control = [ControlMessage::Ipv4PacketInfo(&info)];
         let remote = SockaddrIn::from(remote);

@@ -1,0 +1,131 @@
+//! The AEAD alone, in the kernel: the programs of engine `kernel` that seal and open, without what stands around them.
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
+use aya::programs::{TestRun as _, TestRunOptions};
+use aya::util::nr_cpus;
+use gateway_common::wire::ESP_ICV_LEN;
+use gateway_common::{Aead, Job, Pod, ProgramSlot, Sa};
+use gateway_user::datapath::{Limits, Object, Plain, expand_key, ghash_tables};
+use xdp_harness::frames::pattern;
+
+use super::aead::AeadCost;
+use super::programs;
+use super::statistics::median;
+
+/// Where the payload begins in a tunnel-mode ESP frame: Ethernet, IPv4 and ESP header, IV.
+const OFFSET: usize = 14 + 20 + 8 + 8;
+/// Slot of map `SAS`.
+const SLOT: u32 = 1;
+/// Runs between two looks of the kernel at the clock.
+const REPEAT: u32 = 50;
+/// Verdict of a program that did its work and found no successor.
+const XDP_PASS: u32 = 2;
+
+/// The loaded programs.
+pub(super) struct KernelAead {
+    object: Object,
+}
+
+impl KernelAead {
+    /// Loads the programs.
+    ///
+    /// # Errors
+    /// The kernel refuses them (root is needed).
+    pub(super) fn load() -> Result<Self> {
+        Ok(Self { object: Object::load(Limits { tunnels: 1 })? })
+    }
+
+    /// Seals and opens payloads of `length` bytes. Sealing in place can be repeated in one run; a packet opens once, so that the
+    /// time to open contains `empty_ns`, what the kernel measures for a run that does nothing, which is taken off.
+    ///
+    /// # Errors
+    /// The kernel refuses a run.
+    pub(super) fn measure(
+        &mut self,
+        aead: Aead,
+        length: usize,
+        runs: usize,
+        empty_ns: f64,
+    ) -> Result<AeadCost> {
+        self.prepare(aead, length)?;
+        let mut frame = pattern(OFFSET + length + ESP_ICV_LEN);
+        let seal = program(aead, "seal");
+        let mut seals = Vec::new();
+        for _ in 0..runs.div_ceil(REPEAT as usize) {
+            seals.push(self.run(&seal, &mut frame.clone(), REPEAT)?);
+        }
+        self.run(&seal, &mut frame, 1)?;
+        let open = program(aead, "open");
+        let mut opens = Vec::new();
+        for _ in 0..runs {
+            opens.push(self.run(&open, &mut frame.clone(), 1)? - empty_ns);
+        }
+        Ok(AeadCost { seal_ns: median(&mut seals), open_ns: median(&mut opens) })
+    }
+
+    fn prepare(&mut self, aead: Aead, length: usize) -> Result<()> {
+        let key = vec![7; aead.key_len()];
+        let mut sa = Sa::zeroed();
+        sa.key = *expand_key(aead, &key)?;
+        sa.aead = aead as u32;
+        self.array("SAS")?.set(SLOT, Plain(sa), 0)?;
+        if let Some(tables) = ghash_tables(aead, &key)? {
+            self.array("GHASH")?.set(SLOT, Plain(*tables), 0)?;
+        }
+        let job = Job {
+            sa: SLOT,
+            offset: OFFSET as u32,
+            length: length as u32,
+            aad_len: 12,
+            next: ProgramSlot::Empty as u32,
+            ..Job::default()
+        };
+        let jobs = vec![Plain(job); nr_cpus().map_err(|(what, error)| error_of(what, &error))?];
+        let map = self.object.ebpf.map_mut("JOB").context("no map JOB")?;
+        Ok(PerCpuArray::try_from(map)?.set(0, PerCpuValues::try_from(jobs)?, 0)?)
+    }
+
+    /// Runs `program` on `frame`, `repeat` times; the frame becomes what the last run left. Mean time of a run in ns.
+    fn run(&mut self, program: &str, frame: &mut [u8], repeat: u32) -> Result<f64> {
+        let input = frame.to_vec();
+        let options = TestRunOptions {
+            data_in: Some(&input),
+            data_out: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = self.object.program(program)?.test_run(options)?;
+        ensure!(result.return_value == XDP_PASS, "{program} ended with verdict {}", result.return_value);
+        Ok(result.duration.as_nanos() as f64)
+    }
+
+    fn array<T: Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, Plain<T>>> {
+        let map = self.object.ebpf.map_mut(name).with_context(|| format!("no map {name}"))?;
+        Ok(Array::try_from(map)?)
+    }
+}
+
+fn program(aead: Aead, what: &str) -> String {
+    let algorithm = match aead {
+        Aead::ChaCha20Poly1305 => "chacha20_poly1305",
+        Aead::Aes128Gcm => "aes128_gcm",
+        Aead::Aes256Gcm => "aes256_gcm",
+    };
+    format!("{what}_{algorithm}")
+}
+
+fn error_of(what: &str, error: &std::io::Error) -> anyhow::Error {
+    anyhow::anyhow!("{what}: {error}")
+}
+
+/// What the kernel measures for one run of a program that does nothing, median of `runs` in ns: all test runs contain it.
+///
+/// # Errors
+/// The kernel refuses (root is needed).
+pub(super) fn empty_run_ns(runs: usize) -> Result<f64> {
+    let program = programs::drop()?;
+    let frame = pattern(64);
+    let times: Result<Vec<f64>> = (0..runs).map(|_| program.run(&frame)).collect();
+    Ok(median(&mut times?))
+}
