@@ -7,6 +7,18 @@ use std::path::PathBuf;
 pub struct GatewayOptions {
     /// Shared bandwidth limit, for instance `50mbit`.
     pub bandwidth: Option<String>,
+    /// Engine: `auto`, `kernel` or `xsk`.
+    pub engine: Option<String>,
+    /// Number of workers of engine `xsk`.
+    pub workers: Option<u32>,
+    /// CPUs of these workers, for instance `0,2-3`.
+    pub worker_cpus: Option<String>,
+    /// Frames that may be on their way to a worker at once, per receive queue.
+    pub ring_size: Option<u32>,
+    /// Frames per send call of a worker, at most.
+    pub tx_budget: Option<u32>,
+    /// Whether workers never sleep.
+    pub busy_poll: bool,
     /// Lifetime of a Child SA in seconds.
     pub child_lifetime: Option<u32>,
     /// Lifetime of an IKE SA in seconds.
@@ -47,6 +59,11 @@ impl GatewayOptions {
         let number = |value: Option<u32>| value.map(|value| value.to_string());
         let valued = [
             ("--bandwidth", self.bandwidth.clone()),
+            ("--engine", self.engine.clone()),
+            ("--workers", number(self.workers)),
+            ("--worker-cpus", self.worker_cpus.clone()),
+            ("--ring-size", number(self.ring_size)),
+            ("--tx-budget", number(self.tx_budget)),
             ("--child-lifetime", number(self.child_lifetime)),
             ("--ike-lifetime", number(self.ike_lifetime)),
             ("--dpd", number(self.dpd)),
@@ -68,6 +85,9 @@ impl GatewayOptions {
         }
         if let Some(directory) = &self.key_log {
             arguments.extend(["--key-log".to_owned(), directory.display().to_string()]);
+        }
+        if self.busy_poll {
+            arguments.push("--busy-poll".to_owned());
         }
         if self.force_udp_encapsulation {
             arguments.push("--force-udp-encapsulation".to_owned());

@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// The one ESP proposal of both gateways, for instance aes128gcm16.
     #[arg(long, value_name = "PROPOSAL")]
     esp_proposal: Option<String>,
+    /// Engine of both gateways: auto, kernel or xsk.
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -93,8 +96,11 @@ fn up_and_measure(scope: &Scope, arguments: &Arguments) -> Result<Summary> {
 }
 
 fn start_agents(lab: &Lab, arguments: &Arguments) -> Result<Vec<Agent>> {
-    let options =
-        GatewayOptions { esp_proposal: arguments.esp_proposal.clone(), ..GatewayOptions::default() };
+    let options = GatewayOptions {
+        esp_proposal: arguments.esp_proposal.clone(),
+        engine: arguments.engine.clone(),
+        ..GatewayOptions::default()
+    };
     let mut agents = Vec::new();
     for site in lab.sites() {
         let step = Step::begin(&format!("Starting the gateway of {}", site.vnet()));

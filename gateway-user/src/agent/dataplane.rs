@@ -2,7 +2,7 @@
 
 use ipnet::Ipv4Net;
 
-use crate::datapath::{Datapath, DatapathStats, SaConfig, TunnelId, TunnelStats};
+use crate::datapath::{Datapath, DatapathStats, EngineStats, SaConfig, TunnelId, TunnelStats};
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
 pub(super) trait Dataplane {
@@ -15,6 +15,7 @@ pub(super) trait Dataplane {
     fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
     fn stats(&self) -> anyhow::Result<DatapathStats>;
     fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats>;
+    fn engine_stats(&self) -> EngineStats;
 }
 
 impl Dataplane for Datapath {
@@ -52,5 +53,9 @@ impl Dataplane for Datapath {
 
     fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats> {
         Self::tunnel_stats(self, id)
+    }
+
+    fn engine_stats(&self) -> EngineStats {
+        Self::engine_stats(self)
     }
 }

@@ -18,6 +18,10 @@
 //! | 212 | connection's parameters changed |
 //! | 213 | connection cannot be made, because something is missing |
 //! | 220 | datapath refused a change |
+//! | 230 | workers seal and open packets (engine `xsk`) |
+//! | 231 | no worker could be started; the gateway runs with engine `kernel` |
+//! | 232 | a worker ended; its packets take engine `kernel` |
+//! | 233 | a worker works again |
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -53,6 +57,14 @@ pub enum EventNumber {
     ConnectionIncomplete,
     /// The datapath refused a change.
     DatapathRefused,
+    /// Engine `xsk` runs.
+    WorkersRun,
+    /// Engine `xsk` was wanted and does not run.
+    EngineFellBack,
+    /// A worker ended.
+    WorkerEnded,
+    /// A worker works again.
+    WorkerRuns,
 }
 
 impl EventNumber {
@@ -75,6 +87,10 @@ impl EventNumber {
             Self::ParametersChanged => 212,
             Self::ConnectionIncomplete => 213,
             Self::DatapathRefused => 220,
+            Self::WorkersRun => 230,
+            Self::EngineFellBack => 231,
+            Self::WorkerEnded => 232,
+            Self::WorkerRuns => 233,
         }
     }
 }
@@ -97,10 +113,12 @@ pub struct EventLog {
 
 impl EventLog {
     /// Adds an event that happens now; `site` is the connection's, or `None` for an event of the gateway. It is logged as
-    /// information, or as a warning if the datapath refused something.
+    /// information, or as a warning if the datapath refused something or lost a worker.
     pub fn add(&mut self, number: EventNumber, site: Option<&str>, message: String) {
         let severity = match number {
-            EventNumber::DatapathRefused => Severity::Warning,
+            EventNumber::DatapathRefused | EventNumber::EngineFellBack | EventNumber::WorkerEnded => {
+                Severity::Warning
+            }
             _ => Severity::Information,
         };
         self.add_as(severity, number, site, message);

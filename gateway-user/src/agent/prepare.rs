@@ -11,6 +11,7 @@ use super::core::own_network;
 use super::interface;
 use super::key_log::KeyLog;
 use super::lock::AgentLock;
+use super::profile::CipherPreference;
 use super::settings::{Options, Settings};
 use crate::model::{NetworkConfiguration, is_valid_name};
 use crate::netcfg::{self, Limits};
@@ -80,6 +81,7 @@ fn take(
         lan_interfaces: options.lan.clone(),
         bandwidth: options.bandwidth,
         max_connections: options.max_connections,
+        preference: CipherPreference::default(),
         peering: options.peering.clone(),
     };
     Ok(Prepared {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ike::{DhGroup, EspAead, EspProposal, IkeAead, IkeCbc, IkeEncryption, IkeProposal, Integrity, Prf};
 use rand::RngExt;
 
-use crate::model::Profile;
+use crate::model::{Engine, Profile};
 
 /// Bytes after which an SA is used no more, and the earlier number after which it is rekeyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +40,48 @@ pub(super) struct ProfileTerms {
     pub(super) child_lifetime: Duration,
 }
 
+/// Which ciphers are tried first, where a profile leaves the choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum CipherPreference {
+    /// ChaCha20-Poly1305: the fastest in XDP programs, and constant-time there.
+    #[default]
+    ChaCha20Poly1305,
+    /// AES-GCM: the fastest with AES instructions, which only user space has.
+    AesGcm,
+}
+
+impl CipherPreference {
+    /// What suits an engine on this machine.
+    pub(super) fn of(engine: Engine) -> Self {
+        match engine {
+            Engine::Xsk if has_aes_instructions() => Self::AesGcm,
+            _ => Self::ChaCha20Poly1305,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_aes_instructions() -> bool {
+    std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_aes_instructions() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes_instructions() -> bool {
+    false
+}
+
 impl ProfileTerms {
-    /// What `profile` says.
-    pub(super) fn of(profile: Profile) -> Self {
+    /// What `profile` says, with ciphers in the order of `preference` where it names several.
+    pub(super) fn of(profile: Profile, preference: CipherPreference) -> Self {
         match profile {
             Profile::Default => Self {
                 ike_proposals: vec![IkeProposal::default_profile()],
-                esp_proposals: vec![EspProposal::default_profile()],
+                esp_proposals: vec![default_esp_proposal(preference)],
                 ike_lifetime: Duration::from_hours(8),
                 child_lifetime: Duration::from_hours(1),
             },
@@ -58,6 +93,17 @@ impl ProfileTerms {
             },
         }
     }
+}
+
+/// Forms with implicit IVs stay behind all others, see [`EspProposal::default_profile`].
+fn default_esp_proposal(preference: CipherPreference) -> EspProposal {
+    let mut proposal = EspProposal::default_profile();
+    if preference == CipherPreference::AesGcm {
+        let is_chacha =
+            |aead: &EspAead| matches!(aead, EspAead::ChaCha20Poly1305 | EspAead::ChaCha20Poly1305Iiv);
+        proposal.encryption.sort_by_key(|aead| (aead.implicit_iv(), is_chacha(aead)));
+    }
+    proposal
 }
 
 /// Azure's side knows AES-256 as GCM and as CBC with SHA-2, the groups P-384 and MODP-2048. Left out is what it accepts
@@ -80,8 +126,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn default_profile_prefers_chacha20() {
-        let terms = ProfileTerms::of(Profile::Default);
+    fn default_profile_prefers_chacha20_in_the_kernel() {
+        let terms = ProfileTerms::of(Profile::Default, CipherPreference::of(Engine::Kernel));
         assert_eq!(
             terms.ike_proposals.iter().map(IkeProposal::to_string).collect::<Vec<_>>(),
             ["aes256gcm16-aes128gcm16-prfsha384-prfsha256-prfsha512-x25519-ecp384-ecp256-modp2048"]
@@ -97,8 +143,22 @@ mod tests {
     }
 
     #[test]
+    fn default_profile_prefers_aes_where_there_are_instructions_for_it() {
+        let terms = ProfileTerms::of(Profile::Default, CipherPreference::AesGcm);
+        assert_eq!(
+            terms.esp_proposals.iter().map(EspProposal::to_string).collect::<Vec<_>>(),
+            [concat!(
+                "aes256gcm16-aes128gcm16-chacha20poly1305-aes256gcm16iiv-aes128gcm16iiv-chacha20poly1305iiv-",
+                "x25519-ecp384-ecp256-modp2048-esn-noesn"
+            )]
+        );
+        let preference = CipherPreference::of(Engine::Xsk);
+        assert_eq!(preference == CipherPreference::AesGcm, has_aes_instructions());
+    }
+
+    #[test]
     fn azure_profile() {
-        let terms = ProfileTerms::of(Profile::Azure);
+        let terms = ProfileTerms::of(Profile::Azure, CipherPreference::AesGcm);
         assert_eq!(
             terms.ike_proposals.iter().map(IkeProposal::to_string).collect::<Vec<_>>(),
             [

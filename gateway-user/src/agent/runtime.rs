@@ -13,6 +13,7 @@ use super::certificates::{CertificateFileError, Certificates};
 use super::core::{Core, Kept, own_network};
 use super::events::EventLog;
 use super::prepare::{Prepared, prepare};
+use super::profile::CipherPreference;
 use super::settings::Options;
 use super::sockets::{Datagram, IkeSockets};
 use super::workers::Workers;
@@ -20,7 +21,7 @@ use super::writer::Writer;
 use crate::api::command::{Command, Commander};
 use crate::api::server::ApiSocket;
 use crate::api::socket_path;
-use crate::datapath::{Datapath, DatapathConfig, DatapathEvent, DatapathEvents};
+use crate::datapath::{Datapath, DatapathConfig, DatapathEvent, DatapathEvents, EngineEvent};
 use crate::model::GatewayState;
 use crate::store::StoreError;
 
@@ -37,6 +38,7 @@ struct Sources {
     writer: Writer,
     commands: mpsc::Receiver<Command>,
     datapath_events: DatapathEvents,
+    engine_events: Option<mpsc::Receiver<EngineEvent>>,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -50,6 +52,7 @@ enum Input<'a> {
     Written(Result<(), StoreError>),
     Command(Command),
     Datapath(DatapathEvent),
+    Engine(EngineEvent),
     Hangup,
     Certificates(Result<Certificates, CertificateFileError>),
     Timeout,
@@ -64,7 +67,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let Prepared {
         lock,
-        settings,
+        mut settings,
         store,
         configuration,
         from_file,
@@ -92,6 +95,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         bandwidth: options.bandwidth.map(Bandwidth::bits_per_second),
         max_tunnels: options.max_connections,
         pin_root: options.pin_root.clone(),
+        engine: options.engine.clone(),
     })
     .await
     .context("cannot start the datapath")?;
@@ -103,6 +107,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             return Err(error);
         }
     };
+
+    settings.preference = CipherPreference::of(datapath.engine_stats().running);
+    let engine_events = datapath.engine_events();
 
     let rng = rand::make_rng::<rand::rngs::StdRng>();
     let mut core = Core::new(
@@ -119,6 +126,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         writer: Writer::default(),
         commands,
         datapath_events,
+        engine_events,
         terminate,
         interrupt,
         hangup,
@@ -194,11 +202,17 @@ async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
         Input::Written(outcome) => core.handle_written(now, outcome).await,
         Input::Command(command) => core.handle_command(now, command).await,
         Input::Datapath(event) => core.handle_datapath_event(now, event),
+        Input::Engine(event) => core.handle_engine_event(event),
         Input::Timeout => core.handle_timeout(now).await,
         Input::Certificates(outcome) => core.handle_certificates(now, outcome),
         // Who goes reads nothing again.
         Input::Signal | Input::Hangup => {}
     }
+}
+
+/// Waits for the next change of the engine; `None` when there will be none.
+async fn next_engine_event(events: &mut Option<mpsc::Receiver<EngineEvent>>) -> Option<EngineEvent> {
+    events.as_mut()?.recv().await
 }
 
 impl Sources {
@@ -216,6 +230,7 @@ impl Sources {
             outcome = self.writer.next() => Ok(Input::Written(outcome)),
             Some(command) = self.commands.recv() => Ok(Input::Command(command)),
             event = self.datapath_events.next() => event.map(Input::Datapath),
+            Some(event) = next_engine_event(&mut self.engine_events) => Ok(Input::Engine(event)),
             _ = self.hangup.recv() => Ok(Input::Hangup),
             outcome = self.certificates.next() => Ok(Input::Certificates(outcome)),
             () = timer => Ok(Input::Timeout),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ike::{EspProposal, IkeProposal};
 
+use super::profile::CipherPreference;
 use super::{Bandwidth, CertificateFiles};
+use crate::datapath::EngineConfig;
 
 /// How to run one gateway: the options of `vgw agent`.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Options {
     pub certificates: CertificateFiles,
     /// Directory that keys are written to for decrypting captures; `None` for none.
     pub key_log: Option<PathBuf>,
+    /// What seals and opens packets.
+    pub engine: EngineConfig,
     /// How to talk to peers.
     pub peering: Peering,
 }
@@ -67,5 +71,7 @@ pub(super) struct Settings {
     pub(super) lan_interfaces: Vec<String>,
     pub(super) bandwidth: Option<Bandwidth>,
     pub(super) max_connections: u32,
+    /// What the profiles prefer on this machine.
+    pub(super) preference: CipherPreference,
     pub(super) peering: Peering,
 }

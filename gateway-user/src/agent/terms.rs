@@ -47,7 +47,7 @@ impl Terms {
         let address = Identity::Ipv4(settings.wan_address);
         let own_name = own_name.filter(|_| auth.value == AuthMethod::Certificate).unwrap_or(address);
         let peering = &settings.peering;
-        let profile = ProfileTerms::of(profile);
+        let profile = ProfileTerms::of(profile, settings.preference);
         Self {
             auth,
             mode: choose(own.mode, None, ConnectionMode::Default),
@@ -198,7 +198,7 @@ mod tests {
         );
         assert_eq!(config.dpd_interval, Duration::from_secs(20));
         assert_eq!(config.esp_proposals[0].to_string(), "aes128gcm16-noesn");
-        assert_eq!(config.ike_proposals, ProfileTerms::of(Profile::Azure).ike_proposals);
+        assert_eq!(config.ike_proposals, ProfileTerms::of(Profile::Azure, settings.preference).ike_proposals);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::path::Path;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::certificates::CertificateFiles;
+use super::profile::CipherPreference;
 use super::settings::{Options, Peering, Settings};
+use crate::datapath::EngineConfig;
 
 /// Settings of the gateway at 192.0.2.1, the `n`th VNet's at 192.0.2.n.
 pub(super) fn settings(vnet: &str) -> Settings {
@@ -19,6 +21,7 @@ pub(super) fn settings(vnet: &str) -> Settings {
         lan_interfaces: vec!["lan0".to_owned()],
         bandwidth: None,
         max_connections: 3,
+        preference: CipherPreference::default(),
         peering: peering(),
     }
 }
@@ -37,6 +40,7 @@ pub(super) fn options(directory: &Path) -> Options {
         max_connections: 3,
         certificates: CertificateFiles::default(),
         key_log: None,
+        engine: EngineConfig::default(),
         peering: peering(),
     }
 }

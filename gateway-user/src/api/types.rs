@@ -8,8 +8,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 pub use super::command::Rekey;
-pub use crate::model::{ConnectionState, GatewayState, ParametersDocument, Profile, VirtualNetworkState};
+pub use crate::model::{
+    ConnectionState, Engine, EngineChoice, GatewayState, ParametersDocument, Profile, VirtualNetworkState,
+    WorkerState,
+};
 use crate::store::KeyText;
+pub use crate::worker::CopyMode;
 
 /// State and counters of a gateway and of all its connections. `GET /v1/vnets/{vnet}/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,8 +22,8 @@ pub struct Status {
     pub vnet: String,
     /// State of the gateway.
     pub state: GatewayState,
-    /// Engine that seals and opens packets: `kernel`.
-    pub engine: String,
+    /// What seals and opens packets.
+    pub engine: EngineStatus,
     /// How the programs are attached: `native` or `generic`.
     pub xdp_mode: String,
     /// Outer address of the gateway.
@@ -34,6 +38,55 @@ pub struct Status {
     pub connections: Vec<ConnectionStatus>,
     /// Packets dropped by reason: those of all connections and those that belong to none.
     pub drops: BTreeMap<String, u64>,
+}
+
+/// What seals and opens packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// What was asked for: `auto`, `kernel` or `xsk`.
+    pub wanted: EngineChoice,
+    /// What runs: `xsk` while at least one worker does, else `kernel`.
+    pub running: Engine,
+    /// Why that is not what was asked for, or not all workers run; null while all is well.
+    pub reason: Option<String>,
+    /// The workers by number, none with engine `kernel`.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// A worker of engine `xsk`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number, counted from 0.
+    pub number: u32,
+    /// Process ID; null while there is no process.
+    pub pid: Option<u32>,
+    /// CPU that it is bound to; null when it is not.
+    pub cpu: Option<u32>,
+    /// `starting`, `running` or `failed`. One that failed is started again after a pause.
+    pub state: WorkerState,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Why it ended last; null if it never did.
+    pub last_error: Option<String>,
+    /// The receive queues that it serves.
+    pub lanes: Vec<LaneStatus>,
+}
+
+/// A receive queue that a worker serves. Counters are in frames, since the agent's start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneStatus {
+    /// Name of the interface.
+    pub interface: String,
+    /// Number of the receive queue.
+    pub queue: u32,
+    /// `zero-copy` or `copy`; null while no worker has told.
+    pub mode: Option<CopyMode>,
+    /// Frames that found the worker's ring full and were sealed or opened by engine `kernel`.
+    pub full: u64,
+    /// Frames that found the worker without progress and were sealed or opened by engine `kernel`.
+    pub stalled: u64,
+    /// Frames handed to the worker.
+    pub handed_over: u64,
 }
 
 /// Use of the shared bandwidth budget, in bytes of inner IP packets.
@@ -173,7 +226,7 @@ pub struct Gateway {
     /// State of the gateway.
     pub state: GatewayState,
     /// Engine that seals and opens packets.
-    pub engine: String,
+    pub engine: Engine,
     /// Interface towards the peers.
     pub wan_interface: String,
     /// Outer address of the gateway.

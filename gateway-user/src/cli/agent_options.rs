@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::{AgentArgs, Global};
 use crate::agent::{CertificateFiles, Options, Peering};
+use crate::datapath::EngineConfig;
 
 /// The agent's options from the command line's.
 pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
@@ -26,6 +27,14 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
             revocation_lists: args.crl,
         },
         key_log: args.key_log,
+        engine: EngineConfig {
+            choice: args.engine,
+            workers: args.workers,
+            worker_cpus: args.worker_cpus,
+            busy_poll: args.busy_poll,
+            tx_budget: args.tx_budget,
+            ring_size: args.ring_size,
+        },
         peering: Peering {
             cookie_threshold: args.cookie_threshold,
             fragment_size: args.fragment_size,

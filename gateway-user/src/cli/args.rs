@@ -8,7 +8,9 @@ use ike::{EspProposal, FRAGMENT_SIZES, IkeProposal};
 
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
-use crate::model::{CHILD_LIFETIME, DPD, IKE_LIFETIME};
+use crate::datapath::CpuList;
+use crate::model::{CHILD_LIFETIME, DPD, EngineChoice, IKE_LIFETIME};
+use crate::worker::WorkerConfig;
 
 /// VPN gateway: site-to-site tunnels between virtual networks.
 #[derive(Debug, Parser)]
@@ -73,6 +75,26 @@ pub(super) struct AgentArgs {
     /// Budget that all tunnels share, in bit/s or with kbit, mbit, gbit. Without it there is no limit.
     #[arg(long, value_name = "RATE")]
     pub(super) bandwidth: Option<Bandwidth>,
+    /// What seals and opens packets: kernel (the XDP programs), xsk (worker processes with AF_XDP sockets, faster where the CPU
+    /// has AES instructions; without them the gateway does not start), or auto (xsk where its workers come up, else kernel).
+    #[arg(long, value_name = "ENGINE", default_value_t = EngineChoice::Auto)]
+    pub(super) engine: EngineChoice,
+    /// Workers of engine xsk. By default as many as there are CPUs, at most as many as every interface has queues.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) workers: Option<u32>,
+    /// CPUs that the workers are bound to, in turn, such as 0,2-3. By default the last CPU, the one before it, and so on.
+    #[arg(long, value_name = "LIST")]
+    pub(super) worker_cpus: Option<CpuList>,
+    /// Let the workers never sleep: each takes a whole CPU.
+    #[arg(long)]
+    pub(super) busy_poll: bool,
+    /// Frames that a worker has the kernel send per call, at most.
+    #[arg(long, value_name = "N", default_value_t = WorkerConfig::TX_BUDGET, value_parser = clap::value_parser!(u32).range(32..=1024))]
+    pub(super) tx_budget: u32,
+    /// Frames that may be on their way to a worker at once, per receive queue: a power of two. What comes beyond that takes
+    /// engine kernel.
+    #[arg(long, value_name = "N", default_value_t = WorkerConfig::RING_SIZE, value_parser = ring_size)]
+    pub(super) ring_size: u32,
     /// Directory of keys and configuration that outlive a restart.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/vgw")]
     pub(super) state_dir: PathBuf,
@@ -316,6 +338,14 @@ fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, Strin
     }
 }
 
+/// Parses the size of a ring.
+fn ring_size(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(number) if (8..=8192).contains(&number) && number.is_power_of_two() => Ok(number),
+        _ => Err("expected a power of two from 8 to 8192".to_owned()),
+    }
+}
+
 /// Parses the size of a fragment.
 fn fragment_size(text: &str) -> Result<usize, String> {
     let (min, max) = (FRAGMENT_SIZES.start(), FRAGMENT_SIZES.end());
@@ -361,6 +391,28 @@ mod tests {
         assert_eq!((args.max_connections, args.dpd), (3, Some(Duration::from_secs(9))));
         assert_eq!(args.child_lifetime, Some(Duration::from_mins(10)));
         assert!(args.force_udp_encapsulation);
+    }
+
+    #[test]
+    fn the_engine_has_options() {
+        let agent = "vgw agent --vnet VNet1 --wan eth0 --lan eth1";
+        let cli = parse(&format!(
+            "{agent} --engine xsk --workers 2 --worker-cpus 0,2-3 --busy-poll --tx-budget 64 --ring-size 8"
+        ));
+        let Command::Agent(args) = cli.unwrap().command else { panic!("agent expected") };
+        assert_eq!((args.engine, args.workers, args.busy_poll), (EngineChoice::Xsk, Some(2), true));
+        assert_eq!((args.tx_budget, args.ring_size), (64, 8));
+        assert_eq!(args.worker_cpus.unwrap().to_string(), "0,2,3");
+        let Command::Agent(args) = parse(agent).unwrap().command else { panic!("agent expected") };
+        assert_eq!((args.engine, args.workers, args.busy_poll), (EngineChoice::Auto, None, false));
+        assert_eq!((args.tx_budget, args.ring_size), (256, 1024));
+        assert!(refusal(&format!("{agent} --engine dpdk")).contains("expected auto, kernel or xsk"));
+        assert!(refusal(&format!("{agent} --worker-cpus 3-1")).contains("no list of CPUs"));
+        assert!(refusal(&format!("{agent} --workers 0")).contains("0 is not in"));
+        assert!(refusal(&format!("{agent} --tx-budget 31")).contains("31 is not in"));
+        for wrong in ["4", "1000", "16384", "many"] {
+            assert!(refusal(&format!("{agent} --ring-size {wrong}")).contains("a power of two from 8"));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod agent_options;
 mod args;
+mod engine;
 mod key_input;
 mod netcfg;
 mod output;

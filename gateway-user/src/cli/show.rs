@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::parameters;
 use super::table::{Table, bytes, or_dash, seconds};
+use super::{engine, parameters};
 use crate::agent::Bandwidth;
 use crate::api::types::{
     ApplyReport, ConnectionState, ConnectionStatus, EventRecord, Gateway, LocalNetwork, Status, Vnet,
@@ -15,8 +15,13 @@ pub(super) fn status(status: &Status) -> String {
     let budget = &status.budget;
     let mut text = format!(
         "VNet {}: {}, WAN address {}, engine {}, XDP {}\n",
-        status.vnet, status.state, status.wan_address, status.engine, status.xdp_mode
+        status.vnet,
+        status.state,
+        status.wan_address,
+        engine::summary(&status.engine),
+        status.xdp_mode
     );
+    text.push_str(&engine::details(&status.engine));
     let rate = bandwidth(budget.rate_bits);
     let (passed, dropped) = (bytes(budget.passed_bytes), bytes(budget.dropped_bytes));
     line(&mut text, format_args!("Budget: {rate}, passed {passed}, dropped {dropped}"));
@@ -125,7 +130,7 @@ pub(super) fn gateway(gateway: &Gateway) -> String {
         ("Address space", gateway.address_space.join(", ")),
         ("WAN", format!("{} ({})", gateway.wan_interface, gateway.wan_address)),
         ("LAN", gateway.lan_interfaces.join(", ")),
-        ("Engine", gateway.engine.clone()),
+        ("Engine", gateway.engine.to_string()),
         ("Profile", gateway.profile.to_string()),
         ("Budget", bandwidth(gateway.bandwidth_bits)),
         ("Key log", key_log),
@@ -210,7 +215,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{BudgetStatus, GatewayState, InForce, ParametersInForce, Source};
+    use crate::api::types::{BudgetStatus, EngineStatus, GatewayState, InForce, ParametersInForce, Source};
 
     fn connected() -> ConnectionStatus {
         ConnectionStatus {
@@ -299,7 +304,7 @@ DPD                45s                           profile
         let status = Status {
             vnet: "VNet1".to_owned(),
             state: GatewayState::Provisioned,
-            engine: "kernel".to_owned(),
+            engine: EngineStatus::default(),
             xdp_mode: "native".to_owned(),
             wan_address: "203.0.113.1".parse().unwrap(),
             budget: BudgetStatus { rate_bits: Some(100_000_000), passed_bytes: 2048, dropped_bytes: 0 },

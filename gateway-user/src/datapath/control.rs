@@ -14,23 +14,34 @@ use aya::programs::XdpMode;
 use aya::programs::links::FdLink;
 use gateway_common::limits::MAX_FRAME;
 use gateway_common::wire::{ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, UDP_LEN};
-use gateway_common::{Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Tunnel};
+use gateway_common::{
+    Budget, Control, GatewayConfig, Handoff, Lane, Port, PortRole, ReturnHeader, Route, RouteKind, Tunnel,
+};
 use ipnet::Ipv4Net;
+use tokio::sync::mpsc;
 
+use super::engine::{EngineConfig, EngineEvent, EngineStats, RunningEngine};
 use super::events::{DatapathEvents, forward_log};
 use super::netdev::{Interface, Netlink};
 use super::object::{Limits, Object, Plain, duplicate};
 use super::pins::Pins;
 use super::sa_table::{Direction, SaConfig, SaTable};
+use super::served::Served;
 use super::stats::{Counters, DatapathStats, TunnelStats};
 use super::tunnel::TunnelId;
 use super::vgw0::TunnelInterface;
+use super::workers::{CpuList, Plan, ReadLane, Workers, assign};
+use crate::model::EngineChoice;
+use crate::worker::WorkerConfig;
 
 /// Depth of the bandwidth budget's bucket, as the time it takes to fill it. Long enough for a TCP window to pass, short
 /// enough to be invisible in a rate measured over a second.
 const BURST_MS: u64 = 20;
 /// The bucket is never shallower than this many bytes, or a slow rate would pass no full-size packet.
 const BURST_MIN: u64 = 16 * 1024;
+
+/// Changes of the engine that wait for the agent; one more is lost.
+const ENGINE_EVENTS: usize = 64;
 
 /// How to run the datapath.
 #[derive(Clone, Debug)]
@@ -51,6 +62,8 @@ pub struct DatapathConfig {
     pub max_tunnels: u32,
     /// Folder of the BPF file system under which maps and links are pinned.
     pub pin_root: PathBuf,
+    /// What seals and opens packets.
+    pub engine: EngineConfig,
 }
 
 /// The datapath: loaded programs, attached interfaces, tunnel interface and routes.
@@ -62,6 +75,7 @@ pub struct Datapath {
     object: Object,
     routes: LpmTrie<MapData, [u8; 4], Plain<Route>>,
     tunnels: Array<MapData, Plain<Tunnel>>,
+    control: Array<MapData, Plain<Control>>,
     sas: Arc<Mutex<SaTable>>,
     counters: Counters,
     remote_prefixes: BTreeMap<TunnelId, Vec<Ipv4Net>>,
@@ -70,14 +84,16 @@ pub struct Datapath {
     mtu: u32,
     source: Option<Ipv4Addr>,
     xdp_mode: &'static str,
+    engine: RunningEngine,
+    engine_events: Option<mpsc::Receiver<EngineEvent>>,
 }
 
 impl Datapath {
     /// Loads the programs, makes the tunnel interface and attaches everything. No tunnel exists yet.
     ///
     /// # Errors
-    /// An interface is missing, the kernel refuses a program, or another gateway owns the tunnel interface; whatever was set
-    /// up before is removed again.
+    /// An interface is missing, the kernel refuses a program, another gateway owns the tunnel interface, or the engine asked
+    /// for does not come up; whatever was set up before is removed again.
     pub async fn start(config: DatapathConfig) -> Result<Self> {
         ensure!(!config.lan.is_empty(), "a gateway needs at least one LAN interface");
         let netlink = Netlink::open()?;
@@ -93,16 +109,19 @@ impl Datapath {
                 "no LAN interface has an address inside the VNet: the gateway itself cannot use its tunnels"
             );
         }
+        let plan = plan_workers(&config.engine, &ports)?;
         let object = Object::load(Limits { tunnels: config.max_tunnels })?;
         let routes = duplicate(&object.ebpf, "ROUTES4")?.try_into()?;
         let tunnels = duplicate(&object.ebpf, "TUNNELS")?.try_into()?;
+        let control = duplicate(&object.ebpf, "CONTROL")?.try_into()?;
         let sas = Arc::new(Mutex::new(SaTable::new(&object.ebpf)?));
         sweep_regularly(Arc::downgrade(&sas));
         let counters = Counters::new(&object.ebpf)?;
         // From here on every failure must undo what was done to the system.
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
-        let created =
-            TunnelInterface::create(&netlink, &config.vnet, outer_mtu(wan.mtu), config.wan_addr).await;
+        let queues = plan.as_ref().map_or(1, Plan::workers);
+        let mtu = tunnel_interface_mtu(wan.mtu);
+        let created = TunnelInterface::create(&netlink, &config.vnet, mtu, config.wan_addr, queues).await;
         let vgw0 = match created {
             Ok(vgw0) => vgw0,
             Err(error) => {
@@ -111,8 +130,11 @@ impl Datapath {
                 return Err(error);
             }
         };
+        let served = serve(&ports, &vgw0);
         let mut datapath = Self {
             mtu: tunnel_mtu(wan.mtu),
+            engine: RunningEngine::kernel(config.engine.choice, None),
+            engine_events: None,
             config,
             netlink,
             pins,
@@ -120,6 +142,7 @@ impl Datapath {
             object,
             routes,
             tunnels,
+            control,
             sas,
             counters,
             remote_prefixes: BTreeMap::new(),
@@ -127,7 +150,7 @@ impl Datapath {
             source,
             xdp_mode: "native",
         };
-        if let Err(error) = datapath.set_up(&ports).await {
+        if let Err(error) = datapath.set_up(&served, plan.as_ref()).await {
             // The first failure is the one to report.
             let _ = datapath.stop().await;
             return Err(error);
@@ -147,29 +170,8 @@ impl Datapath {
             id.0,
             self.config.max_tunnels
         );
-        let before = self.remote_prefixes.get(&id).cloned();
-        if before.is_none() {
-            self.counters.reset(id.0)?;
-            self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
-        }
-        // The old prefixes are recorded until they are gone, and the new ones before they come, so that a failure half-way
-        // leaves nothing that a later call would miss.
-        let both = before.iter().flatten().chain(remote_prefixes).copied().collect();
-        self.remote_prefixes.insert(id, both);
-        for gone in before.iter().flatten().filter(|prefix| !remote_prefixes.contains(prefix)) {
-            self.remove_prefix(*gone).await?;
-        }
-        for prefix in remote_prefixes {
-            self.netlink.close(*prefix).await?;
-            let route = Route { kind: RouteKind::REMOTE, tunnel: id.0 };
-            self.routes.insert(&lpm_key(*prefix), Plain(route), 0)?;
-            if !self.routed.contains(prefix) {
-                self.netlink.add_route(*prefix, &self.vgw0.stack, self.mtu, self.source).await?;
-                self.routed.insert(*prefix);
-            }
-        }
-        self.remote_prefixes.insert(id, remote_prefixes.to_vec());
-        Ok(())
+        let changed = self.change_tunnel(id, remote_prefixes).await;
+        changed.and(self.forget_ways())
     }
 
     /// Removes a tunnel with its routes and SAs; one that is gone already is no error.
@@ -191,7 +193,7 @@ impl Datapath {
         if !left.is_empty() {
             self.remote_prefixes.insert(id, left);
         }
-        outcome
+        outcome.and(self.forget_ways())
     }
 
     /// Removes what earlier agents left in the kernel's routing for prefixes that no tunnel has now. To be called when the
@@ -262,6 +264,7 @@ impl Datapath {
             drops: self.counters.drops(0)?,
             budget: self.counters.budget(self.config.bandwidth)?,
             xdp_mode: self.xdp_mode.to_owned(),
+            engine: self.engine.stats(),
         })
     }
 
@@ -285,12 +288,23 @@ impl Datapath {
         DatapathEvents::new(&mut self.object.ebpf)
     }
 
-    /// Detaches the programs and removes pins and the tunnel interface. The remote prefixes stay unreachable, so that
+    /// Changes of the engine from its start on, for as long as there are workers; may be taken once.
+    pub fn engine_events(&mut self) -> Option<mpsc::Receiver<EngineEvent>> {
+        self.engine_events.take()
+    }
+
+    /// The engine and its workers.
+    pub fn engine_stats(&self) -> EngineStats {
+        self.engine.stats()
+    }
+
+    /// Ends the workers, detaches the programs and removes pins and the tunnel interface. The remote prefixes stay unreachable, so that
     /// packets for them do not leave in the clear while no gateway runs.
     ///
     /// # Errors
     /// Something could not be removed; the rest was.
-    pub async fn stop(self) -> Result<()> {
+    pub async fn stop(mut self) -> Result<()> {
+        self.engine.stop().await;
         let unpinned = self.pins.remove();
         let wiped = self.sas().wipe_all();
         // The kernel removes the routes with the interface.
@@ -303,7 +317,7 @@ impl Datapath {
         self.sas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn set_up(&mut self, ports: &BTreeMap<u32, (Interface, u32)>) -> Result<()> {
+    async fn set_up(&mut self, served: &[Served], plan: Option<&Plan>) -> Result<()> {
         forward_log(&mut self.object.ebpf)?;
         let config = GatewayConfig {
             vgw_peer_ifindex: self.vgw0.xdp.index,
@@ -326,21 +340,73 @@ impl Datapath {
             let route = Route { kind: RouteKind::LOCAL, tunnel: 0 };
             self.routes.insert(&lpm_key(*prefix), Plain(route), 0)?;
         }
-        let mut roles: BpfHashMap<_, u32, Plain<Port>> = duplicate(&self.object.ebpf, "PORTS")?.try_into()?;
-        let tunnel_port = (self.vgw0.xdp.clone(), PortRole::TUNNEL);
-        for (interface, role) in ports.values().chain([&tunnel_port]) {
-            let port = Port { roles: *role, mac: interface.mac, reserved: [0; 2], first_lane: 0, lanes: 0 };
-            roles.insert(interface.index, Plain(port), 0)?;
-        }
+        self.set_ports(served, plan.is_some())?;
         self.object.pin_maps(self.pins.directory())?;
-        let mut targets = vec![("returned", self.vgw0.stack.clone()), ("gateway", self.vgw0.xdp.clone())];
-        targets.extend(ports.values().map(|(interface, _)| ("gateway", interface.clone())));
+        let mut targets = vec![("returned", self.vgw0.stack.clone())];
+        targets.extend(served.iter().map(|served| ("gateway", served.interface.clone())));
         if let Err(error) = self.attach(&targets, XdpMode::Driver) {
             // A frame redirected from native mode is lost at an interface in generic mode, so it is all or none.
             tracing::warn!("native XDP is not possible, all interfaces run in generic mode: {error:#}");
             self.attach(&targets, XdpMode::Skb)?;
             self.xdp_mode = "generic";
         }
+        match plan {
+            Some(plan) => self.start_workers(served, plan).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the XDP programs what each interface is for, and of its lanes if there are workers to be.
+    fn set_ports(&self, served: &[Served], with_lanes: bool) -> Result<()> {
+        let mut ports: BpfHashMap<_, u32, Plain<Port>> = duplicate(&self.object.ebpf, "PORTS")?.try_into()?;
+        for served in served {
+            ports.insert(served.interface.index, Plain(served.port(with_lanes)), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Starts engine `xsk`, or stays with `kernel` where the operator leaves the choice.
+    async fn start_workers(&mut self, served: &[Served], plan: &Plan) -> Result<()> {
+        let EngineConfig { choice, busy_poll, tx_budget, ring_size, .. } = self.config.engine;
+        let template = WorkerConfig {
+            number: 0,
+            cpu: None,
+            pin_directory: self.pins.directory().to_owned(),
+            interfaces: Vec::new(),
+            vgw0_mac: self.vgw0.stack.mac,
+            vgw0_peer_mac: self.vgw0.xdp.mac,
+            ring_size,
+            zero_copy: self.xdp_mode == "native",
+            busy_poll,
+            tx_budget,
+        };
+        let lanes: Array<_, Plain<Lane>> = duplicate(&self.object.ebpf, "LANES")?.try_into()?;
+        let read_lane: ReadLane = Arc::new(move |index| lanes.get(&index, 0).ok().map(|Plain(lane)| lane));
+        let shared: Vec<_> = served.iter().map(Served::shared).collect();
+        let (events, receiver) = mpsc::channel(ENGINE_EVENTS);
+        self.engine_events = Some(receiver);
+        let event = match Workers::start(plan, &template, &shared, read_lane, events.clone()).await {
+            Ok(workers) => {
+                self.engine = RunningEngine::xsk(choice, workers);
+                EngineEvent::WorkersRun { count: plan.workers() }
+            }
+            Err(error) if choice == EngineChoice::Auto => {
+                self.set_ports(served, false)?;
+                let reason = format!("{error:#}");
+                self.engine = RunningEngine::kernel(choice, Some(reason.clone()));
+                EngineEvent::FellBack { reason }
+            }
+            Err(error) => return Err(error.context("engine xsk does not come up")),
+        };
+        // There is room: it is the first or follows a few.
+        let _ = events.try_send(event);
+        Ok(())
+    }
+
+    /// Makes void what was noted for the workers about the ways of packets.
+    fn forget_ways(&mut self) -> Result<()> {
+        let Plain(control) = self.control.get(&0, 0)?;
+        self.control.set(0, Plain(Control { epoch: control.epoch.wrapping_add(1), ..control }), 0)?;
         Ok(())
     }
 
@@ -364,6 +430,32 @@ impl Datapath {
         Ok(())
     }
 
+    async fn change_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> Result<()> {
+        let before = self.remote_prefixes.get(&id).cloned();
+        if before.is_none() {
+            self.counters.reset(id.0)?;
+            self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
+        }
+        // The old prefixes are recorded until they are gone, and the new ones before they come, so that a failure half-way
+        // leaves nothing that a later call would miss.
+        let both = before.iter().flatten().chain(remote_prefixes).copied().collect();
+        self.remote_prefixes.insert(id, both);
+        for gone in before.iter().flatten().filter(|prefix| !remote_prefixes.contains(prefix)) {
+            self.remove_prefix(*gone).await?;
+        }
+        for prefix in remote_prefixes {
+            self.netlink.close(*prefix).await?;
+            let route = Route { kind: RouteKind::REMOTE, tunnel: id.0 };
+            self.routes.insert(&lpm_key(*prefix), Plain(route), 0)?;
+            if !self.routed.contains(prefix) {
+                self.netlink.add_route(*prefix, &self.vgw0.stack, self.mtu, self.source).await?;
+                self.routed.insert(*prefix);
+            }
+        }
+        self.remote_prefixes.insert(id, remote_prefixes.to_vec());
+        Ok(())
+    }
+
     async fn remove_prefix(&mut self, prefix: Ipv4Net) -> Result<()> {
         if self.routed.contains(&prefix) {
             self.netlink.remove_route(prefix, &self.vgw0.stack).await?;
@@ -375,6 +467,29 @@ impl Datapath {
         }
         self.netlink.reopen(prefix).await
     }
+}
+
+/// How many workers there are to be; `None` where none are wanted.
+fn plan_workers(engine: &EngineConfig, ports: &BTreeMap<u32, (Interface, u32)>) -> Result<Option<Plan>> {
+    if engine.choice == EngineChoice::Kernel {
+        return Ok(None);
+    }
+    let allowed = CpuList::allowed().context("cannot tell the CPUs of this process")?;
+    let interfaces: Vec<_> =
+        ports.values().map(|(interface, _)| (interface.name.as_str(), interface.queues)).collect();
+    Ok(Some(Plan::new(engine, &allowed, &interfaces)?))
+}
+
+/// Every interface that packets arrive at, with lanes for all its receive queues.
+fn serve(ports: &BTreeMap<u32, (Interface, u32)>, vgw0: &TunnelInterface) -> Vec<Served> {
+    let tunnel = (vgw0.xdp.clone(), PortRole::TUNNEL);
+    let all: Vec<_> = ports.values().chain([&tunnel]).collect();
+    let queues: Vec<_> = all.iter().map(|(interface, _)| interface.queues.receive).collect();
+    let lanes = assign(&queues);
+    let served = all.into_iter().zip(lanes);
+    served
+        .map(|((interface, role), lanes)| Served { interface: interface.clone(), role: *role, lanes })
+        .collect()
 }
 
 /// Wipes the keys of removed SAs in time, for as long as the table exists.
@@ -391,6 +506,12 @@ fn sweep_regularly(table: Weak<Mutex<SaTable>>) {
 /// Largest outer packet, given the WAN's MTU and what the in-kernel AEAD takes.
 fn outer_mtu(wan_mtu: u32) -> u32 {
     wan_mtu.min((MAX_FRAME - ETH_LEN) as u32)
+}
+
+/// MTU of `vgw0`: room for a whole packet of the WAN that a worker hands back with its headers. What the kernel may send into a
+/// tunnel is limited by the routes.
+fn tunnel_interface_mtu(wan_mtu: u32) -> u32 {
+    outer_mtu(wan_mtu) + (ReturnHeader::LEN + Handoff::LEN) as u32
 }
 
 /// Largest inner packet whose encapsulation, in UDP at worst, fits the WAN's MTU and the in-kernel AEAD.

@@ -4,9 +4,11 @@
 //! object   the compiled programs, loaded and linked by tail calls     netdev   interfaces, routes, offloads, sysctls
 //! pins     the BPF file system                                        vgw0     the tunnel interface
 //! sa_table SAs and their slots        events   what the programs report        stats    what they count
+//! engine   what seals and opens       workers  the processes of engine `xsk`
 //! ```
 
 mod control;
+mod engine;
 mod ethtool;
 mod events;
 mod key_schedule;
@@ -14,15 +16,19 @@ mod netdev;
 mod object;
 mod pins;
 mod sa_table;
+mod served;
 mod stats;
 mod sysctl;
 mod tunnel;
 mod vgw0;
+mod workers;
 
 pub use control::{Datapath, DatapathConfig};
+pub use engine::{EngineConfig, EngineEvent, EngineStats, LaneStats, WorkerStats};
 pub use events::{DatapathEvent, DatapathEvents};
 pub use key_schedule::{KeyLengthError, expand_key, ghash_tables};
 pub use object::{Limits, Object, Plain};
 pub use sa_table::{Direction, SaConfig, SaTable};
 pub use stats::{BudgetStats, Counters, DatapathStats, TunnelStats};
 pub use tunnel::TunnelId;
+pub use workers::{CpuList, CpuListError, PlanError};

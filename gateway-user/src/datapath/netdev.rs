@@ -7,11 +7,14 @@ use futures::TryStreamExt as _;
 use ipnet::Ipv4Net;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use super::ethtool;
+use super::workers::Queues;
 
 /// Bit of `RTAX_LOCK` that locks `RTAX_MTU`: path MTU discovery must not change it.
 const LOCK_MTU: u32 = 1 << 2;
@@ -27,6 +30,7 @@ pub(super) struct Interface {
     pub(super) mac: [u8; 6],
     pub(super) mtu: u32,
     pub(super) alias: Option<String>,
+    pub(super) queues: Queues,
 }
 
 /// A connection to the kernel's routing tables in this network namespace.
@@ -60,6 +64,7 @@ impl Netlink {
             mac: [0; 6],
             mtu: 0,
             alias: None,
+            queues: Queues { receive: 1, transmit: 1 },
         };
         for attribute in message.attributes {
             match attribute {
@@ -70,8 +75,14 @@ impl Netlink {
                 }
                 LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
                 LinkAttribute::IfAlias(alias) => interface.alias = Some(alias),
+                // So many exist, if perhaps not all of them are in use.
+                LinkAttribute::NumRxQueues(receive) => interface.queues.receive = receive,
+                LinkAttribute::NumTxQueues(transmit) => interface.queues.transmit = transmit,
                 _ => {}
             }
+        }
+        if let Some(queues) = ethtool::queues(name) {
+            interface.queues = queues;
         }
         Ok(Some(interface))
     }
@@ -101,9 +112,14 @@ impl Netlink {
         Ok(addresses)
     }
 
-    /// Makes a veth pair.
-    pub(super) async fn add_veth(&self, name: &str, peer: &str) -> Result<()> {
-        let added = self.handle.link().add(LinkVeth::new(name, peer).build()).execute().await;
+    /// Makes a veth pair with so many receive and transmit queues at each end.
+    pub(super) async fn add_veth(&self, name: &str, peer: &str, queues: u32) -> Result<()> {
+        let counts = || [LinkAttribute::NumTxQueues(queues), LinkAttribute::NumRxQueues(queues)];
+        let far = LinkUnspec::new_with_name(peer);
+        let far = counts().into_iter().fold(far, LinkMessageBuilder::append_extra_attribute).build();
+        let near = LinkVeth::new(name, peer).set_info_data(InfoData::Veth(InfoVeth::Peer(far)));
+        let near = counts().into_iter().fold(near, LinkMessageBuilder::append_extra_attribute);
+        let added = self.handle.link().add(near.build()).execute().await;
         added.with_context(|| format!("cannot make veth pair {name}"))
     }
 

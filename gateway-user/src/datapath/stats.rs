@@ -7,6 +7,7 @@ use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray};
 use gateway_common::{Budget, DropReason, TunnelCounters};
 
+use super::engine::EngineStats;
 use super::object::{Plain, duplicate};
 use super::tunnel::TunnelId;
 
@@ -21,6 +22,8 @@ pub struct DatapathStats {
     pub budget: BudgetStats,
     /// How the programs run on the interfaces: `native` or `generic`.
     pub xdp_mode: String,
+    /// What seals and opens packets.
+    pub engine: EngineStats,
 }
 
 /// Counters of one tunnel.

@@ -24,8 +24,15 @@ impl TunnelInterface {
     /// Makes the pair for `vnet`, replacing one that an agent for the same VNet left behind.
     ///
     /// `address` is this host's outer address. `vgw0` bears it too, because the reverse-path check refuses sealed packets,
-    /// which enter the stack there, on an interface without any address.
-    pub(super) async fn create(netlink: &Netlink, vnet: &str, mtu: u32, address: Ipv4Addr) -> Result<Self> {
+    /// which enter the stack there, on an interface without any address. `queues` is the number of receive queues, and of
+    /// transmit queues, of each end.
+    pub(super) async fn create(
+        netlink: &Netlink,
+        vnet: &str,
+        mtu: u32,
+        address: Ipv4Addr,
+        queues: u32,
+    ) -> Result<Self> {
         let alias = format!("vnet-gateway {vnet}");
         if let Some(existing) = netlink.find(NAME).await? {
             match &existing.alias {
@@ -40,7 +47,7 @@ impl TunnelInterface {
                 }
             }
         }
-        netlink.add_veth(NAME, PEER).await?;
+        netlink.add_veth(NAME, PEER, queues).await?;
         let pair = Self { stack: netlink.interface(NAME).await?, xdp: netlink.interface(PEER).await? };
         if let Err(error) = pair.configure(netlink, mtu, &alias, address).await {
             // The first failure is the one to report.
@@ -70,7 +77,9 @@ impl TunnelInterface {
 fn set_kernel_options() -> Result<()> {
     // XDP seals what it sees: checksums must be final, and packets no larger than the route's MTU.
     for offload in [Offload::TcpSegmentation, Offload::GenericSegmentation, Offload::TxChecksum] {
-        switch_off(NAME, offload)?;
+        for end in [NAME, PEER] {
+            switch_off(end, offload)?;
+        }
     }
     if sysctl::set("net/ipv4/ip_forward", "1").context("cannot switch on IPv4 forwarding")? {
         tracing::info!("switched on IPv4 forwarding (net.ipv4.ip_forward)");

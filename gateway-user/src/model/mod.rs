@@ -1,10 +1,11 @@
 //! The network configuration as typed data: virtual networks, local network sites, gateways, connections.
 //!
 //! The types hold what the XML of [`crate::netcfg`] says; the rules between them (references, overlaps, counts) are
-//! checked there; the rule for names is here, because they become paths before any file is read. The states a gateway and its connections go through and the rule for pre-shared keys are here too,
+//! checked there; the rule for names is here, because they become paths before any file is read. The states a gateway and its connections go through, its engines and the rule for pre-shared keys are here too,
 //! because every surface (CLI, REST, metrics) shows them under the same names.
 
 mod config;
+mod engine;
 mod lookup;
 mod names;
 mod parameters;
@@ -15,6 +16,7 @@ pub use config::{
     ConnectionKind, ConnectionRef, DnsServer, GATEWAY_SUBNET, Gateway, LocalNetworkSite,
     NetworkConfiguration, Placement, Profile, Subnet, UnknownProfile, VirtualNetworkSite, is_placeholder,
 };
+pub use engine::{Engine, EngineChoice, UnknownEngine, WorkerState};
 pub use lookup::{LookupError, ResolvedConnection};
 pub use names::{MAX_NAME_LEN, is_valid_name};
 pub use parameters::{

@@ -42,8 +42,21 @@ impl Summary {
             "wan_packets": self.wire.total(),
             "wan_plaintext_packets": self.plaintext(),
             "esp_algorithm": self.connection["esp_algorithm"],
-            "engine": self.status["engine"],
+            "engine": self.status["engine"]["running"],
         })
+    }
+
+    fn engine(&self) -> String {
+        let engine = &self.status["engine"];
+        let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+        let (running, mode) = (text(&engine["running"]), text(&self.status["xdp_mode"]));
+        let workers = match engine["workers"].as_array().map_or(0, Vec::len) {
+            0 => String::new(),
+            1 => " (1 worker)".to_owned(),
+            count => format!(" ({count} workers)"),
+        };
+        let reason = engine["reason"].as_str().map(|reason| format!("; {reason}")).unwrap_or_default();
+        format!("{running}{workers}, XDP {mode}{reason}")
     }
 
     fn ping_counts(&self) -> (u32, u32) {
@@ -62,7 +75,7 @@ impl fmt::Display for Summary {
             ("tunnel", format!("VNet1 - VNet2: {}", text(&self.connection["state"]))),
             ("IKE", text(&self.connection["ike_proposal"])),
             ("ESP", text(&self.connection["esp_algorithm"])),
-            ("engine", format!("{}, XDP {}", text(&self.status["engine"]), text(&self.status["xdp_mode"]))),
+            ("engine", self.engine()),
             ("ping", format!("{received} of {sent} answered, {:.0} % lost", self.ping_loss_percent())),
             ("TCP", format!("{:.3} Gbit/s", self.tcp.gbps())),
             (
@@ -105,13 +118,14 @@ mod tests {
             tcp: rate(1.5e9),
             udp: rate(5e8),
             wire: CaptureReport::default(),
-            status: json!({"engine": "kernel"}),
+            status: json!({"engine": {"running": "xsk", "workers": [{}, {}]}, "xdp_mode": "native"}),
             connection: json!({"state": "Connected", "esp_algorithm": "chacha20poly1305"}),
         };
         let expected = json!({
             "connected": true, "ping_loss_percent": 25.0, "tcp_gbps": 1.5, "udp_gbps": 0.5, "wan_packets": 0,
-            "wan_plaintext_packets": 0, "esp_algorithm": "chacha20poly1305", "engine": "kernel",
+            "wan_plaintext_packets": 0, "esp_algorithm": "chacha20poly1305", "engine": "xsk",
         });
         assert_eq!(summary.to_json(), expected);
+        assert_eq!(summary.engine(), "xsk (2 workers), XDP native");
     }
 }

@@ -7,6 +7,7 @@
 
 mod changes;
 mod commands;
+mod engine;
 mod netcfg;
 mod peer;
 mod status;

@@ -15,9 +15,6 @@ use crate::api::types::{
 use crate::datapath::{TunnelId, TunnelStats};
 use crate::model::ConnectionState;
 
-/// The engine that seals and opens packets.
-const ENGINE: &str = "kernel";
-
 impl<D: Dataplane> Core<D> {
     pub(super) fn status(&self, now: Instant) -> Result<Status, Refusal> {
         let stats = self.dataplane.stats().map_err(|error| unreadable(&error))?;
@@ -38,7 +35,7 @@ impl<D: Dataplane> Core<D> {
         Ok(Status {
             vnet: self.settings.vnet.clone(),
             state: self.state,
-            engine: ENGINE.to_owned(),
+            engine: stats.engine.into(),
             wan_address: self.settings.wan_address,
             budget: BudgetStatus {
                 rate_bits: stats.budget.rate_bits,
@@ -65,7 +62,7 @@ impl<D: Dataplane> Core<D> {
         Gateway {
             vnet: settings.vnet.clone(),
             state: self.state,
-            engine: ENGINE.to_owned(),
+            engine: self.dataplane.engine_stats().running,
             wan_interface: settings.wan_interface.clone(),
             wan_address: settings.wan_address,
             lan_interfaces: settings.lan_interfaces.clone(),

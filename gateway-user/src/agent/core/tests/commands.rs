@@ -3,7 +3,9 @@
 use gateway_common::TunnelCounters;
 
 use super::*;
-use crate::datapath::{BudgetStats, TunnelStats};
+use crate::datapath::{BudgetStats, EngineStats, LaneStats, TunnelStats, WorkerStats};
+use crate::model::{Engine, WorkerState};
+use crate::worker::CopyMode;
 
 #[tokio::test]
 async fn a_connection_waits_for_its_key() {
@@ -176,6 +178,13 @@ async fn status_has_the_promised_shape() {
         "chacha20poly1305-aes256gcm16-aes128gcm16-chacha20poly1305iiv-aes256gcm16iiv-aes128gcm16iiv-",
         "x25519-ecp384-ecp256-modp2048-esn-noesn"
     );
+    let engine = serde_json::json!({
+        "wanted": "auto", "running": "xsk", "reason": null,
+        "workers": [{
+            "number": 0, "pid": 77, "cpu": 1, "state": "running", "restarts": 0, "last_error": null,
+            "lanes": [{ "interface": "wan0", "queue": 0, "mode": "zero-copy", "full": 2, "stalled": 3, "handed_over": 40 }]
+        }]
+    });
     let parameters = serde_json::json!({
         "mode": { "value": "default", "source": "profile" },
         "auth": { "value": "psk", "source": "profile" },
@@ -194,7 +203,7 @@ async fn status_has_the_promised_shape() {
     assert_eq!(
         json,
         serde_json::json!({
-            "vnet": "VNet1", "state": "Provisioned", "engine": "kernel", "xdp_mode": "native", "wan_address": "192.0.2.1",
+            "vnet": "VNet1", "state": "Provisioned", "engine": engine, "xdp_mode": "native", "wan_address": "192.0.2.1",
             "budget": { "rate_bits": 100_000_000, "passed_bytes": 5, "dropped_bytes": 6 },
             "key_log": null, "ike_sas": 0,
             "connections": [{
@@ -241,7 +250,26 @@ impl From<DatapathStatsOf> for crate::datapath::DatapathStats {
             drops: BTreeMap::from([("unknown_spi", 9)]),
             budget: BudgetStats { rate_bits: Some(of.rate), passed_bytes: 5, dropped_bytes: 6 },
             xdp_mode: "native".to_owned(),
+            engine: EngineStats { running: Engine::Xsk, workers: vec![worker()], ..EngineStats::default() },
         }
+    }
+}
+
+fn worker() -> WorkerStats {
+    let lane = LaneStats {
+        interface: "wan0".to_owned(),
+        queue: 0,
+        mode: Some(CopyMode::ZeroCopy),
+        handed_over: 40,
+        full: 2,
+        stalled: 3,
+    };
+    WorkerStats {
+        pid: Some(77),
+        cpu: Some(1),
+        state: WorkerState::Running,
+        lanes: vec![lane],
+        ..WorkerStats::default()
     }
 }
 

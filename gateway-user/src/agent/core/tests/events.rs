@@ -1,6 +1,7 @@
 //! Events of IKE become calls of the datapath; events of the datapath become calls of IKE or log lines.
 
 use super::*;
+use crate::datapath::EngineEvent;
 
 async fn bench_with_key() -> (tempfile::TempDir, Bench) {
     let dir = tempfile::tempdir().unwrap();
@@ -206,4 +207,20 @@ async fn a_peer_whose_esp_has_no_sa_here_is_told() {
         assert!(sent.iter().all(|sent| sent.remote == "192.0.2.2:500".parse().unwrap()));
         assert!(sent.iter().all(|sent| sent.payload.ends_with(&0x1234_5678_u32.to_be_bytes())));
     }
+}
+
+#[tokio::test]
+async fn changes_of_the_engine_become_events() {
+    let (_dir, mut bench) = bench_with_key().await;
+    let before = bench.events().len();
+    let reason = "signal: 9".to_owned();
+    bench.core.handle_engine_event(EngineEvent::WorkersRun { count: 2 });
+    bench.core.handle_engine_event(EngineEvent::WorkerEnded { number: 1, reason: reason.clone() });
+    bench.core.handle_engine_event(EngineEvent::WorkerRuns { number: 1, pid: 77 });
+    bench.core.handle_engine_event(EngineEvent::FellBack { reason });
+    let events = bench.events().split_off(before);
+    let numbers: Vec<_> = events.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [230, 232, 233, 231]);
+    assert!(events[1].1.contains("worker 1") && events[1].1.contains("signal: 9"), "{events:?}");
+    assert!(events[2].1.contains("process 77"), "{events:?}");
 }

@@ -7,7 +7,7 @@ use anyhow::bail;
 use ipnet::Ipv4Net;
 
 use super::super::super::dataplane::Dataplane;
-use crate::datapath::{DatapathStats, SaConfig, TunnelId, TunnelStats};
+use crate::datapath::{DatapathStats, EngineStats, SaConfig, TunnelId, TunnelStats};
 
 /// Every call as a line of text, and what to answer.
 #[derive(Debug, Default)]
@@ -83,5 +83,9 @@ impl Dataplane for Recorder {
 
     fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats> {
         Ok(self.stats.tunnels.get(&id).cloned().unwrap_or_default())
+    }
+
+    fn engine_stats(&self) -> EngineStats {
+        self.stats.engine.clone()
     }
 }
