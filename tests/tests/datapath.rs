@@ -8,4 +8,6 @@ mod datapath {
     mod events;
     mod handoff;
     mod prog_test_run;
+    mod returned;
+    mod stats;
 }
