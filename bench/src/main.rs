@@ -1,27 +1,27 @@
-//! Benchmarks: what a packet costs, and IKE handshakes.
+//! Benchmarks: what a packet costs, what goes through from host to host beside others, and IKE handshakes.
 
+mod agent;
+mod end_to_end;
 mod handshakes;
 mod machine;
 mod micro;
+mod options;
 mod report;
+mod run;
+mod usage;
 
-use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Measure what one packet costs, or what a subcommand names.
+/// Measure what packets cost and how many go through, or what a subcommand names.
 #[derive(Parser)]
 #[command(name = "bench", args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Fewer packets: a look, not a figure to quote.
-    #[arg(long)]
-    quick: bool,
-    /// Write the results here as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    options: options::Options,
 }
 
 #[derive(Subcommand)]
@@ -30,17 +30,17 @@ enum Command {
     Handshakes(handshakes::Arguments),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match &arguments.command {
+    let outcome = match &arguments.command {
         Some(Command::Handshakes(arguments)) => handshakes::run(arguments),
-        None => packets(&arguments),
+        None => run::run(&arguments.options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-}
-
-fn packets(arguments: &Arguments) -> Result<()> {
-    let effort = if arguments.quick { micro::Effort::QUICK } else { micro::Effort::FULL };
-    let report = report::Report { machine: machine::describe(), micro: micro::run(effort)? };
-    println!("{report}");
-    report::write_json(arguments.json.as_deref(), &report)
 }

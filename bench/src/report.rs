@@ -1,11 +1,12 @@
-//! The results as a table and as JSON.
+//! What one run measured, as JSON keeps it.
 
+use std::fs;
 use std::path::Path;
-use std::{fmt, fs};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::end_to_end::EndToEnd;
 use crate::machine::Machine;
 use crate::micro::Micro;
 
@@ -13,7 +14,10 @@ use crate::micro::Micro;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
-    pub(crate) micro: Micro,
+    /// When the run began, in UTC (RFC 3339).
+    pub(crate) date: String,
+    pub(crate) micro: Option<Micro>,
+    pub(crate) end_to_end: Option<EndToEnd>,
 }
 
 /// Writes results as JSON, if a file was named.
@@ -24,12 +28,4 @@ pub(crate) fn write_json(path: Option<&Path>, results: &impl Serialize) -> Resul
     let Some(path) = path else { return Ok(()) };
     let text = serde_json::to_string_pretty(results)? + "\n";
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { processor, processors, kernel } = &self.machine;
-        writeln!(formatter, "{processor}, {processors} processors, Linux {kernel}\n")?;
-        write!(formatter, "{}", self.micro)
-    }
 }

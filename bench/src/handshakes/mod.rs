@@ -11,7 +11,6 @@ mod message;
 mod network;
 mod report;
 mod responder;
-mod usage;
 mod vgw;
 
 use std::path::PathBuf;

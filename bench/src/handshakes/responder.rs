@@ -3,7 +3,7 @@
 use anyhow::Result;
 use testbed::Process;
 
-use super::usage::{bpf_map_kib, cpu_seconds, resident_kib};
+use crate::usage::{bpf_map_kib, cpu_seconds, resident_kib};
 
 /// A responder that is ready for initiators. Dropping it ends it.
 pub(super) struct Responder {

@@ -1,73 +1,42 @@
 //! The gateway's agent as responder: one VNet with as many connections as there are initiators.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::{Map, Value, json};
-use testbed::{LocalSite, NetCfg, Process, VNet, poll_until, run, vgw_binary};
+use anyhow::Result;
+use testbed::{LocalSite, NetCfg, VNet};
 
 use super::network::{FIRST_INITIATOR, FIRST_NETWORK, LAN, Network, VNET, WAN};
 use super::responder::Responder;
+use crate::agent::{Agent, Launch};
 
 const NAME: &str = "Bench";
-/// Loading the programs and setting up thousands of tunnels takes its time.
-const START_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Starts the agent with `connections` connections and waits until all tunnels are set up.
 ///
 /// # Errors
 /// The agent does not come up; the error quotes its log.
 pub(super) fn start(network: &Network, connections: u32, psk: &str) -> Result<Responder> {
-    let directory = network.directory().join(format!("vgw-{connections}"));
-    fs::create_dir_all(&directory)?;
-    let netcfg = directory.join("netcfg.xml");
-    fs::write(&netcfg, configuration(connections).to_xml())?;
-    let state = directory.join("state");
-    store(&state.join(NAME), connections, psk)?;
-
-    let binary = vgw_binary()?;
-    let run_dir = directory.join("run");
-    let mut command = network.responder.command(&binary)?;
-    command.args(["agent", "--vnet", NAME, "--wan", WAN, "--lan", LAN]);
-    for (option, path) in [
-        ("--netcfg", &netcfg),
-        ("--run-dir", &run_dir),
-        ("--state-dir", &state),
-        ("--pin-root", &network.scope.pin_root()),
-    ] {
-        command.arg(option).arg(path);
-    }
-    command.args(["--max-connections", &connections.max(10).to_string(), "--dpd", "3600"]);
-    command.args(["--ike-proposal", "aes256gcm16-prfsha256-x25519", "--esp-proposal", "aes256gcm16"]);
-    command.env("VGW_LOG", "warn");
-    let log = directory.join("agent.log");
-    let mut process = Process::spawn(command, &log)?;
-    let socket = run_dir.join(NAME).join("agent.sock");
-    let answered = poll_until(START_TIMEOUT, "the agent answers", || {
-        if let Some(status) = process.exited()? {
-            return Ok(Some(Err(status)));
-        }
-        run(Command::new(&binary).arg("--socket").arg(&socket).arg("status")).map(|_| Some(Ok(())))
-    });
-    match answered.with_context(|| format!("the agent's log: {}", process.log()))? {
-        Ok(()) => Ok(Responder::new(process, move || connected(&binary, &socket))),
-        Err(status) => bail!("the agent ended ({status}): {}", process.log()),
-    }
-}
-
-/// Connections that the agent shows as connected.
-fn connected(binary: &Path, socket: &Path) -> Result<usize> {
-    let mut command = Command::new(binary);
-    command.arg("--socket").arg(socket).args(["status", "--output", "json"]);
-    let status: Value = serde_json::from_str(&run(&mut command)?)?;
-    let connections = status["connections"].as_array().context("the status has no connections")?;
-    Ok(connections.iter().filter(|connection| connection["state"] == "Connected").count())
+    let most = connections.max(10).to_string();
+    let options = [
+        ["--max-connections", &most],
+        ["--dpd", "3600"],
+        ["--ike-proposal", "aes256gcm16-prfsha256-x25519"],
+        ["--esp-proposal", "aes256gcm16"],
+    ];
+    let agent = Agent::start(&Launch {
+        namespace: &network.responder,
+        vnet: NAME,
+        wan: WAN,
+        lan: LAN,
+        directory: &network.directory().join(format!("vgw-{connections}")),
+        pin_root: &network.scope.pin_root(),
+        netcfg: &configuration(connections),
+        psk,
+        mode: Some("responder"),
+        options: &options.concat().into_iter().map(str::to_owned).collect::<Vec<_>>(),
+    })?;
+    let (process, client) = agent.into_parts();
+    Ok(Responder::new(process, move || client.connected()))
 }
 
 /// One site per initiator.
@@ -89,20 +58,4 @@ fn configuration(connections: u32) -> NetCfg {
 
 fn site_name(number: u32) -> String {
     format!("Site{number}")
-}
-
-/// Stores the shared keys, and that the agent waits for its peers, where it looks for them.
-fn store(directory: &Path, connections: u32, psk: &str) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let per_site = |value: Value| -> Map<String, Value> {
-        (0..connections).map(|number| (site_name(number), value.clone())).collect()
-    };
-    write_private(&directory.join("keys.json"), &json!({ "version": 1, "keys": per_site(json!(psk)) }))?;
-    let parameters = json!({ "version": 1, "connections": per_site(json!({ "mode": "responder" })) });
-    write_private(&directory.join("parameters.json"), &parameters)
-}
-
-fn write_private(path: &Path, content: &Value) -> Result<()> {
-    let mut file = File::options().create_new(true).write(true).mode(0o600).open(path)?;
-    Ok(file.write_all(content.to_string().as_bytes())?)
 }

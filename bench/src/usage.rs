@@ -10,7 +10,7 @@ use nix::unistd::{SysconfVar, sysconf};
 ///
 /// # Errors
 /// The process is gone.
-pub(super) fn cpu_seconds(process: u32) -> Result<f64> {
+pub(crate) fn cpu_seconds(process: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The command's name stands in parentheses and may contain anything; user and system time are the 12th and 13th field behind.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
@@ -23,7 +23,7 @@ pub(super) fn cpu_seconds(process: u32) -> Result<f64> {
 ///
 /// # Errors
 /// The process is gone.
-pub(super) fn resident_kib(process: u32) -> Result<u32> {
+pub(crate) fn resident_kib(process: u32) -> Result<u32> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
     Ok(kib.context("no resident memory")?.trim().parse()?)
@@ -33,7 +33,7 @@ pub(super) fn resident_kib(process: u32) -> Result<u32> {
 ///
 /// # Errors
 /// The process is gone.
-pub(super) fn bpf_map_kib(process: u32) -> Result<u32> {
+pub(crate) fn bpf_map_kib(process: u32) -> Result<u32> {
     let mut maps = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{process}/fdinfo"))? {
         // A descriptor may be closed while the list is read.

@@ -1,0 +1,20 @@
+//! The load generator: UDP at a given rate or as fast as it can, TCP streams, and round trips; host A sends, host B
+//! receives and counts.
+
+mod batch;
+mod echo;
+mod interval;
+mod pacer;
+mod packet;
+mod place;
+mod receiver;
+mod sender;
+mod sequence;
+mod tcp;
+mod udp;
+
+pub(crate) use echo::{Echo, RoundTrips};
+pub(crate) use packet::PacketSize;
+pub(crate) use place::Placement;
+pub(crate) use tcp::streams;
+pub(crate) use udp::{Delivery, Generator, Load, Rate};

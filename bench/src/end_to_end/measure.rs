@@ -1,0 +1,162 @@
+//! One round of measurements of one system.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::generator::{Delivery, Echo, Generator, Load, PacketSize, Rate, streams};
+use super::results::{Results, SizeResults};
+use super::search::{Outcome, TrialLength, best_rate, zero_loss_rate};
+use super::settings::Settings;
+use super::statistics::Figure;
+use super::system::{Running, System};
+use super::topology::Topology;
+use super::usage::Usage;
+
+/// Pause between round trips beside a load, so that they do not become a load themselves.
+const PAUSE: Duration = Duration::from_micros(200);
+/// Most time for the round trips of one figure.
+const MOST_TIME: Duration = Duration::from_secs(4);
+/// Share of the best rate at which delay under load and processor time are measured.
+pub(super) const LOADED_SHARE: f64 = 0.5;
+/// Size of the packets of that load.
+pub(super) const LOADED_SIZE: PacketSize = PacketSize::Fixed(1400);
+/// Sizes for which one gateway alone is measured.
+const ALONE_SIZES: [PacketSize; 2] = [PacketSize::Fixed(64), PacketSize::Fixed(1400)];
+
+/// Starts `system` afresh and adds what it does to `results`. What fails is noted there, and the rest goes on.
+pub(super) fn round(system: &dyn System, settings: &Settings, is_first: bool, results: &mut Results) {
+    let outcome = Topology::create().and_then(|topology| {
+        let running = system.start(&topology).context("start")?;
+        let ready = topology.wait_ready().with_context(|| running.log_tail());
+        ready.and_then(|()| topology.set_inner_mtu(running.inner_mtu())).context("start")?;
+        let generator = Generator::open(&topology, settings.flows, settings.placement())?;
+        let mut round = Round { topology: &topology, running, generator, settings, results };
+        round.run(is_first);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        results.failures.push(format!("{error:#}"));
+    }
+}
+
+struct Round<'a> {
+    topology: &'a Topology,
+    running: Box<dyn Running>,
+    generator: Generator,
+    settings: &'a Settings,
+    results: &'a mut Results,
+}
+
+impl Round<'_> {
+    fn run(&mut self, is_first: bool) {
+        self.step("round trips", Self::idle_round_trips);
+        for size in self.settings.packet_sizes().unwrap_or_default() {
+            self.step(&format!("UDP {size}"), |round| round.udp(size, is_first));
+        }
+        self.step("half load", Self::half_load);
+        for &count in &self.settings.tcp_streams {
+            self.step(&format!("TCP {count}"), |round| {
+                let rate = streams(round.topology, count, round.settings.tcp(), round.settings.placement())?;
+                round.results.tcp.entry(count).or_default().push(rate);
+                Ok(())
+            });
+        }
+        // Last, because nothing passes afterwards.
+        self.step("one gateway alone", Self::alone);
+    }
+
+    fn step(&mut self, name: &str, measure: impl FnOnce(&mut Self) -> Result<()>) {
+        if let Err(error) = measure(self) {
+            self.results.failures.push(format!("{name}: {error:#}"));
+        }
+    }
+
+    /// The best rate, and in the first round the rate without loss.
+    fn udp(&mut self, size: PacketSize, is_first: bool) -> Result<()> {
+        let entry = self.results.sizes.entry(size.to_string()).or_insert_with(|| SizeResults::new(size));
+        let mut trial = |rate, length| {
+            let length = match length {
+                TrialLength::Short => self.settings.trial(),
+                TrialLength::Long => self.settings.confirmation(),
+            };
+            let delivery = self.generator.deliver(&Load { size, rate, length })?;
+            entry.arrivals.add(&delivery);
+            Ok(outcome(&delivery))
+        };
+        let best = best_rate(entry.received.median(), |rate| trial(rate, TrialLength::Short))?;
+        ensure!(best.received > 0.0, "nothing arrives");
+        let zero_loss = is_first.then(|| zero_loss_rate(best.received, trial)).transpose()?;
+        entry.received.push(best.received);
+        entry.offered_at_best.push(best.offered);
+        if let Some(found) = zero_loss {
+            entry.zero_loss = Some(found.unwrap_or(0.0));
+        }
+        Ok(())
+    }
+
+    fn idle_round_trips(&mut self) -> Result<()> {
+        let echo = Echo::start(self.topology, self.settings.placement())?;
+        // The first ones find cold caches.
+        echo.round_trips(self.settings.round_trips / 10, Duration::ZERO, MOST_TIME)?;
+        let trips = echo.round_trips(self.settings.round_trips, Duration::ZERO, MOST_TIME)?;
+        self.results.idle.add(&trips)
+    }
+
+    /// Round trips beside a load, then the processor time that the same load takes.
+    fn half_load(&mut self) -> Result<()> {
+        let best =
+            self.results.sizes.get(&LOADED_SIZE.to_string()).and_then(|size| size.received.rounds.last());
+        // Not among the sizes to measure, or its failure is noted already.
+        let Some(best) = best else { return Ok(()) };
+        let rate = LOADED_SHARE * best;
+        let echo = Echo::start(self.topology, self.settings.placement())?;
+        let load = |length| Load { size: LOADED_SIZE, rate: Rate::PacketsPerSecond(rate), length };
+        let length = self.settings.beside_load();
+        let trips = thread::scope(|scope| {
+            let generator = &self.generator;
+            let load = scope.spawn(move || generator.deliver(&load(length)));
+            let trips = echo.round_trips(self.settings.round_trips, PAUSE, length);
+            load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            trips
+        })?;
+        self.results.loaded.add(&trips)?;
+        drop(echo);
+
+        let processes = self.running.processes();
+        let before = Usage::so_far(&processes)?;
+        let delivery = self.generator.deliver(&load(self.settings.confirmation()))?;
+        let used = Usage::so_far(&processes)?.since(&before);
+        let gigabytes = delivery.received as f64 * LOADED_SIZE.mean() / 1e9;
+        ensure!(gigabytes > 0.0, "nothing arrives");
+        let usage = &mut self.results.usage;
+        usage.busy.push(used.busy / gigabytes);
+        usage.stolen.push(used.stolen / gigabytes);
+        usage.generator.push(used.generator / gigabytes);
+        usage.gateways.push(used.gateways / gigabytes);
+        Ok(())
+    }
+
+    fn alone(&mut self) -> Result<()> {
+        if !self.running.stop_far_gateway(self.topology)? {
+            return Ok(());
+        }
+        self.topology.discard_at_far_gateway()?;
+        for size in ALONE_SIZES {
+            let before = self.results.alone.get(&size.to_string()).and_then(Figure::median);
+            let best = best_rate(before, |rate| {
+                let load = Load { size, rate, length: self.settings.trial() };
+                let (offered, received) =
+                    self.generator.send_only(&load, || self.topology.arrived_at_far_gateway())?;
+                Ok(Outcome { offered, received, lost: 0 })
+            })?;
+            self.results.alone.entry(size.to_string()).or_default().push(best.received);
+        }
+        Ok(())
+    }
+}
+
+fn outcome(delivery: &Delivery) -> Outcome {
+    Outcome { offered: delivery.offered_pps, received: delivery.received_pps, lost: delivery.lost() }
+}

@@ -1,0 +1,114 @@
+//! How much is measured.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::generator::{PacketSize, Placement};
+
+/// What the reader of a result has to know about how it came about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// How often each system is started and measured; the order rotates.
+    pub(crate) rounds: usize,
+    /// Lengths of inner IP packets; `imix` is 64, 570 and 1400 bytes in the proportion 7:4:1.
+    pub(crate) sizes: Vec<String>,
+    /// UDP flows (source ports) of a load.
+    pub(crate) flows: u16,
+    /// Time that counts of a UDP load, in seconds.
+    pub(crate) trial_seconds: f64,
+    /// Time that counts of the load that confirms a zero-loss rate, in seconds.
+    pub(crate) confirm_seconds: f64,
+    /// Time that counts of TCP streams, in seconds.
+    pub(crate) tcp_seconds: f64,
+    /// Numbers of TCP streams at once.
+    pub(crate) tcp_streams: Vec<usize>,
+    /// Round trips per figure.
+    pub(crate) round_trips: usize,
+    /// Processor of the generator's threads at host A; none means the scheduler's choice.
+    pub(crate) sender_processor: Option<usize>,
+    /// Processor of the generator's threads at host B.
+    pub(crate) receiver_processor: Option<usize>,
+}
+
+impl Settings {
+    /// For figures to quote.
+    pub(crate) fn full() -> Self {
+        Self {
+            rounds: 3,
+            sizes: ["64", "512", "1400", "imix"].map(str::to_owned).to_vec(),
+            flows: 8,
+            trial_seconds: 0.4,
+            confirm_seconds: 2.0,
+            tcp_seconds: 2.0,
+            tcp_streams: vec![1, 4],
+            round_trips: 2000,
+            sender_processor: None,
+            receiver_processor: None,
+        }
+    }
+
+    /// A look: every step, but short.
+    pub(crate) fn quick() -> Self {
+        Self {
+            rounds: 1,
+            sizes: ["64", "1400"].map(str::to_owned).to_vec(),
+            trial_seconds: 0.05,
+            confirm_seconds: 0.1,
+            tcp_seconds: 0.2,
+            round_trips: 200,
+            ..Self::full()
+        }
+    }
+
+    /// The sizes as the generator takes them.
+    ///
+    /// # Errors
+    /// A size is none.
+    pub(crate) fn packet_sizes(&self) -> anyhow::Result<Vec<PacketSize>> {
+        self.sizes.iter().map(|size| size.parse().map_err(anyhow::Error::msg)).collect()
+    }
+
+    pub(crate) fn placement(&self) -> Placement {
+        Placement { sender: self.sender_processor, receiver: self.receiver_processor }
+    }
+
+    pub(crate) fn trial(&self) -> Duration {
+        Duration::from_secs_f64(self.trial_seconds)
+    }
+
+    pub(crate) fn confirmation(&self) -> Duration {
+        Duration::from_secs_f64(self.confirm_seconds)
+    }
+
+    /// How long the load lasts beside which round trips are made: at more than a millisecond each they become fewer.
+    pub(crate) fn beside_load(&self) -> Duration {
+        Duration::from_micros(1200) * self.round_trips as u32
+    }
+
+    pub(crate) fn tcp(&self) -> Duration {
+        Duration::from_secs_f64(self.tcp_seconds)
+    }
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |processor: Option<usize>| {
+            processor.map_or_else(|| "any processor".to_owned(), |number| format!("processor {number}"))
+        };
+        write!(
+            formatter,
+            "{} rounds, order rotated; UDP loads of {} s in {} flows, zero-loss rates confirmed for {} s; TCP for {} s; {} round \
+             trips; sender on {}, receiver on {}",
+            self.rounds,
+            self.trial_seconds,
+            self.flows,
+            self.confirm_seconds,
+            self.tcp_seconds,
+            self.round_trips,
+            place(self.sender_processor),
+            place(self.receiver_processor)
+        )
+    }
+}

@@ -1,0 +1,164 @@
+//! Two agents of this project with a shared key.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use testbed::{LocalSite, NetCfg, VNet, poll_until, run, vgw_binary};
+
+use crate::agent::{Agent, Launch};
+use crate::end_to_end::system::{GatewayProcess, Kind, NotInstalled, Running, System};
+use crate::end_to_end::topology::{End, Topology};
+
+use std::time::Duration;
+
+/// Shared key of both ends.
+const PSK: &str = "benchmark-key-of-no-other-value";
+/// How long the tunnel may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest inner packet of a tunnel over links of 1500 bytes.
+const TUNNEL_MTU: u32 = 1438;
+
+/// A pair of gateways with one engine.
+pub(super) struct Vgw {
+    name: &'static str,
+    engine: &'static str,
+    description: &'static str,
+    /// Processor of the worker at each end.
+    worker_cpus: [&'static str; 2],
+}
+
+impl Vgw {
+    /// AEAD in worker processes over AF_XDP.
+    pub(super) fn xsk() -> Self {
+        Self {
+            name: "vgw-xsk",
+            engine: "xsk",
+            description: "engine xsk, AES-256-GCM, worker of gateway A on processor 0, of B on 1",
+            worker_cpus: ["0", "1"],
+        }
+    }
+
+    /// AEAD inside the XDP programs.
+    pub(super) fn kernel() -> Self {
+        Self {
+            name: "vgw-kernel",
+            engine: "kernel",
+            description: "engine kernel, ChaCha20-Poly1305",
+            worker_cpus: ["0", "1"],
+        }
+    }
+}
+
+impl System for Vgw {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Own
+    }
+
+    fn description(&self) -> String {
+        self.description.to_owned()
+    }
+
+    fn available(&self) -> Result<(), NotInstalled> {
+        let missing = |error: anyhow::Error| NotInstalled(format!("{error:#}"));
+        let binary = vgw_binary().map_err(missing)?;
+        let help = run(Command::new(binary).args(["agent", "--help"])).map_err(missing)?;
+        if help.contains("--engine") {
+            Ok(())
+        } else {
+            Err(NotInstalled("this vgw has one engine".to_owned()))
+        }
+    }
+
+    fn start(&self, topology: &Topology) -> Result<Box<dyn Running>> {
+        let agents = [End::A, End::B].map(|end| self.start_agent(topology, end));
+        let [near, far] = agents;
+        let pair = Pair { agents: [near?, far?] };
+        for agent in &pair.agents {
+            poll_until(CONNECT_TIMEOUT, "the tunnel comes up", || {
+                Ok((agent.client().connected()? == 1).then_some(()))
+            })
+            .with_context(|| pair.log_tail())?;
+        }
+        Ok(Box::new(pair))
+    }
+}
+
+impl Vgw {
+    fn start_agent(&self, topology: &Topology, end: End) -> Result<Agent> {
+        let cpus = self.worker_cpus[usize::from(end == End::B)];
+        let options = ["--engine", self.engine, "--worker-cpus", cpus, "--dpd", "3600"];
+        Agent::start(&Launch {
+            namespace: topology.gateway(end),
+            vnet: vnet(end),
+            wan: Topology::WAN,
+            lan: Topology::LAN,
+            directory: &topology.directory().join(vnet(end)),
+            pin_root: &topology.pin_root(),
+            netcfg: &configuration(end),
+            psk: PSK,
+            mode: None,
+            options: &options.map(str::to_owned),
+        })
+    }
+}
+
+struct Pair {
+    agents: [Agent; 2],
+}
+
+impl Running for Pair {
+    fn processes(&self) -> Vec<GatewayProcess> {
+        let names = ["a: vgw agent", "b: vgw agent"];
+        let process =
+            |(name, agent): (&str, &Agent)| GatewayProcess { name: name.to_owned(), id: agent.id() };
+        names.into_iter().zip(&self.agents).map(process).collect()
+    }
+
+    fn inner_mtu(&self) -> u32 {
+        TUNNEL_MTU
+    }
+
+    fn stop_far_gateway(&mut self, topology: &Topology) -> Result<bool> {
+        self.agents[1].kill()?;
+        // The programs stay attached for as long as they are pinned.
+        let pins = topology.pin_root().join(vnet(End::B));
+        std::fs::remove_dir_all(&pins).with_context(|| format!("cannot remove {}", pins.display()))?;
+        Ok(true)
+    }
+
+    fn log_tail(&self) -> String {
+        self.agents.iter().map(Agent::log).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn vnet(end: End) -> &'static str {
+    match end {
+        End::A => "BenchA",
+        End::B => "BenchB",
+    }
+}
+
+/// The gateway's own network, and the other one as the site that it connects to.
+fn configuration(end: End) -> NetCfg {
+    let far = end.other();
+    let site = LocalSite {
+        name: vnet(far).to_owned(),
+        prefixes: vec![far.network()],
+        gateway_address: far.wan_address().to_string(),
+    };
+    let gateway_subnet = match end {
+        End::A => "10.1.255.0/27",
+        End::B => "10.2.255.0/27",
+    };
+    let vnet = VNet {
+        name: vnet(end).to_owned(),
+        prefixes: vec![end.network()],
+        subnets: vec![("GatewaySubnet".to_owned(), gateway_subnet.to_owned())],
+        connections: vec![vnet(far).to_owned()],
+    };
+    NetCfg { local_sites: vec![site], vnets: vec![vnet] }
+}
