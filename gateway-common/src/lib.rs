@@ -20,6 +20,7 @@ mod job;
 mod lane;
 pub mod limits;
 mod port;
+pub mod port_entropy;
 pub mod replay;
 mod route;
 mod sa;

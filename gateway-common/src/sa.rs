@@ -46,6 +46,8 @@ impl SaFlags {
     pub const UDP_ENCAP: u32 = 2;
     /// The IV is the sequence number and is not sent (RFC 8750).
     pub const IMPLICIT_IV: u32 = 4;
+    /// With [`Self::UDP_ENCAP`]: each inner flow has a UDP source port of its own ([`crate::port_entropy`]).
+    pub const UDP_PORT_ENTROPY: u32 = 8;
 }
 
 /// Value of array map `SAS`; index 0 is never used. Secret: holds key material.
@@ -78,7 +80,7 @@ pub struct Sa {
     pub local_addr: [u8; 4],
     /// Outer address of the peer, network order.
     pub remote_addr: [u8; 4],
-    /// UDP port of this gateway when encapsulating, network order.
+    /// UDP port of this gateway when encapsulating, network order; not used where flows have ports of their own.
     pub local_port: [u8; 2],
     /// UDP port of the peer when encapsulating, network order.
     pub remote_port: [u8; 2],

@@ -26,6 +26,8 @@ pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 pub const VLAN_ID_MASK: u16 = 0x0fff;
 /// Protocol number of IPv4 in IP, the next header of tunnel-mode ESP (RFC 4303 section 2.6).
 pub const PROTO_IPIP: u8 = 4;
+/// Protocol number of TCP.
+pub const PROTO_TCP: u8 = 6;
 /// Protocol number of UDP.
 pub const PROTO_UDP: u8 = 17;
 /// Protocol number of ESP.

@@ -17,7 +17,7 @@ use crate::drop::drop;
 use crate::maps::{COUNTERS, JOB, PROGRAMS, SAS, TUNNELS};
 use crate::packet::{Esp, Iv, Udp, at, frame_len};
 use crate::route::NextHop;
-use crate::{atomic, budget, event, lane, resize, route, sa};
+use crate::{atomic, budget, event, lane, port_entropy, resize, route, sa};
 
 /// Encapsulates the packet `ip`, which arrived at `port`, for `tunnel`. `None` leaves it to the kernel.
 #[inline(always)]
@@ -128,6 +128,12 @@ unsafe fn seal(
         NextHop::Stack => route::into_stack(config),
         NextHop::Unreachable => return drop(tunnel, DropReason::NoRoute),
     };
+    let source_port = if flags & SaFlags::UDP_PORT_ENTROPY != 0 {
+        port_entropy::of_flow(ctx, ip)
+    } else {
+        // SAFETY: the caller vouches for `sa`.
+        unsafe { (*sa).local_port }
+    };
     if !budget::admit(inner_len) {
         return drop(tunnel, DropReason::BudgetExceeded);
     }
@@ -158,10 +164,10 @@ unsafe fn seal(
         write_headers(ctx, &way.ethernet, &outer, None, &esp, sent_iv)
     } else {
         // SAFETY: the caller vouches for `sa`.
-        let (local_port, remote_port) = unsafe { ((*sa).local_port, (*sa).remote_port) };
+        let remote_port = unsafe { (*sa).remote_port };
         // A zero checksum is what RFC 3948 section 2.1 asks for over IPv4.
         let len = ((outer_len - IPV4_LEN as u32) as u16).to_be_bytes();
-        let udp = Udp { source: local_port, destination: remote_port, len, checksum: [0; 2] };
+        let udp = Udp { source: source_port, destination: remote_port, len, checksum: [0; 2] };
         write_headers(ctx, &way.ethernet, &outer, Some(&udp), &esp, sent_iv)
     };
     let payload = ETH_LEN as u32 + headers;

@@ -26,6 +26,7 @@ mod flows;
 mod lane;
 mod maps;
 mod packet;
+mod port_entropy;
 mod replay;
 mod resize;
 mod returned;

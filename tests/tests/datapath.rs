@@ -7,6 +7,7 @@ mod datapath {
     mod encap;
     mod events;
     mod handoff;
+    mod port_entropy;
     mod prog_test_run;
     mod returned;
     mod stats;

@@ -22,6 +22,7 @@ const SEQUENCE_MARGIN: u64 = 1 << 28;
 
 /// One direction of a Child SA, as negotiated.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "properties that are negotiated one by one")]
 pub struct SaConfig {
     /// SPI, host order.
     pub spi: u32,
@@ -41,6 +42,8 @@ pub struct SaConfig {
     pub remote: SocketAddrV4,
     /// ESP in UDP (RFC 3948).
     pub udp_encapsulation: bool,
+    /// With encapsulation: the UDP source port tells inner flows apart, in place of the port of `local`.
+    pub udp_port_entropy: bool,
     /// Inner bytes after which a rekey is asked for; 0 for no limit.
     pub soft_bytes: u64,
     /// Inner bytes after which the SA passes nothing any more; 0 for no limit.
@@ -213,6 +216,7 @@ impl SecretEntry {
         sa.tunnel = tunnel;
         sa.flags = if config.esn { SaFlags::ESN } else { 0 }
             | if config.udp_encapsulation { SaFlags::UDP_ENCAP } else { 0 }
+            | if config.udp_port_entropy { SaFlags::UDP_PORT_ENTROPY } else { 0 }
             | if config.implicit_iv { SaFlags::IMPLICIT_IV } else { 0 };
         sa.aead = config.aead as u32;
         sa.replay_window = REPLAY_WINDOW_DEFAULT;

@@ -276,6 +276,7 @@ pub fn sa(spi: u32, aead: Aead) -> SaConfig {
         local: SocketAddrV4::new(LOCAL, 4500),
         remote: SocketAddrV4::new(REMOTE, 4500),
         udp_encapsulation: false,
+        udp_port_entropy: false,
         soft_bytes: 0,
         hard_bytes: 0,
     }

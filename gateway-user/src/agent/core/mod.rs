@@ -454,6 +454,7 @@ impl<D: Dataplane> Core<D> {
             local: ipv4(sa.local)?,
             remote: ipv4(sa.remote)?,
             udp_encapsulation: sa.udp_encapsulation,
+            udp_port_entropy: false,
             soft_bytes: lifetime.soft,
             hard_bytes: lifetime.hard,
         })
