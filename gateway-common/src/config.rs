@@ -14,8 +14,10 @@ pub struct GatewayConfig {
     pub vgw0_mac: [u8; 6],
     /// MAC address of the peer of `vgw0`.
     pub vgw_peer_mac: [u8; 6],
+    /// Entries of map `CPU_SAS` per tunnel; 0 when no queue has an outbound SA of its own.
+    pub cpu_sas: u32,
 }
 
-// SAFETY: repr(C), integers only, 20 bytes without implicit padding.
+// SAFETY: repr(C), integers only, 24 bytes without implicit padding.
 unsafe impl Pod for GatewayConfig {}
-const _: () = assert!(size_of::<GatewayConfig>() == 20);
+const _: () = assert!(size_of::<GatewayConfig>() == 24);

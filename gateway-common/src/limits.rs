@@ -1,6 +1,7 @@
 //! Sizes that both sides agree on.
 
-/// SAs that may exist at once per tunnel: one outbound, up to four inbound, and their successors during a rekey.
+/// SAs that may exist at once per tunnel: one outbound, up to four inbound, and their successors during a rekey. As many more
+/// for each receive queue that has SAs of its own (RFC 9611).
 pub const SAS_PER_TUNNEL: u32 = 8;
 
 /// 64-bit slots in the anti-replay ring of one SA; each covers 32 sequence numbers. A power of two.

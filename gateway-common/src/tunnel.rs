@@ -6,7 +6,8 @@ use crate::Pod;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tunnel {
-    /// Index into map `SAS` of the outbound SA; 0 while there is none.
+    /// Index into map `SAS` of the outbound SA of every packet whose receive queue has none of its own in map `CPU_SAS`; 0 while
+    /// there is none.
     pub outbound_sa: u32,
     /// Largest inner IP packet that the tunnel carries, in bytes.
     pub mtu: u32,

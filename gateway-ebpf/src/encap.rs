@@ -14,7 +14,7 @@ use gateway_common::{
 };
 
 use crate::drop::drop;
-use crate::maps::{COUNTERS, JOB, PROGRAMS, SAS, TUNNELS};
+use crate::maps::{COUNTERS, CPU_SAS, JOB, PROGRAMS, SAS, TUNNELS};
 use crate::packet::{Esp, Iv, Udp, at, frame_len};
 use crate::route::NextHop;
 use crate::{atomic, budget, event, lane, port_entropy, resize, route, sa};
@@ -44,7 +44,7 @@ pub(crate) fn encapsulate(
     if inner_len > entry.mtu {
         return Some(drop(tunnel, DropReason::TooBig));
     }
-    let index = entry.outbound_sa;
+    let index = outbound_sa(ctx, config, tunnel, entry.outbound_sa);
     if index == 0 {
         if event::raise_limited(EventKind::NoOutboundSa, tunnel, [0; 4], ip.source) {
             debug!(ctx, "no outbound SA for {:i}", u32::from_be_bytes(ip.destination));
@@ -54,6 +54,20 @@ pub(crate) fn encapsulate(
     let sa = SAS.get_ptr_mut(index)?;
     // SAFETY: `sa` points into the map; the agent does not change an SA in use.
     Some(unsafe { seal(ctx, config, port, ip, sa, index, tunnel) })
+}
+
+/// The SA of the receive queue that the packet came from, if it has one of its own (RFC 9611), else the tunnel's.
+#[inline(always)]
+fn outbound_sa(ctx: &XdpContext, config: &GatewayConfig, tunnel: u32, of_tunnel: u32) -> u32 {
+    if config.cpu_sas == 0 {
+        return of_tunnel;
+    }
+    // SAFETY: the context is that of the running program.
+    let queue = unsafe { (*ctx.ctx).rx_queue_index };
+    match CPU_SAS.get(tunnel * config.cpu_sas + queue % config.cpu_sas) {
+        Some(own) if *own != 0 => *own,
+        _ => of_tunnel,
+    }
 }
 
 /// Whether packets at `port` come from a neighbour, and not from the kernel's routing, which has done its part (TTL,

@@ -27,6 +27,11 @@ pub(crate) static ROUTES4: LpmTrie<[u8; 4], Route> = LpmTrie::with_max_entries(6
 #[map]
 pub(crate) static TUNNELS: Array<Tunnel> = Array::with_max_entries(TUNNELS_DEFAULT, 0);
 
+/// Outbound SAs of single receive queues, as indices into `SAS`; 0 for none. Entry `tunnel * n + queue % n`, where `n` is
+/// [`GatewayConfig::cpu_sas`].
+#[map]
+pub(crate) static CPU_SAS: Array<u32> = Array::with_max_entries(TUNNELS_DEFAULT, 0);
+
 #[map]
 pub(crate) static SAS: Array<Sa> = Array::with_max_entries(SAS_DEFAULT, BPF_F_MMAPABLE);
 

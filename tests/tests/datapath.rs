@@ -9,6 +9,7 @@ mod datapath {
     mod handoff;
     mod port_entropy;
     mod prog_test_run;
+    mod queues;
     mod returned;
     mod stats;
 }

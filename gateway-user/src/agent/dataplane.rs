@@ -2,7 +2,9 @@
 
 use ipnet::Ipv4Net;
 
-use crate::datapath::{Datapath, DatapathStats, EngineStats, SaConfig, TunnelId, TunnelStats};
+use crate::datapath::{
+    Datapath, DatapathStats, Direction, EngineStats, SaConfig, SaCounters, TunnelId, TunnelStats,
+};
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
 pub(super) trait Dataplane {
@@ -16,6 +18,7 @@ pub(super) trait Dataplane {
     fn stats(&self) -> anyhow::Result<DatapathStats>;
     fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats>;
     fn engine_stats(&self) -> EngineStats;
+    fn sa_counters(&self, id: TunnelId, direction: Direction, spi: u32) -> anyhow::Result<SaCounters>;
 }
 
 impl Dataplane for Datapath {
@@ -57,5 +60,9 @@ impl Dataplane for Datapath {
 
     fn engine_stats(&self) -> EngineStats {
         Self::engine_stats(self)
+    }
+
+    fn sa_counters(&self, id: TunnelId, direction: Direction, spi: u32) -> anyhow::Result<SaCounters> {
+        Self::sa_counters(self, id, direction, spi)
     }
 }

@@ -94,6 +94,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         local_prefixes,
         bandwidth: options.bandwidth.map(Bandwidth::bits_per_second),
         max_tunnels: options.max_connections,
+        cpu_sas: options.peering.queue_sas(),
         pin_root: options.pin_root.clone(),
         engine: options.engine.clone(),
     })

@@ -9,6 +9,7 @@ use ike::{EspProposal, IkeProposal};
 use super::profile::CipherPreference;
 use super::{Bandwidth, CertificateFiles};
 use crate::datapath::EngineConfig;
+use crate::model::CHILD_SAS;
 
 /// How to run one gateway: the options of `vgw agent`.
 #[derive(Clone, Debug)]
@@ -60,6 +61,15 @@ pub struct Peering {
     pub fragment_size: Option<usize>,
     /// ESP in UDP even where no NAT was found.
     pub force_udp_encapsulation: bool,
+    /// Child SAs for single receive queues of each connection, and the most that one may have; 1 stands for none.
+    pub child_sas: u16,
+}
+
+impl Peering {
+    /// Receive queues of a connection that may have SAs of their own.
+    pub(super) fn queue_sas(&self) -> u32 {
+        if self.child_sas > 1 { u32::from(self.child_sas.min(CHILD_SAS.1)) } else { 0 }
+    }
 }
 
 /// What the core knows of its surroundings.

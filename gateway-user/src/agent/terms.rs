@@ -30,6 +30,7 @@ pub(super) struct Terms {
     ike_lifetime: InForce<Duration>,
     child_lifetime: InForce<Duration>,
     dpd: InForce<Duration>,
+    child_sas: InForce<u16>,
     force_udp_encapsulation: bool,
 }
 
@@ -47,6 +48,7 @@ impl Terms {
         let address = Identity::Ipv4(settings.wan_address);
         let own_name = own_name.filter(|_| auth.value == AuthMethod::Certificate).unwrap_or(address);
         let peering = &settings.peering;
+        let most = peering.child_sas;
         let profile = ProfileTerms::of(profile, settings.preference);
         Self {
             auth,
@@ -67,6 +69,8 @@ impl Terms {
             ike_lifetime: choose(own.ike_lifetime, peering.ike_lifetime, profile.ike_lifetime),
             child_lifetime: choose(own.child_lifetime, peering.child_lifetime, profile.child_lifetime),
             dpd: choose(own.dpd, peering.dpd_interval, DPD),
+            // The datapath's room for them is fixed when the agent starts.
+            child_sas: choose(own.child_sas.map(|own| own.min(most)), (most > 1).then_some(most), 1),
             force_udp_encapsulation: peering.force_udp_encapsulation,
         }
     }
@@ -86,6 +90,7 @@ impl Terms {
             ike_lifetime: self.ike_lifetime.show(Duration::as_secs),
             child_lifetime: self.child_lifetime.show(Duration::as_secs),
             dpd: self.dpd.show(Duration::as_secs),
+            child_sas: self.child_sas.show(|number| *number),
         }
     }
 
@@ -129,6 +134,7 @@ impl Terms {
         config.rekey_jitter = config.child_lifetime / 10;
         config.rekey_margin = (config.child_lifetime / 10).max(SHORTEST_REKEY_MARGIN);
         config.dpd_interval = self.dpd.value;
+        config.child_sas = self.child_sas.value;
         config.force_udp_encapsulation = self.force_udp_encapsulation;
         config
     }

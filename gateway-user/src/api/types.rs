@@ -155,12 +155,43 @@ pub struct ConnectionStatus {
     pub rekey_in_seconds: Option<u64>,
     /// How often the Child SA was rekeyed.
     pub rekeys: u64,
+    /// Whether both ends want Child SAs for single receive queues (RFC 9611); null without an IKE SA.
+    pub queue_sas_agreed: Option<bool>,
+    /// The Child SAs for single receive queues, beside the one for everything else.
+    pub queue_sas: Vec<QueueSa>,
     /// Largest inner IP packet in bytes; null while the tunnel has none.
     pub mtu: Option<u32>,
     /// Packets dropped by reason.
     pub drops: BTreeMap<String, u64>,
     /// How the connection is made.
     pub parameters: ParametersInForce,
+}
+
+/// A Child SA for single receive queues of this gateway (RFC 9611).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueSa {
+    /// It carries what arrives at every queue whose number leaves this rest when divided by the agent's `--child-sas`.
+    pub queue: u32,
+    /// Algorithm, such as `chacha20poly1305-esn`.
+    pub esp_algorithm: String,
+    /// SPI of the SA that receives, eight hexadecimal digits.
+    pub inbound_spi: String,
+    /// SPI of the SA that sends, eight hexadecimal digits.
+    pub outbound_spi: String,
+    /// Bytes of inner IP packets received with the present SA.
+    pub bytes_in: u64,
+    /// Bytes of inner IP packets sent with the present SA.
+    pub bytes_out: u64,
+    /// Packets received with the present SA.
+    pub packets_in: u64,
+    /// Packets sent with the present SA.
+    pub packets_out: u64,
+    /// Age in seconds.
+    pub established_seconds: u64,
+    /// Seconds until it is rekeyed because of its age.
+    pub rekey_in_seconds: u64,
+    /// How often it was rekeyed.
+    pub rekeys: u64,
 }
 
 /// The parameters of a connection that are in force, each with where it comes from. They are changed by `PATCH` and `PUT
@@ -188,6 +219,8 @@ pub struct ParametersInForce {
     pub child_lifetime: InForce<u64>,
     /// Idle time in seconds after which the peer's liveness is checked.
     pub dpd: InForce<u64>,
+    /// Child SAs for single receive queues; 1 stands for none.
+    pub child_sas: InForce<u16>,
 }
 
 /// A value and its origin.

@@ -9,7 +9,7 @@ use ike::{EspProposal, FRAGMENT_SIZES, IkeProposal};
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
 use crate::datapath::CpuList;
-use crate::model::{CHILD_LIFETIME, DPD, EngineChoice, IKE_LIFETIME};
+use crate::model::{CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, IKE_LIFETIME};
 use crate::worker::WorkerConfig;
 
 /// VPN gateway: site-to-site tunnels between virtual networks.
@@ -143,6 +143,12 @@ pub(super) struct AgentArgs {
     /// for always.
     #[arg(long, value_name = "N")]
     pub(super) cookie_threshold: Option<usize>,
+    /// Child SAs for single receive queues of each connection, beside the one for everything, with peers that want them too
+    /// (RFC 9611); so that the SAs of one tunnel are used by several processors. `vgw connection configure` may set less, not
+    /// more. Each adds as much of the kernel's memory to every connection as the one for everything takes, 87 KiB. 1 for none.
+    #[arg(long, value_name = "N", default_value_t = CHILD_SAS.0,
+          value_parser = clap::value_parser!(u16).range(i64::from(CHILD_SAS.0)..=i64::from(CHILD_SAS.1)))]
+    pub(super) child_sas: u16,
     /// Put ESP into UDP even where no NAT was found.
     #[arg(long)]
     pub(super) force_udp_encapsulation: bool,
@@ -254,6 +260,9 @@ pub(super) struct Parameters {
     /// Idle time after which the peer is asked whether it lives.
     #[arg(long, value_name = "SECONDS")]
     pub(super) dpd: Option<u64>,
+    /// Child SAs for single receive queues, 1 for none, at most what the agent's option says.
+    #[arg(long, value_name = "N")]
+    pub(super) child_sas: Option<u16>,
     /// Take back everything that was set for the connection, except what is named with it.
     #[arg(long)]
     pub(super) reset: bool,

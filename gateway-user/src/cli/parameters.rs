@@ -18,6 +18,7 @@ impl From<Parameters> for ParametersDocument {
             ike_lifetime: parameters.ike_lifetime,
             child_lifetime: parameters.child_lifetime,
             dpd: parameters.dpd,
+            child_sas: parameters.child_sas,
         }
     }
 }
@@ -39,6 +40,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
         ike_lifetime,
         child_lifetime,
         dpd,
+        child_sas,
     } = parameters;
     row("mode", mode.clone());
     row("authentication", auth.clone());
@@ -50,6 +52,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
     row("IKE lifetime", ike_lifetime.show(|number| seconds(*number)));
     row("Child lifetime", child_lifetime.show(|number| seconds(*number)));
     row("DPD", dpd.show(|number| seconds(*number)));
+    row("Child SAs", child_sas.show(ToString::to_string));
     table.render()
 }
 

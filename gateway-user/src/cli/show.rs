@@ -90,11 +90,38 @@ fn details(connection: &ConnectionStatus) -> String {
         let (local, remote) = (local.join(", "), remote.join(", "));
         line(&mut text, format_args!("  Selectors {local} === {remote}"));
     }
+    text.push_str(&queue_sas(connection));
     let (packets_in, packets_out) = (connection.packets_in, connection.packets_out);
     line(&mut text, format_args!("  Packets  in {packets_in}, out {packets_out}"));
     line(&mut text, format_args!("  Drops    {}", drops(&connection.drops)));
     if let Some(error) = &connection.last_error {
         line(&mut text, format_args!("  Error    {error}"));
+    }
+    text
+}
+
+fn queue_sas(connection: &ConnectionStatus) -> String {
+    let mut text = String::new();
+    let wanted = connection.parameters.child_sas.value;
+    if wanted > 1 && connection.queue_sas_agreed == Some(false) {
+        line(&mut text, format_args!("  Queues   the peer wants no Child SAs for single queues"));
+    } else if wanted > 1 {
+        line(
+            &mut text,
+            format_args!(
+                "  Queues   {} of {wanted} with a Child SA of their own",
+                connection.queue_sas.len()
+            ),
+        );
+    }
+    for sa in &connection.queue_sas {
+        line(
+            &mut text,
+            format_args!(
+                "  Queue {:<2} SPIs in {}, out {}; packets in {}, out {}; rekeyed {} times",
+                sa.queue, sa.inbound_spi, sa.outbound_spi, sa.packets_in, sa.packets_out, sa.rekeys
+            ),
+        );
     }
     text
 }
@@ -215,7 +242,9 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{BudgetStatus, EngineStatus, GatewayState, InForce, ParametersInForce, Source};
+    use crate::api::types::{
+        BudgetStatus, EngineStatus, GatewayState, InForce, ParametersInForce, QueueSa, Source,
+    };
 
     fn connected() -> ConnectionStatus {
         ConnectionStatus {
@@ -245,9 +274,27 @@ mod tests {
             established_seconds: Some(61),
             rekey_in_seconds: Some(3000),
             rekeys: 2,
+            queue_sas_agreed: Some(true),
+            queue_sas: vec![queue_sa()],
             mtu: Some(1438),
             drops: BTreeMap::from([("replayed".to_owned(), 4)]),
             parameters: parameters(),
+        }
+    }
+
+    fn queue_sa() -> QueueSa {
+        QueueSa {
+            queue: 0,
+            esp_algorithm: "chacha20poly1305-esn".to_owned(),
+            inbound_spi: "c0ffee03".to_owned(),
+            outbound_spi: "c0ffee04".to_owned(),
+            bytes_in: 100,
+            bytes_out: 0,
+            packets_in: 1,
+            packets_out: 0,
+            established_seconds: 60,
+            rekey_in_seconds: 3001,
+            rekeys: 5,
         }
     }
 
@@ -264,6 +311,7 @@ mod tests {
             ike_lifetime: InForce { value: 28_800, source: Source::Profile },
             child_lifetime: InForce { value: 3600, source: Source::Profile },
             dpd: InForce { value: 45, source: Source::Profile },
+            child_sas: InForce { value: 4, source: Source::Option },
         }
     }
 
@@ -282,6 +330,7 @@ traffic selectors  any                           profile
 IKE lifetime       8h                            profile
 Child lifetime     1h                            profile
 DPD                45s                           profile
+Child SAs          4                             option
 ";
         assert_eq!(table, expected);
     }
@@ -329,6 +378,8 @@ VNet1-VNet2 (site VNet2)
   ESP      chacha20poly1305-esn
   SPIs     in c0ffee01, out c0ffee02
   Selectors 0.0.0.0/0 === 0.0.0.0/0
+  Queues   1 of 4 with a Child SA of their own
+  Queue 0  SPIs in c0ffee03, out c0ffee04; packets in 1, out 0; rekeyed 5 times
   Packets  in 3, out 1
   Drops    replayed 4
 ";
@@ -357,6 +408,8 @@ VNet1-VNet2 (site VNet2)
             outbound_spi: None,
             established_seconds: None,
             rekey_in_seconds: None,
+            queue_sas_agreed: None,
+            queue_sas: Vec::new(),
             mtu: None,
             drops: BTreeMap::new(),
             ..connected()

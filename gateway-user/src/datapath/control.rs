@@ -20,12 +20,13 @@ use gateway_common::{
 use ipnet::Ipv4Net;
 use tokio::sync::mpsc;
 
+use super::cpu_sas::CpuSas;
 use super::engine::{EngineConfig, EngineEvent, EngineStats, RunningEngine};
 use super::events::{DatapathEvents, forward_log};
 use super::netdev::{Interface, Netlink};
 use super::object::{Limits, Object, Plain, duplicate};
 use super::pins::Pins;
-use super::sa_table::{Direction, SaConfig, SaTable};
+use super::sa_table::{Direction, SaConfig, SaCounters, SaTable};
 use super::served::Served;
 use super::stats::{Counters, DatapathStats, TunnelStats};
 use super::tunnel::TunnelId;
@@ -60,6 +61,8 @@ pub struct DatapathConfig {
     pub bandwidth: Option<u64>,
     /// Tunnels that may exist at once.
     pub max_tunnels: u32,
+    /// Receive queues that may have SAs of their own in each tunnel (RFC 9611); 0 for none.
+    pub cpu_sas: u32,
     /// Folder of the BPF file system under which maps and links are pinned.
     pub pin_root: PathBuf,
     /// What seals and opens packets.
@@ -77,6 +80,7 @@ pub struct Datapath {
     tunnels: Array<MapData, Plain<Tunnel>>,
     control: Array<MapData, Plain<Control>>,
     sas: Arc<Mutex<SaTable>>,
+    cpu_sas: CpuSas,
     counters: Counters,
     remote_prefixes: BTreeMap<TunnelId, Vec<Ipv4Net>>,
     /// Prefixes with a kernel route of ours to `vgw0`.
@@ -110,12 +114,13 @@ impl Datapath {
             );
         }
         let plan = plan_workers(&config.engine, &ports)?;
-        let object = Object::load(Limits { tunnels: config.max_tunnels })?;
+        let object = Object::load(Limits { tunnels: config.max_tunnels, cpu_sas: config.cpu_sas })?;
         let routes = duplicate(&object.ebpf, "ROUTES4")?.try_into()?;
         let tunnels = duplicate(&object.ebpf, "TUNNELS")?.try_into()?;
         let control = duplicate(&object.ebpf, "CONTROL")?.try_into()?;
         let sas = Arc::new(Mutex::new(SaTable::new(&object.ebpf)?));
         sweep_regularly(Arc::downgrade(&sas));
+        let cpu_sas = CpuSas::new(&object.ebpf, config.cpu_sas)?;
         let counters = Counters::new(&object.ebpf)?;
         // From here on every failure must undo what was done to the system.
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
@@ -144,6 +149,7 @@ impl Datapath {
             tunnels,
             control,
             sas,
+            cpu_sas,
             counters,
             remote_prefixes: BTreeMap::new(),
             routed: BTreeSet::new(),
@@ -180,6 +186,7 @@ impl Datapath {
     /// The kernel refused a change. Everything else was removed, and the call may be repeated.
     pub async fn remove_tunnel(&mut self, id: TunnelId) -> Result<()> {
         let mut outcome = self.tunnels.set(id.0, Plain(Tunnel::default()), 0).map_err(Into::into);
+        outcome = outcome.and(self.cpu_sas.clear(id.0));
         for (direction, spi) in self.sas().of_tunnel(id.0) {
             outcome = outcome.and(self.sas().remove(direction, id.0, spi).map(|_| ()));
         }
@@ -225,8 +232,10 @@ impl Datapath {
     /// See [`SaTable::install`].
     pub fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> Result<()> {
         let index = self.sas().install(Direction::Outbound, id.0, sa)?;
-        self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: index, mtu: self.mtu }), 0)?;
-        Ok(())
+        match sa.resource {
+            Some(resource) => self.cpu_sas.set(id.0, resource, index),
+            None => Ok(self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: index, mtu: self.mtu }), 0)?),
+        }
     }
 
     /// Removes an SA that receives; one that is gone already is no error.
@@ -247,6 +256,7 @@ impl Datapath {
         if self.tunnels.get(&id.0, 0)?.0.outbound_sa == index {
             self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
         }
+        self.cpu_sas.remove(id.0, index)?;
         self.sas().remove(Direction::Outbound, id.0, spi).map(|_| ())
     }
 
@@ -278,6 +288,14 @@ impl Datapath {
         }
         let (counters, drops) = (self.counters.traffic(id.0)?, self.counters.drops(id.0)?);
         Ok(TunnelStats { counters, drops, mtu: self.mtu })
+    }
+
+    /// What one SA of a tunnel has carried; zeros if there is no such SA.
+    ///
+    /// # Errors
+    /// The kernel refused the look-up.
+    pub fn sa_counters(&self, id: TunnelId, direction: Direction, spi: u32) -> Result<SaCounters> {
+        self.sas().counters(direction, id.0, spi)
     }
 
     /// The stream of events; may be taken once.
@@ -324,6 +342,7 @@ impl Datapath {
             wan_addr: self.config.wan_addr.octets(),
             vgw0_mac: self.vgw0.stack.mac,
             vgw_peer_mac: self.vgw0.xdp.mac,
+            cpu_sas: self.config.cpu_sas,
         };
         let mut configs: Array<_, Plain<GatewayConfig>> =
             duplicate(&self.object.ebpf, "CONFIG")?.try_into()?;

@@ -5,9 +5,11 @@
 //! pins     the BPF file system                                        vgw0     the tunnel interface
 //! sa_table SAs and their slots        events   what the programs report        stats    what they count
 //! engine   what seals and opens       workers  the processes of engine `xsk`
+//! cpu_sas  SAs of single receive queues
 //! ```
 
 mod control;
+mod cpu_sas;
 mod engine;
 mod ethtool;
 mod events;
@@ -24,11 +26,12 @@ mod vgw0;
 mod workers;
 
 pub use control::{Datapath, DatapathConfig};
+pub use cpu_sas::CpuSas;
 pub use engine::{EngineConfig, EngineEvent, EngineStats, LaneStats, WorkerStats};
 pub use events::{DatapathEvent, DatapathEvents};
 pub use key_schedule::{KeyLengthError, expand_key, ghash_tables};
 pub use object::{Limits, Object, Plain};
-pub use sa_table::{Direction, SaConfig, SaTable};
+pub use sa_table::{Direction, SaConfig, SaCounters, SaTable};
 pub use stats::{BudgetStats, Counters, DatapathStats, TunnelStats};
 pub use tunnel::TunnelId;
 pub use workers::{CpuList, CpuListError, PlanError};

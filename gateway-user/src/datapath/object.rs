@@ -18,6 +18,8 @@ static EBPF_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"),
 pub struct Limits {
     /// Tunnels that may exist at once.
     pub tunnels: u32,
+    /// Receive queues that may have SAs of their own, per tunnel; 0 for none.
+    pub cpu_sas: u32,
 }
 
 impl Limits {
@@ -28,7 +30,7 @@ impl Limits {
 
     /// Entries of maps indexed by SA; index 0 is never used.
     pub fn sa_entries(self) -> u32 {
-        self.tunnels * SAS_PER_TUNNEL + 1
+        self.tunnels * SAS_PER_TUNNEL * (1 + self.cpu_sas) + 1
     }
 }
 
@@ -82,6 +84,7 @@ impl Object {
             .map_max_entries("EVENT_TIMES", tunnels * EventKind::COUNT)
             .map_max_entries("WORKER_COUNTERS", tunnels)
             .map_max_entries("WORKER_DROPS", tunnels * DropReason::COUNT)
+            .map_max_entries("CPU_SAS", tunnels * limits.cpu_sas.max(1))
             .map_max_entries("SAS", sas)
             .map_max_entries("GHASH", sas)
             .map_max_entries("SPIS", sas)

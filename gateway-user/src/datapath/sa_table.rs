@@ -48,6 +48,17 @@ pub struct SaConfig {
     pub soft_bytes: u64,
     /// Inner bytes after which the SA passes nothing any more; 0 for no limit.
     pub hard_bytes: u64,
+    /// The resource whose packets an outbound SA carries; `None` for all that have none of their own.
+    pub resource: Option<u32>,
+}
+
+/// What an SA has carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SaCounters {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of inner IP packets.
+    pub bytes: u64,
 }
 
 impl std::fmt::Debug for SaConfig {
@@ -169,6 +180,18 @@ impl SaTable {
     /// Slot of an SA.
     pub fn find(&self, direction: Direction, tunnel: u32, spi: u32) -> Option<u32> {
         self.installed.get(&(direction, tunnel, spi)).map(|installed| installed.slot)
+    }
+
+    /// What an SA has carried; zeros if there is no such SA.
+    ///
+    /// # Errors
+    /// The kernel refused the look-up.
+    pub fn counters(&self, direction: Direction, tunnel: u32, spi: u32) -> Result<SaCounters> {
+        let Some(slot) = self.find(direction, tunnel, spi) else { return Ok(SaCounters::default()) };
+        let Plain(mut entry) = self.sas.get(&slot, 0)?;
+        entry.key.zeroize();
+        entry.salt.zeroize();
+        Ok(SaCounters { packets: entry.packets, bytes: entry.bytes })
     }
 
     /// SPIs of all SAs of `tunnel`.

@@ -20,8 +20,8 @@ pub use engine::{Engine, EngineChoice, UnknownEngine, WorkerState};
 pub use lookup::{LookupError, ResolvedConnection};
 pub use names::{MAX_NAME_LEN, is_valid_name};
 pub use parameters::{
-    AuthMethod, CHILD_LIFETIME, ConnectionParameters, DPD, IKE_LIFETIME, ParameterError, ParametersDocument,
-    TrafficSelectors,
+    AuthMethod, CHILD_LIFETIME, CHILD_SAS, ConnectionParameters, DPD, IKE_LIFETIME, ParameterError,
+    ParametersDocument, TrafficSelectors,
 };
 pub use shared_key::{SharedKey, SharedKeyError};
 pub use state::{ConnectionState, GatewayState, VirtualNetworkState};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ike::{ConnectionMode, EspProposal, Identity, IkeProposal};
+use ike::{ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig};
 use serde::{Deserialize, Serialize};
 
 /// Bounds of the age at which an IKE SA is rekeyed, in seconds.
@@ -15,6 +15,9 @@ pub const CHILD_LIFETIME: (u64, u64) = (5, 172_800);
 
 /// Bounds of the idle time after which a peer's liveness is checked, in seconds.
 pub const DPD: (u64, u64) = (9, 3600);
+
+/// Bounds of the number of Child SAs for single receive queues; 1 stands for none.
+pub const CHILD_SAS: (u16, u16) = (1, PeerConfig::MAX_CHILD_SAS);
 
 /// Most proposals of one kind.
 const MAX_PROPOSALS: usize = 16;
@@ -68,6 +71,8 @@ pub struct ConnectionParameters {
     pub child_lifetime: Option<Duration>,
     /// Idle time after which the peer's liveness is checked.
     pub dpd: Option<Duration>,
+    /// Child SAs for single receive queues (RFC 9611); 1 stands for none.
+    pub child_sas: Option<u16>,
 }
 
 /// The same as text and numbers: a body of the API, and what is stored.
@@ -104,6 +109,9 @@ pub struct ParametersDocument {
     /// Idle time in seconds after which the peer's liveness is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dpd: Option<u64>,
+    /// Child SAs for single receive queues, from 1, which stands for none, to 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child_sas: Option<u16>,
 }
 
 /// A value that is not accepted.
@@ -133,6 +141,7 @@ impl ConnectionParameters {
             ike_lifetime: other.ike_lifetime.or(self.ike_lifetime),
             child_lifetime: other.child_lifetime.or(self.child_lifetime),
             dpd: other.dpd.or(self.dpd),
+            child_sas: other.child_sas.or(self.child_sas),
         }
     }
 
@@ -154,6 +163,7 @@ impl ConnectionParameters {
             ike_lifetime: self.ike_lifetime.map(|lifetime| lifetime.as_secs()),
             child_lifetime: self.child_lifetime.map(|lifetime| lifetime.as_secs()),
             dpd: self.dpd.map(|dpd| dpd.as_secs()),
+            child_sas: self.child_sas,
         }
     }
 }
@@ -176,6 +186,7 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
             ike_lifetime: errors.seconds("ike_lifetime", document.ike_lifetime, IKE_LIFETIME),
             child_lifetime: errors.seconds("child_lifetime", document.child_lifetime, CHILD_LIFETIME),
             dpd: errors.seconds("dpd", document.dpd, DPD),
+            child_sas: errors.number("child_sas", document.child_sas, CHILD_SAS),
         };
         if errors.0.is_empty() { Ok(parameters) } else { Err(errors.0) }
     }
@@ -247,6 +258,15 @@ impl Errors {
         Some(parsed.collect())
     }
 
+    fn number(&mut self, field: &'static str, number: Option<u16>, (min, max): (u16, u16)) -> Option<u16> {
+        let number = number?;
+        if !(min..=max).contains(&number) {
+            self.add(field, &number, &format!("expected a number from {min} to {max}"));
+            return None;
+        }
+        Some(number)
+    }
+
     fn seconds(
         &mut self,
         field: &'static str,
@@ -278,6 +298,7 @@ mod tests {
             ike_lifetime: Some(1200),
             child_lifetime: Some(600),
             dpd: Some(9),
+            child_sas: Some(16),
         }
     }
 
@@ -304,6 +325,7 @@ mod tests {
             ike_lifetime: Some(9),
             child_lifetime: Some(4),
             dpd: Some(3601),
+            child_sas: Some(17),
         };
         let errors = ConnectionParameters::try_from(document).unwrap_err();
         let fields: Vec<_> = errors.iter().map(|error| (error.field, error.value.as_str())).collect();
@@ -319,6 +341,7 @@ mod tests {
                 ("ike_lifetime", "9"),
                 ("child_lifetime", "4"),
                 ("dpd", "3601"),
+                ("child_sas", "17"),
             ]
         );
         let text = errors[0].to_string();

@@ -28,7 +28,9 @@ pub(crate) struct Outcome {
 impl Programs {
     /// Loads every program.
     pub(crate) fn load() -> Self {
-        Self { object: Object::load(Limits { tunnels: 4 }).expect("the kernel accepts the programs") }
+        Self {
+            object: Object::load(Limits { tunnels: 4, cpu_sas: 0 }).expect("the kernel accepts the programs"),
+        }
     }
 
     /// Fills [`SA`].

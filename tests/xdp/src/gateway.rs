@@ -10,7 +10,7 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Tunnel};
-use gateway_user::datapath::{Counters, Direction, Limits, Object, Plain, SaConfig, SaTable};
+use gateway_user::datapath::{Counters, CpuSas, Direction, Limits, Object, Plain, SaConfig, SaTable};
 use nix::sched::{CloneFlags, unshare};
 use zeroize::Zeroizing;
 
@@ -44,6 +44,11 @@ pub const INGRESS: u32 = 1;
 /// Interface index of the peer of `vgw0`.
 pub const VGW_PEER_IFINDEX: u32 = 1001;
 
+/// Queues that can have SAs of their own.
+pub const CPU_SAS: u32 = 4;
+/// Receive queues of interface `lan`.
+pub const LAN_QUEUES: u32 = 8;
+
 /// Verdicts of XDP programs (`enum xdp_action`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -74,6 +79,7 @@ pub struct GatewayUnderTest {
     pub sas: SaTable,
     /// Counters.
     pub counters: Counters,
+    cpu_sas: CpuSas,
     tunnels: Array<MapData, Plain<Tunnel>>,
     pub(crate) ports: BpfHashMap<MapData, u32, Plain<Port>>,
     budgets: Array<MapData, Plain<Budget>>,
@@ -91,7 +97,7 @@ impl GatewayUnderTest {
         for command in [
             "link set lo up",
             "link add wan type veth peer name wan-peer",
-            "link add lan type veth peer name lan-peer",
+            &format!("link add lan numrxqueues {LAN_QUEUES} type veth peer name lan-peer"),
             "link set wan up",
             "link set wan-peer up",
             "link set lan up",
@@ -108,8 +114,9 @@ impl GatewayUnderTest {
         }
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot switch on forwarding")?;
 
-        let mut object = Object::load(Limits { tunnels: 8 })?;
+        let mut object = Object::load(Limits { tunnels: 8, cpu_sas: CPU_SAS })?;
         let sas = SaTable::new(&object.ebpf)?;
+        let cpu_sas = CpuSas::new(&object.ebpf, CPU_SAS)?;
         let counters = Counters::new(&object.ebpf)?;
         let mut take = |name: &str| -> Result<Map> {
             let map = object.ebpf.take_map(name);
@@ -121,6 +128,7 @@ impl GatewayUnderTest {
             wan_addr: LOCAL.octets(),
             vgw0_mac: VGW0_MAC,
             vgw_peer_mac: [2, 0, 0, 0, 1, 1],
+            cpu_sas: CPU_SAS,
         };
         configs.set(0, Plain(config), 0)?;
         let mut routes: LpmTrie<_, [u8; 4], Plain<Route>> = take("ROUTES4")?.try_into()?;
@@ -136,7 +144,7 @@ impl GatewayUnderTest {
         let budgets = take("BUDGET")?.try_into()?;
         let entries = take("SAS")?.try_into()?;
         let lanes = Lanes::new(take)?;
-        let mut gateway = Self { object, sas, counters, tunnels, ports, budgets, entries, lanes };
+        let mut gateway = Self { object, sas, counters, cpu_sas, tunnels, ports, budgets, entries, lanes };
         gateway.set_roles(PortRole::LAN | PortRole::WAN)?;
         for tunnel in [1, 2] {
             gateway.tunnels.set(tunnel, Plain(Tunnel { outbound_sa: 0, mtu: TUNNEL_MTU }), 0)?;
@@ -172,6 +180,25 @@ impl GatewayUnderTest {
         let index = self.sas.install(Direction::Outbound, tunnel, sa)?;
         self.tunnels.set(tunnel, Plain(Tunnel { outbound_sa: index, mtu: TUNNEL_MTU }), 0)?;
         Ok(index)
+    }
+
+    /// Installs an SA that sends for `tunnel` what arrives at every queue whose number leaves the rest `resource` when divided
+    /// by [`CPU_SAS`]. Returns its slot.
+    ///
+    /// # Errors
+    /// See [`SaTable::install`] and [`CpuSas::set`].
+    pub fn send_from_queue_with(&mut self, tunnel: u32, resource: u32, sa: &SaConfig) -> Result<u32> {
+        let index = self.sas.install(Direction::Outbound, tunnel, sa)?;
+        self.cpu_sas.set(tunnel, resource, index)?;
+        Ok(index)
+    }
+
+    /// Takes an SA away from the queues that send with it.
+    ///
+    /// # Errors
+    /// The kernel refuses an update.
+    pub fn stop_sending_from_queues(&mut self, tunnel: u32, slot: u32) -> Result<()> {
+        self.cpu_sas.remove(tunnel, slot)
     }
 
     /// Installs an SA that receives for `tunnel`. Returns its slot.
@@ -226,9 +253,31 @@ impl GatewayUnderTest {
     /// # Errors
     /// The kernel refuses the run.
     pub fn run_program(&self, program: &str, frame: &[u8]) -> Result<Outcome> {
+        self.run_with(program, frame, None)
+    }
+
+    /// Runs the attached program on a frame that arrived at a queue of interface `lan`, which leads to the VNet.
+    ///
+    /// # Errors
+    /// There is no such queue, or the kernel refuses the run.
+    pub fn run_from_queue(&mut self, queue: u32, frame: &[u8]) -> Result<Outcome> {
+        let ingress = nix::net::if_::if_nametoindex("lan")?;
+        let port = Port { roles: PortRole::LAN, mac: GATEWAY_MAC, reserved: [0; 2], first_lane: 0, lanes: 0 };
+        self.ports.insert(ingress, Plain(port), 0)?;
+        // `struct xdp_md` of linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context: Vec<u8> =
+            [0, frame.len() as u32, 0, ingress, queue, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
+        self.run_with("gateway", frame, Some(&context))
+    }
+
+    fn run_with(&self, program: &str, frame: &[u8], context: Option<&[u8]>) -> Result<Outcome> {
         let mut out = vec![0; 4096];
-        let options =
-            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: context,
+            ..TestRunOptions::new()
+        };
         let result = self.program(program)?.test_run(options)?;
         out.truncate(result.data_size_out as usize);
         let verdict = match result.return_value {
@@ -279,5 +328,6 @@ pub fn sa(spi: u32, aead: Aead) -> SaConfig {
         udp_port_entropy: false,
         soft_bytes: 0,
         hard_bytes: 0,
+        resource: None,
     }
 }

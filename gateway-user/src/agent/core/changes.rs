@@ -259,6 +259,13 @@ impl<D: Dataplane> Core<D> {
             };
             Refusal::Invalid { message, details: errors.iter().map(ToString::to_string).collect() }
         })?;
+        let most = self.settings.peering.child_sas;
+        if let Some(wanted) = given.child_sas.filter(|wanted| *wanted > most) {
+            let message = format!(
+                "{wanted} Child SAs are more than the agent has room for: it was started with --child-sas {most}"
+            );
+            return Err(Refusal::Invalid { message, details: Vec::new() });
+        }
         Ok(match self.parameters.get(site) {
             Some(own) if !request.replace => own.clone().overlaid(given),
             _ => given,

@@ -234,7 +234,10 @@ impl<D: Dataplane> Core<D> {
     pub(super) fn handle_datapath_event(&mut self, now: Instant, event: DatapathEvent) {
         let peer = event.tunnel.map(|tunnel| PeerId(tunnel.0));
         if let (EventKind::SoftLifetime | EventKind::HardLifetime, Some(peer)) = (event.kind, peer) {
-            self.endpoint.rekey_child(now, peer);
+            match event.spi {
+                Some(spi) => self.endpoint.rekey_child_sa(now, peer, spi),
+                None => self.endpoint.rekey_child(now, peer),
+            }
             self.drain(now);
         }
         if event.kind == EventKind::NoOutboundSa && self.is_demanded(now, peer) {
@@ -364,12 +367,12 @@ impl<D: Dataplane> Core<D> {
             }
             // The address of an SA cannot change under its sequence numbers while packets flow: the Child SA is rekeyed, and
             // its successor has the new address.
-            Event::OutboundMoved { peer, remote, .. } => {
+            Event::OutboundMoved { peer, spi, remote } => {
                 tracing::info!(
                     site = self.site_of(peer),
                     "the peer is at {remote} now, behind a NAT: rekeying"
                 );
-                self.endpoint.rekey_child(now, peer);
+                self.endpoint.rekey_child_sa(now, peer, spi);
             }
             Event::IkeKeys { keys, .. } => {
                 if let Some(log) = &self.key_log {
@@ -457,6 +460,7 @@ impl<D: Dataplane> Core<D> {
             udp_port_entropy: false,
             soft_bytes: lifetime.soft,
             hard_bytes: lifetime.hard,
+            resource: sa.resource,
         })
     }
 

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use ike::PeerId;
+use ike::{ChildStatus, PeerId};
 
 use super::super::bandwidth::Bandwidth;
 use super::super::dataplane::Dataplane;
 use super::{Connection, Core, connection_name};
 use crate::api::command::Refusal;
 use crate::api::types::{
-    BudgetStatus, ConnectionStatus, Gateway, LocalNetwork, Status, VirtualNetworkState, Vnet,
+    BudgetStatus, ConnectionStatus, Gateway, LocalNetwork, QueueSa, Status, VirtualNetworkState, Vnet,
 };
-use crate::datapath::{TunnelId, TunnelStats};
+use crate::datapath::{Direction, TunnelId, TunnelStats};
 use crate::model::ConnectionState;
 
 impl<D: Dataplane> Core<D> {
@@ -131,7 +131,6 @@ impl<D: Dataplane> Core<D> {
         let missing = || connection.missing.clone();
         let from_ike = || peer.and_then(|peer| peer.last_error.clone());
         let refused = || connection.refused.as_ref().map(|refused| refused.error.clone());
-        let spi = |spi: u32| format!("{spi:08x}");
         ConnectionStatus {
             name: connection_name(&self.settings.vnet, site),
             site: site.to_owned(),
@@ -148,8 +147,8 @@ impl<D: Dataplane> Core<D> {
             authentication: ike.map(|ike| ike.authentication.to_owned()),
             nat_detected: ike.map(|ike| ike.nat_detected),
             esp_algorithm: child.map(|child| child.proposal.clone()),
-            inbound_spi: child.map(|child| spi(child.inbound_spi)),
-            outbound_spi: child.map(|child| spi(child.outbound_spi)),
+            inbound_spi: child.map(|child| spi_text(child.inbound_spi)),
+            outbound_spi: child.map(|child| spi_text(child.outbound_spi)),
             local_selectors: child.map(|child| texts(&child.local_selectors)),
             remote_selectors: child.map(|child| texts(&child.remote_selectors)),
             bytes_in: tunnel.counters.in_bytes,
@@ -160,11 +159,44 @@ impl<D: Dataplane> Core<D> {
                 .map(|child| now.saturating_duration_since(child.established).as_secs()),
             rekey_in_seconds: child.map(|child| child.rekey_at.saturating_duration_since(now).as_secs()),
             rekeys: child.map_or(0, |child| child.rekeys),
+            queue_sas_agreed: ike.map(|ike| ike.resource_children),
+            queue_sas: peer
+                .map_or_else(Vec::new, |peer| self.queue_sas(now, connection, &peer.resource_children)),
             mtu: (tunnel.mtu != 0).then_some(tunnel.mtu),
             drops: tunnel.drops.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             parameters: self.terms(site).in_force(),
         }
     }
+
+    /// Counters that cannot be read are zero here: those of the whole connection tell the trouble.
+    fn queue_sas(&self, now: Instant, connection: &Connection, children: &[ChildStatus]) -> Vec<QueueSa> {
+        let queue_sa = |child: &ChildStatus| {
+            let carried = |direction, spi| {
+                let counters = self.dataplane.sa_counters(TunnelId(connection.id), direction, spi);
+                counters.unwrap_or_default()
+            };
+            let inbound = carried(Direction::Inbound, child.inbound_spi);
+            let outbound = carried(Direction::Outbound, child.outbound_spi);
+            Some(QueueSa {
+                queue: child.resource?,
+                esp_algorithm: child.proposal.clone(),
+                inbound_spi: spi_text(child.inbound_spi),
+                outbound_spi: spi_text(child.outbound_spi),
+                bytes_in: inbound.bytes,
+                bytes_out: outbound.bytes,
+                packets_in: inbound.packets,
+                packets_out: outbound.packets,
+                established_seconds: now.saturating_duration_since(child.established).as_secs(),
+                rekey_in_seconds: child.rekey_at.saturating_duration_since(now).as_secs(),
+                rekeys: child.rekeys,
+            })
+        };
+        children.iter().filter_map(queue_sa).collect()
+    }
+}
+
+fn spi_text(spi: u32) -> String {
+    format!("{spi:08x}")
 }
 
 fn unreadable(error: &anyhow::Error) -> Refusal {

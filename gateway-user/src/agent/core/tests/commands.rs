@@ -198,7 +198,19 @@ async fn status_has_the_promised_shape() {
         "traffic_selectors": { "value": "any", "source": "profile" },
         "ike_lifetime": { "value": 28_800, "source": "profile" },
         "child_lifetime": { "value": 3600, "source": "profile" },
-        "dpd": { "value": 45, "source": "profile" }
+        "dpd": { "value": 45, "source": "profile" },
+        "child_sas": { "value": 1, "source": "profile" }
+    });
+    let connection = serde_json::json!({
+        "name": "VNet1-VNet2", "site": "VNet2", "state": "NotConnected", "peer": "192.0.2.2",
+        "last_error": "no shared key is set: run `vgw connection set-key VNet1 VNet2`",
+        "ike_proposal": null, "ike_spis": null, "ike_established_seconds": null, "ike_rekey_in_seconds": null,
+        "ike_rekeys": null, "ike_fragmentation": null, "peer_identity": null, "authentication": null, "nat_detected": null,
+        "local_selectors": null, "remote_selectors": null, "esp_algorithm": null, "inbound_spi": null, "outbound_spi": null,
+        "bytes_in": 2, "bytes_out": 4, "packets_in": 1, "packets_out": 3,
+        "established_seconds": null, "rekey_in_seconds": null, "queue_sas": [], "queue_sas_agreed": null, "rekeys": 0, "mtu": 1438,
+        "drops": { "replayed": 2 },
+        "parameters": parameters
     });
     assert_eq!(
         json,
@@ -206,17 +218,7 @@ async fn status_has_the_promised_shape() {
             "vnet": "VNet1", "state": "Provisioned", "engine": engine, "xdp_mode": "native", "wan_address": "192.0.2.1",
             "budget": { "rate_bits": 100_000_000, "passed_bytes": 5, "dropped_bytes": 6 },
             "key_log": null, "ike_sas": 0,
-            "connections": [{
-                "name": "VNet1-VNet2", "site": "VNet2", "state": "NotConnected", "peer": "192.0.2.2",
-                "last_error": "no shared key is set: run `vgw connection set-key VNet1 VNet2`",
-                "ike_proposal": null, "ike_spis": null, "ike_established_seconds": null, "ike_rekey_in_seconds": null,
-                "ike_rekeys": null, "ike_fragmentation": null, "peer_identity": null, "authentication": null, "nat_detected": null,
-                "local_selectors": null, "remote_selectors": null, "esp_algorithm": null, "inbound_spi": null, "outbound_spi": null,
-                "bytes_in": 2, "bytes_out": 4, "packets_in": 1, "packets_out": 3,
-                "established_seconds": null, "rekey_in_seconds": null, "rekeys": 0, "mtu": 1438,
-                "drops": { "replayed": 2 },
-                "parameters": parameters
-            }],
+            "connections": [connection],
             "drops": { "replayed": 2, "unknown_spi": 9 }
         })
     );

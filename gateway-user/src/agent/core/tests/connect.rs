@@ -7,9 +7,21 @@ use crate::api::command::Rekey;
 
 /// VNet1 and VNet2, each with the other's key.
 async fn pair(directory: &Path, keys: [&str; 2]) -> [Bench; 2] {
+    pair_of(directory, keys, [1; 2]).await
+}
+
+/// The same, started with `--child-sas` so.
+pub(super) async fn pair_of(directory: &Path, keys: [&str; 2], child_sas: [u16; 2]) -> [Bench; 2] {
     let xml = netcfg_xml(&["192.0.2.2"]);
-    let mut one = Bench::start(directory, "VNet1", &xml).await;
-    let mut two = Bench::start(directory, "VNet2", &xml).await;
+    let prepare = |index: usize| {
+        let mut settings = settings(["VNet1", "VNet2"][index]);
+        settings.peering.child_sas = child_sas[index];
+        Bench::prepare_with(directory, settings, &xml)
+    };
+    let [mut one, mut two] = [0, 1].map(prepare);
+    for bench in [&mut one, &mut two] {
+        bench.core.start(bench.now).await.unwrap();
+    }
     // Without a peer that answers, VNet1 would wait for its first retransmission.
     two.set_key("VNet1", keys[1]).await.unwrap();
     two.sent();
@@ -18,7 +30,7 @@ async fn pair(directory: &Path, keys: [&str; 2]) -> [Bench; 2] {
 }
 
 /// Delivers datagrams until none is under way.
-fn settle(benches: &mut [Bench; 2]) {
+pub(super) fn settle(benches: &mut [Bench; 2]) {
     loop {
         let mut delivered = false;
         for index in 0..2 {
@@ -95,12 +107,20 @@ async fn lifetimes_are_followed_by_a_rekey_and_other_reports_by_nothing() {
         EventKind::UnknownSpi,
         EventKind::AuthenticationFailed,
     ] {
-        let report = DatapathEvent { kind, tunnel: Some(TunnelId(1)), spi: Some(1), source: None };
+        let status = benches[0].connection("VNet2").await;
+        let spi = if kind == EventKind::SoftLifetime { status.outbound_spi } else { status.inbound_spi };
+        let spi = spi.map(|spi| u32::from_str_radix(&spi, 16).unwrap());
+        let report = DatapathEvent { kind, tunnel: Some(TunnelId(1)), spi, source: None };
         benches[0].core.handle_datapath_event(benches[0].now, report);
         settle(&mut benches);
         rekeys += u64::from(matches!(kind, EventKind::SoftLifetime | EventKind::HardLifetime));
         let status = benches[0].connection("VNet2").await;
         assert_eq!((status.state, status.rekeys), (ConnectionState::Connected, rekeys), "{kind:?}");
+        // An SA that has been replaced needs no other successor.
+        let late = DatapathEvent { spi: Some(1), ..report };
+        benches[0].core.handle_datapath_event(benches[0].now, late);
+        settle(&mut benches);
+        assert_eq!(benches[0].connection("VNet2").await.rekeys, rekeys, "{kind:?}");
     }
 }
 

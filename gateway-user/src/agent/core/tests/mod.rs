@@ -7,6 +7,7 @@ mod connect;
 mod events;
 mod netcfg;
 mod parameters;
+mod queue_sas;
 mod recorder;
 mod tunnels;
 
@@ -40,13 +41,19 @@ impl Bench {
 
     /// The core before its start.
     fn prepare(directory: &Path, vnet: &str, xml: &str) -> Self {
+        Self::prepare_with(directory, settings(vnet), xml)
+    }
+
+    /// The core before its start, with these settings.
+    fn prepare_with(directory: &Path, settings: Settings, xml: &str) -> Self {
+        let vnet = &settings.vnet;
         let store = Store::open(directory, vnet).unwrap();
         let (keys, held) = (store.load_keys().unwrap(), store.load_held().unwrap());
         let parameters = store.load_parameters().unwrap();
         let configuration = crate::netcfg::parse("netcfg", xml.as_bytes(), &Limits::default()).unwrap();
         let rng = rand::rngs::StdRng::seed_from_u64(vnet.bytes().map(u64::from).sum());
         let core = Core::new(
-            settings(vnet),
+            settings,
             Kept {
                 store,
                 configuration,

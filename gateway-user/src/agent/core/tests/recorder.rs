@@ -1,13 +1,13 @@
 //! A datapath that only writes down what it is told.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::bail;
 use ipnet::Ipv4Net;
 
 use super::super::super::dataplane::Dataplane;
-use crate::datapath::{DatapathStats, EngineStats, SaConfig, TunnelId, TunnelStats};
+use crate::datapath::{DatapathStats, Direction, EngineStats, SaConfig, SaCounters, TunnelId, TunnelStats};
 
 /// Every call as a line of text, and what to answer.
 #[derive(Debug, Default)]
@@ -20,13 +20,16 @@ pub(super) struct Recorder {
     /// Tunnels that can be neither set nor removed.
     pub(super) broken_tunnels: BTreeSet<u32>,
     pub(super) stats: DatapathStats,
+    /// What single SAs have carried.
+    pub(super) sa_counters: HashMap<(Direction, u32), SaCounters>,
     /// How often the counters of all tunnels were read.
     pub(super) reads_of_all: Cell<u32>,
 }
 
 impl Recorder {
     fn install(&mut self, what: &str, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()> {
-        self.calls.push(format!("install_{what} {} {:08x}", id.0, sa.spi));
+        let resource = sa.resource.map_or_else(String::new, |resource| format!(" for {resource}"));
+        self.calls.push(format!("install_{what} {} {:08x}{resource}", id.0, sa.spi));
         self.installed.push(sa.clone());
         match self.refuse {
             Some(reason) => bail!(reason),
@@ -87,5 +90,9 @@ impl Dataplane for Recorder {
 
     fn engine_stats(&self) -> EngineStats {
         self.stats.engine.clone()
+    }
+
+    fn sa_counters(&self, _: TunnelId, direction: Direction, spi: u32) -> anyhow::Result<SaCounters> {
+        Ok(self.sa_counters.get(&(direction, spi)).copied().unwrap_or_default())
     }
 }
