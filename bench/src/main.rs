@@ -6,6 +6,7 @@ mod handshakes;
 mod machine;
 mod micro;
 mod options;
+mod peers;
 mod report;
 mod run;
 mod usage;

@@ -26,7 +26,8 @@ pub(crate) use generator::PacketSize;
 pub(crate) use results::EndToEnd;
 use results::{Results, SystemResults};
 pub(crate) use settings::Settings;
-pub(crate) use system::System;
+pub(crate) use system::{GatewayProcess, Kind, NotInstalled, Running, System};
+pub(crate) use topology::{End, Topology};
 
 /// Systems chosen by name, all of them when none is named.
 ///

@@ -80,6 +80,11 @@ impl Topology {
         &self.gateways[end.index()]
     }
 
+    /// The name of everything in this topology.
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     /// Directory for files of this run; it is removed with the topology.
     pub(crate) fn directory(&self) -> PathBuf {
         self.scope.directory()
