@@ -33,7 +33,7 @@ impl KernelAead {
     /// # Errors
     /// The kernel refuses them (root is needed).
     pub(super) fn load() -> Result<Self> {
-        Ok(Self { object: Object::load(Limits { tunnels: 1 })? })
+        Ok(Self { object: Object::load(Limits { tunnels: 1, cpu_sas: 0 })? })
     }
 
     /// Seals and opens payloads of `length` bytes. Sealing in place can be repeated in one run; a packet opens once, so that the
