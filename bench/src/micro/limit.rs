@@ -1,9 +1,9 @@
 //! The limit of a gateway: forwarding alone plus the AEAD alone.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One gateway's cost per packet beside the least that it could be.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Limit {
     /// Forwarding without a cipher, in ns.
     pub(crate) forward_ns: f64,

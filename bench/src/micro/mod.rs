@@ -24,6 +24,7 @@ mod size;
 mod statistics;
 mod wire;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -109,17 +110,17 @@ pub(crate) fn run(effort: Effort) -> Result<Micro> {
         for size in Size::ALL {
             report.aead.push(AeadRow::new(name, size, &ring, &kernel));
             report.packets.push(PacketRow {
-                algorithm: name,
+                algorithm: name.into(),
                 size,
                 encapsulate_ns: packet.at(size, |cost| cost.encapsulate_ns),
                 decapsulate_ns: packet.at(size, |cost| cost.decapsulate_ns),
             });
             let forward_ns = redirect.at(size, |redirect| redirect.forward_ns);
             let row = |direction, cost_ns, aead_ns| GatewayRow {
-                engine: "kernel",
-                algorithm: name,
+                engine: "kernel".into(),
+                algorithm: name.into(),
                 size,
-                direction,
+                direction: Cow::Borrowed(direction),
                 limit: Limit::new(forward_ns, aead_ns, cost_ns),
             };
             report.gateways.push(row(

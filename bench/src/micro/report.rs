@@ -1,8 +1,9 @@
 //! The results as tables.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ByLength;
 use super::aead::AeadCost;
@@ -13,7 +14,7 @@ use super::scaling::{Curve, LINES};
 use super::size::Size;
 
 /// Everything that one run measured, and what was calculated from it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Micro {
     /// Time of a test run of a program that does nothing, in ns; contained in `packets`.
     pub(crate) empty_program_ns: f64,
@@ -26,9 +27,9 @@ pub(crate) struct Micro {
 }
 
 /// The AEAD alone, per packet in ns.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AeadRow {
-    pub(crate) algorithm: &'static str,
+    pub(crate) algorithm: Cow<'static, str>,
     pub(crate) size: Size,
     pub(crate) ring_seal_ns: f64,
     pub(crate) ring_open_ns: f64,
@@ -37,7 +38,7 @@ pub(crate) struct AeadRow {
 }
 
 /// Forwarding alone, per packet in ns.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ForwardRow {
     pub(crate) size: Size,
     /// Making a packet, one link, dropping it: the generator's ceiling.
@@ -51,21 +52,21 @@ pub(crate) struct ForwardRow {
 }
 
 /// The XDP programs in test runs with engine `kernel`, per packet in ns.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PacketRow {
-    pub(crate) algorithm: &'static str,
+    pub(crate) algorithm: Cow<'static, str>,
     pub(crate) size: Size,
     pub(crate) encapsulate_ns: f64,
     pub(crate) decapsulate_ns: f64,
 }
 
 /// A gateway on links, beside its limit.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct GatewayRow {
-    pub(crate) engine: &'static str,
-    pub(crate) algorithm: &'static str,
+    pub(crate) engine: Cow<'static, str>,
+    pub(crate) algorithm: Cow<'static, str>,
     pub(crate) size: Size,
-    pub(crate) direction: &'static str,
+    pub(crate) direction: Cow<'static, str>,
     #[serde(flatten)]
     pub(crate) limit: Limit,
 }
@@ -78,7 +79,7 @@ impl AeadRow {
         kernel: &ByLength<AeadCost>,
     ) -> Self {
         Self {
-            algorithm,
+            algorithm: algorithm.into(),
             size,
             ring_seal_ns: ring.at(size, |cost| cost.seal_ns),
             ring_open_ns: ring.at(size, |cost| cost.open_ns),
@@ -105,8 +106,9 @@ impl Micro {
     /// Fills in what is calculated: a curve for each gateway that seals.
     pub(super) fn scale(&mut self) {
         let sealing = self.gateways.iter().filter(|row| row.direction == "encapsulate");
-        self.scaling =
-            sealing.map(|row| Curve::new(row.engine, row.algorithm, row.size, row.limit.busy_ns)).collect();
+        self.scaling = sealing
+            .map(|row| Curve::new(row.engine.clone(), row.algorithm.clone(), row.size, row.limit.busy_ns))
+            .collect();
     }
 
     fn write_aead(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

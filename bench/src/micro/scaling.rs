@@ -5,7 +5,9 @@
 //! line ends the growth. What it leaves out (shared memory bandwidth, the shared sequence number and counters of an SA, uneven
 //! spreading of flows) makes real curves flatter.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::size::Size;
 
@@ -19,10 +21,10 @@ const FRAMING: f64 = 8.0 + 14.0 + 4.0 + 12.0;
 const OVERHEAD: f64 = 20.0 + 8.0 + 8.0 + 2.0 + 16.0;
 
 /// One curve.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Curve {
-    pub(crate) engine: &'static str,
-    pub(crate) algorithm: &'static str,
+    pub(crate) engine: Cow<'static, str>,
+    pub(crate) algorithm: Cow<'static, str>,
     pub(crate) size: Size,
     /// Processor time per packet of one gateway, all cores together, in ns.
     pub(crate) packet_ns: f64,
@@ -32,7 +34,7 @@ pub(crate) struct Curve {
 }
 
 /// One number of cores.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Point {
     pub(crate) cores: u32,
     /// Packets per second in one direction, if no line ended the growth.
@@ -42,7 +44,7 @@ pub(crate) struct Point {
 }
 
 /// One line.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Full {
     /// Speed of the line in Gbit/s.
     pub(crate) line_gbit: f64,
@@ -56,7 +58,12 @@ pub(crate) struct Full {
 
 impl Curve {
     /// The curve of an engine that spends `packet_ns` on a packet.
-    pub(super) fn new(engine: &'static str, algorithm: &'static str, size: Size, packet_ns: f64) -> Self {
+    pub(super) fn new(
+        engine: Cow<'static, str>,
+        algorithm: Cow<'static, str>,
+        size: Size,
+        packet_ns: f64,
+    ) -> Self {
         let per_core = 1e9 / packet_ns;
         let gbit = |packets: f64| packets * size.mean_bytes() * 8.0 / 1e9;
         let points = CORES.map(|cores| {
@@ -93,7 +100,7 @@ mod tests {
 
     #[test]
     fn cores_add_up_until_the_line_is_full() {
-        let curve = Curve::new("xsk", "AES-256-GCM", Size::Bytes(1400), 1000.0);
+        let curve = Curve::new("xsk".into(), "AES-256-GCM".into(), Size::Bytes(1400), 1000.0);
         assert!((curve.points[0].packets_per_second - 1e6).abs() < 1.0);
         assert!((curve.points[0].gbit_per_second - 11.2).abs() < 1e-6);
         assert_eq!(curve.points.last().map(|point| point.cores), Some(16));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use gateway_common::wire::ESP_TRAILER_LEN;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Length of an inner IP packet, or the usual mixture of lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,14 @@ impl fmt::Display for Size {
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = Self::ALL.into_iter().find(|size| size.to_string() == text);
+        known.ok_or_else(|| serde::de::Error::custom(format!("no size {text:?}")))
     }
 }
 
