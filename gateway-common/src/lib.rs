@@ -51,3 +51,6 @@ pub use tunnel::Tunnel;
 /// # Safety
 /// The type must be `repr(C)`, hold only integers and arrays of integers, and contain no implicit padding.
 pub unsafe trait Pod: Copy + 'static {}
+
+// SAFETY: one integer.
+unsafe impl Pod for u64 {}

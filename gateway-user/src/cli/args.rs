@@ -36,6 +36,9 @@ pub(super) struct Global {
 pub(super) enum Command {
     /// Run the gateway of one VNet until SIGTERM or SIGINT.
     Agent(Box<AgentArgs>),
+    /// A worker of an agent, which starts it.
+    #[command(hide = true)]
+    Worker,
     /// Show state and counters of a gateway and its connections.
     Status(Read),
     /// Show recent state changes.

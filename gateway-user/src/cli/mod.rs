@@ -27,10 +27,10 @@ use self::args::{
 };
 use self::output::{print, print_key};
 use self::target::Agent;
-use crate::agent;
 use crate::api::client::segment;
 use crate::api::types::{KeyDocument, LocalNetworkChange, ParametersDocument, Rekey, RekeyDocument};
 use crate::store::KeyText;
+use crate::{agent, worker};
 
 /// Runs the program `vgw` with the arguments of this process.
 pub fn main() -> ExitCode {
@@ -45,6 +45,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
+    // Before any thread is made: what a worker gives up, all of it gives up.
+    if matches!(cli.command, Command::Worker) {
+        return worker::main();
+    }
     let mut builder = match cli.command {
         Command::Agent(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
@@ -59,6 +63,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
             agent_options::init_log()?;
             agent::run(agent_options::options(global, *args)).await
         }
+        Command::Worker => worker::main(),
         Command::Status(read) => query(global, &read, "status", show::status).await,
         Command::Events(read) => query(global, &read, "events", |events: &Vec<_>| show::events(events)).await,
         Command::Gateway(GatewayCommand::Show(read)) => query(global, &read, "gateway", show::gateway).await,

@@ -61,6 +61,21 @@ pub fn expand_key(aead: Aead, key: &[u8]) -> Result<Zeroizing<[u32; AES_ROUND_KE
     Ok(out)
 }
 
+/// The key (without salt) that [`expand_key`] was given, followed by zeros, from what it returned.
+pub fn contract_key(aead: Aead, words: &[u32; AES_ROUND_KEY_WORDS]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    // The expanded key of AES begins with the key itself (FIPS 197 section 5.2).
+    for (index, bytes) in key[..aead.key_len()].as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        *bytes = if aead == Aead::ChaCha20Poly1305 {
+            words[index].to_le_bytes()
+        } else {
+            let column = u64::from(words[2 * index]) | u64::from(words[2 * index + 1]) << 32;
+            std::array::from_fn(|byte| (column >> (16 * byte + 4)) as u8)
+        };
+    }
+    key
+}
+
 /// The entry of map `GHASH` for `key` (without salt); `None` for an AEAD without GHASH.
 ///
 /// # Errors
@@ -205,6 +220,17 @@ mod tests {
         assert_eq!(words[..2], [0x0302_0100, 0x0706_0504]);
         assert_eq!(words[7], 0x1f1e_1d1c);
         assert!(words[8..].iter().all(|word| *word == 0));
+    }
+
+    #[test]
+    fn an_expanded_key_gives_the_key_back() {
+        let key: [u8; 32] = std::array::from_fn(|index| (index as u8).wrapping_mul(97) ^ 0xa5);
+        for aead in [Aead::ChaCha20Poly1305, Aead::Aes128Gcm, Aead::Aes256Gcm] {
+            let key = &key[..aead.key_len()];
+            let contracted = contract_key(aead, &expand_key(aead, key).unwrap());
+            assert_eq!(&contracted[..key.len()], key, "{aead:?}");
+            assert!(contracted[key.len()..].iter().all(|byte| *byte == 0));
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use control::{Datapath, DatapathConfig};
 pub use cpu_sas::CpuSas;
 pub use engine::{EngineConfig, EngineEvent, EngineStats, LaneStats, WorkerStats};
 pub use events::{DatapathEvent, DatapathEvents};
-pub use key_schedule::{KeyLengthError, expand_key, ghash_tables};
+pub use key_schedule::{KeyLengthError, contract_key, expand_key, ghash_tables};
 pub use object::{Limits, Object, Plain};
 pub use sa_table::{Direction, SaConfig, SaCounters, SaTable};
 pub use stats::{BudgetStats, Counters, DatapathStats, TunnelStats};
