@@ -9,11 +9,11 @@ use core::ptr;
 use gateway_common::limits::MAX_FRAME;
 
 use super::aes_tables::{LAST, ROW_OFFSET, TABLES};
-use super::frame::{at, nothing, opaque};
+use super::frame::{at, nothing, opaque, zero};
 use super::pass::KeyStream;
 
 /// Blocks computed side by side: the look-ups of one leave the processor waiting.
-const LANES: usize = 2;
+const LANES: usize = 4;
 
 /// A frame's last counter fits the byte that [`AesCtr`] lets change.
 const _: () = assert!(MAX_FRAME / 16 + 4 < 256);
@@ -36,7 +36,7 @@ pub(super) struct AesCtr<const ROUNDS: usize> {
     second: State,
     /// The last round key.
     last: [u64; 2],
-    buffer: [[u64; 2]; 4],
+    buffer: [[u64; 2]; LANES],
 }
 
 impl<const ROUNDS: usize> AesCtr<ROUNDS> {
@@ -46,7 +46,14 @@ impl<const ROUNDS: usize> AesCtr<ROUNDS> {
     /// `key` must point to `4 * (ROUNDS + 1)` round key words as in [`gateway_common::Sa::key`].
     #[inline(always)]
     pub(super) unsafe fn new(key: *const u32) -> Self {
-        Self { key: key.cast(), counter_key: 0, first: 0, second: [0; 4], last: [0; 2], buffer: [[0; 2]; 4] }
+        Self {
+            key: key.cast(),
+            counter_key: 0,
+            first: 0,
+            second: [zero(); 4],
+            last: [zero(); 2],
+            buffer: [[zero(); 2]; LANES],
+        }
     }
 
     /// Starts the key stream for `nonce`.
@@ -79,7 +86,7 @@ fn prepare<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, nonce: &[u8; 12]) -
     unsafe {
         let word = |index: usize| *stream.key.add(index);
         let nonce = |index: usize| spread(nonce.as_ptr().cast::<u32>().add(index).read_unaligned());
-        let mut states = [[nonce(0) ^ word(0), nonce(1) ^ word(1), nonce(2) ^ word(2), word(3)], [0; 4]];
+        let mut states = [[nonce(0) ^ word(0), nonce(1) ^ word(1), nonce(2) ^ word(2), word(3)], [zero(); 4]];
         let [state, after_first] = memory(&mut states);
         let state = state.as_ptr();
         // Round 1 moves row 3 of column 3, where the counter is, to column 0.
@@ -110,30 +117,31 @@ fn prepare<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, nonce: &[u8; 12]) -
 #[inline(never)]
 fn next_blocks<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, number: u32) -> u32 {
     let tables = tables();
-    let mut states = [[[0_u64; 4]; LANES]; 2];
+    let mut states = [[zero(); 4]; LANES];
     let states = memory(&mut states);
-    let mut counter = u64::from(4 * number + 1);
-    for pair in 0..4 / LANES {
-        let [even, odd] = &mut *states;
-        // SAFETY: every pointer is to four columns, and the key has as many words as the rounds need.
-        unsafe {
-            for state in even.iter_mut() {
-                first_rounds(stream, tables, counter, state);
-                counter += 1;
-            }
-            round(tables, even, odd, stream.key.add(12));
-            let mut index = 4;
-            while index < ROUNDS {
-                round(tables, odd, even, stream.key.add(4 * index));
-                round(tables, even, odd, stream.key.add(4 * index + 4));
-                index += 2;
-            }
-            for (lane, state) in odd.iter().enumerate() {
-                let block = &mut stream.buffer[LANES * pair + lane];
-                *block = stream.last;
-                finish(tables, state, block);
-            }
+    let first = LANES as u32 * number + 1;
+    // Indices are opaque, or LLVM would unroll the loops beyond the instruction cache and the stack.
+    let mut index = 0;
+    while index < LANES as u32 {
+        // SAFETY: the state has four columns, and the key stream was started.
+        unsafe { first_rounds(stream, tables, u64::from(first + index), &mut states[index as usize]) };
+        index = opaque(index + 1);
+    }
+    let mut number = 3;
+    while number < ROUNDS as u32 {
+        for state in states.iter_mut() {
+            // SAFETY: the key has four columns for each round.
+            unsafe { round(tables, state, stream.key.add(4 * number as usize)) };
         }
+        number = opaque(number + 1);
+    }
+    let mut index = 0;
+    while index < LANES as u32 {
+        let block = &mut stream.buffer[index as usize];
+        *block = stream.last;
+        // SAFETY: the state has four columns.
+        unsafe { finish(tables, &states[index as usize], block) };
+        index = opaque(index + 1);
     }
     nothing()
 }
@@ -158,14 +166,52 @@ unsafe fn first_rounds<const ROUNDS: usize>(
     }
 }
 
-/// A round with four columns of round key at `key`, on all lanes.
+/// XORs to column `$out` what the byte at offset `$byte` of the state, in row `$row`, contributes.
+macro_rules! contribute {
+    ($out:literal, $byte:literal $row:literal) => {
+        concat!(
+            "{entry} = *(u16 *)({state} + ",
+            $byte,
+            ")\n",
+            "{entry} += {tables}\n",
+            "{entry} = *(u64 *)({entry} + {row",
+            $row,
+            "})\n",
+            "{column",
+            $out,
+            "} ^= {entry}\n",
+        )
+    };
+}
+
+/// SubBytes, ShiftRows, MixColumns and AddRoundKey with the four columns at `key`. In assembly, because LLVM would load all
+/// table offsets first and overflow the stack.
 #[inline(always)]
-unsafe fn round(tables: *const u8, from: &[State; LANES], to: &mut [State; LANES], key: *const u64) {
-    for index in 0..4 {
-        for (from, to) in from.iter().zip(to.iter_mut()) {
-            // SAFETY: as the caller vouches.
-            to[index] = unsafe { column(tables, from.as_ptr(), index, *key.add(index)) };
-        }
+unsafe fn round(tables: *const u8, state: &mut State, key: *const u64) {
+    // SAFETY: an offset in the state is that of an entry; the rest as the caller vouches.
+    unsafe {
+        asm!(
+            contribute!(0, 0 0), contribute!(1, 8 0), contribute!(2, 16 0), contribute!(3, 24 0),
+            contribute!(3, 2 1), contribute!(0, 10 1), contribute!(1, 18 1), contribute!(2, 26 1),
+            contribute!(2, 4 2), contribute!(3, 12 2), contribute!(0, 20 2), contribute!(1, 28 2),
+            contribute!(1, 6 3), contribute!(2, 14 3), contribute!(3, 22 3), contribute!(0, 30 3),
+            "*(u64 *)({state} + 0) = {column0}",
+            "*(u64 *)({state} + 8) = {column1}",
+            "*(u64 *)({state} + 16) = {column2}",
+            "*(u64 *)({state} + 24) = {column3}",
+            tables = in(reg) tables,
+            state = in(reg) state,
+            entry = out(reg) _,
+            column0 = inout(reg) *key => _,
+            column1 = inout(reg) *key.add(1) => _,
+            column2 = inout(reg) *key.add(2) => _,
+            column3 = inout(reg) *key.add(3) => _,
+            row0 = const ROW_OFFSET[0],
+            row1 = const ROW_OFFSET[1],
+            row2 = const ROW_OFFSET[2],
+            row3 = const ROW_OFFSET[3],
+            options(nostack),
+        );
     }
 }
 

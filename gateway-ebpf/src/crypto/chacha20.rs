@@ -1,13 +1,13 @@
 //! ChaCha20 (RFC 8439 sections 2.1 to 2.4), two blocks at a time.
 //!
-//! No instruction depends on key or data in its timing. BPF has no rotate instruction: a word `x < 2^32` is rotated
-//! left by `n` by multiplying it with `2^32 + 1`, which puts two copies side by side, and shifting right by `32 - n`.
-//! The garbage above bit 31 vanishes with the next 32-bit operation. Two blocks are interleaved because the dependency
-//! chain of one leaves most of the processor idle.
+//! No instruction depends on key or data in its timing. BPF has no rotate instruction: two shifts and an OR stand for it.
+//! Multiplying by `2^32 + 1` and shifting once is fewer instructions, but the multiplication makes the chain of dependent
+//! instructions longer than the processor can look ahead. Two blocks are interleaved because the chain of one leaves most of the
+//! processor idle.
 
 use core::arch::asm;
 
-use super::frame::{nothing, opaque};
+use super::frame::{nothing, opaque, zero};
 use super::pass::KeyStream;
 
 /// "expand 32-byte k" (RFC 8439 section 2.3), two words each.
@@ -16,8 +16,6 @@ const CONSTANTS: [u64; 2] = [0x3320_646e_6170_7865, 0x6b20_6574_7962_2d32];
 const PAIRS: usize = 8;
 /// The pair whose first word is the block counter.
 const COUNTER: usize = 6;
-/// Multiplier of the rotation.
-const TWO_COPIES: u64 = 0x1_0000_0001;
 
 /// A key stream from block 0 on. Words are kept in pairs, the first in the lower half: the stack takes no other
 /// alignment.
@@ -41,7 +39,7 @@ impl ChaCha20 {
             u64::from(nonce[0]) << 32,
             u64::from(nonce[1]) | u64::from(nonce[2]) << 32,
         ];
-        Self { initial, buffer: [[0; PAIRS]; 2] }
+        Self { initial, buffer: [[zero(); PAIRS]; 2] }
     }
 }
 
@@ -60,8 +58,19 @@ impl KeyStream for ChaCha20 {
     }
 }
 
-/// Two independent quarter rounds (RFC 8439 section 2.1) on the words at the given byte offsets from r9; r8 holds
-/// [`TWO_COPIES`].
+/// Rotates `$word` left by `$left`; `$right` is the rest of 32. Uses w8.
+macro_rules! rotate {
+    ($word:literal $left:literal $right:literal) => {
+        concat!(
+            "w8 = ", $word, "\n",
+            $word, " <<= ", $left, "\n",
+            "w8 >>= ", $right, "\n",
+            $word, " |= w8\n",
+        )
+    };
+}
+
+/// Two independent quarter rounds (RFC 8439 section 2.1) on the words at the given byte offsets from r9. Changes r0 to r8.
 macro_rules! quarter_rounds {
     ($a:literal $b:literal $c:literal $d:literal, $e:literal $f:literal $g:literal $h:literal) => {
         concat!(
@@ -93,18 +102,14 @@ macro_rules! quarter_rounds {
             "w4 += w5\n",
             "w3 ^= w0\n",
             "w7 ^= w4\n",
-            "r3 *= r8\n",
-            "r7 *= r8\n",
-            "r3 >>= 16\n",
-            "r7 >>= 16\n",
+            rotate!("w3" 16 16),
+            rotate!("w7" 16 16),
             "w2 += w3\n",
             "w6 += w7\n",
             "w1 ^= w2\n",
             "w5 ^= w6\n",
-            "r1 *= r8\n",
-            "r5 *= r8\n",
-            "r1 >>= 20\n",
-            "r5 >>= 20\n",
+            rotate!("w1" 12 20),
+            rotate!("w5" 12 20),
             "w0 += w1\n",
             "w4 += w5\n",
             "w3 ^= w0\n",
@@ -115,10 +120,8 @@ macro_rules! quarter_rounds {
             "*(u32 *)(r9 + ",
             $e,
             ") = w4\n",
-            "r3 *= r8\n",
-            "r7 *= r8\n",
-            "r3 >>= 24\n",
-            "r7 >>= 24\n",
+            rotate!("w3" 8 24),
+            rotate!("w7" 8 24),
             "w2 += w3\n",
             "w6 += w7\n",
             "w1 ^= w2\n",
@@ -129,10 +132,8 @@ macro_rules! quarter_rounds {
             "*(u32 *)(r9 + ",
             $h,
             ") = w7\n",
-            "r1 *= r8\n",
-            "r5 *= r8\n",
-            "r1 >>= 25\n",
-            "r5 >>= 25\n",
+            rotate!("w1" 7 25),
+            rotate!("w5" 7 25),
             "*(u32 *)(r9 + ",
             $c,
             ") = w2\n",
@@ -145,6 +146,34 @@ macro_rules! quarter_rounds {
             "*(u32 *)(r9 + ",
             $f,
             ") = w5\n",
+        )
+    };
+}
+
+/// Adds the pair of words at the given byte offsets from r4 to that from r3. The latter are read as they were
+/// written, one by one: a load that spans two stores would have to wait until both have left the store queue.
+macro_rules! add_pair {
+    ($low:literal $high:literal) => {
+        concat!(
+            "w0 = *(u32 *)(r3 + ",
+            $low,
+            ")\n",
+            "w2 = *(u32 *)(r4 + ",
+            $low,
+            ")\n",
+            "w0 += w2\n",
+            "w1 = *(u32 *)(r3 + ",
+            $high,
+            ")\n",
+            "w2 = *(u32 *)(r4 + ",
+            $high,
+            ")\n",
+            "w1 += w2\n",
+            "r1 <<= 32\n",
+            "r0 |= r1\n",
+            "*(u64 *)(r3 + ",
+            $low,
+            ") = r0\n",
         )
     };
 }
@@ -172,20 +201,31 @@ fn next_blocks(stream: &mut ChaCha20, number: u32) -> u32 {
                 quarter_rounds!(64 84 104 124, 68 88 108 112),
                 quarter_rounds!(8 28 32 52, 12 16 36 56),
                 quarter_rounds!(72 92 96 116, 76 80 100 120),
-                in("r8") TWO_COPIES,
                 in("r9") &raw mut stream.buffer,
                 out("r0") _, out("r1") _, out("r2") _, out("r3") _,
-                out("r4") _, out("r5") _, out("r6") _, out("r7") _,
+                out("r4") _, out("r5") _, out("r6") _, out("r7") _, out("r8") _,
                 options(nostack),
             );
         }
     }
     for (index, block) in stream.buffer.iter_mut().enumerate() {
         stream.initial[COUNTER] += index as u64;
-        for (word, initial) in block.iter_mut().zip(&stream.initial) {
-            let low = (*word as u32).wrapping_add(*initial as u32);
-            let high = ((*word >> 32) as u32).wrapping_add((*initial >> 32) as u32);
-            *word = u64::from(low) | u64::from(high) << 32;
+        // SAFETY: works on as many words as a block has.
+        unsafe {
+            asm!(
+                add_pair!(0 4),
+                add_pair!(8 12),
+                add_pair!(16 20),
+                add_pair!(24 28),
+                add_pair!(32 36),
+                add_pair!(40 44),
+                add_pair!(48 52),
+                add_pair!(56 60),
+                in("r3") block,
+                in("r4") &raw const stream.initial,
+                out("r0") _, out("r1") _, out("r2") _,
+                options(nostack),
+            );
         }
     }
     nothing()

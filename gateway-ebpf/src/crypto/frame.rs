@@ -16,6 +16,12 @@ pub(super) fn opaque(mut value: u32) -> u32 {
     value
 }
 
+/// Zero, unknown to LLVM: it would fill memory with a known one by calling `memset`, here a loop over single bytes.
+#[inline(always)]
+pub(super) fn zero() -> u64 {
+    u64::from(opaque(0))
+}
+
 /// `base + offset` in one instruction, where LLVM would first copy the base.
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "the block only adds")]
 #[inline(always)]

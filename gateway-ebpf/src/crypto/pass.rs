@@ -132,7 +132,7 @@ fn for_each_chunk<T>(ctx: *mut xdp_md, offset: u32, chunks: u32, state: &mut T, 
 /// Absorbs `length` bytes, less than [`HASH_CHUNK`], padded with zeros to full blocks.
 #[inline(never)]
 fn authenticate_partial<H: Hash>(ctx: *mut xdp_md, offset: u32, length: u32, hash: &mut H) -> bool {
-    let mut blocks = [[0_u64; 2]; HASH_CHUNK / 16];
+    let mut blocks = [[frame::zero(); 2]; HASH_CHUNK / 16];
     if !frame::load(ctx, offset, blocks.as_flattened_mut(), length) {
         return false;
     }
@@ -148,7 +148,7 @@ fn authenticate_partial<H: Hash>(ctx: *mut xdp_md, offset: u32, length: u32, has
 /// XORs `length` bytes of key stream, up to [`CHUNK_MAX`], to the frame.
 #[inline(never)]
 fn xor_partial(ctx: *mut xdp_md, offset: u32, key_stream: *const u64, length: u32) -> bool {
-    let mut buffer = [0_u64; CHUNK_MAX / 8];
+    let mut buffer = [frame::zero(); CHUNK_MAX / 8];
     if !frame::load(ctx, offset, &mut buffer, length) {
         return false;
     }

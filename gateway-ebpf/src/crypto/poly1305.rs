@@ -1,6 +1,6 @@
 //! Poly1305 (RFC 8439 section 2.5) in radix 2^32 with 64-bit sums.
 
-use super::frame::{nothing, opaque};
+use super::frame::{nothing, opaque, zero};
 use super::pass::Hash;
 
 /// A running Poly1305 over full blocks.
@@ -29,7 +29,7 @@ impl Poly1305 {
         let r = [r0 as u32, (r0 >> 32) as u32, r1 as u32, (r1 >> 32) as u32];
         let s = [r[1] + (r[1] >> 2), r[2] + (r[2] >> 2), r[3] + (r[3] >> 2)];
         let pad = [key[2] as u32, (key[2] >> 32) as u32, key[3] as u32, (key[3] >> 32) as u32];
-        Self { r, s, h: [0; 5], pad }
+        Self { r, s, h: [zero(); 5], pad }
     }
 
     /// The tag (RFC 8439 section 2.5.1, last steps).

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
 use aes::{Aes128, Aes256};
 use gateway_common::aes::{S_BOX, times_x};
-use gateway_common::limits::{AES_ROUND_KEY_WORDS, GHASH_POSITIONS};
+use gateway_common::limits::AES_ROUND_KEY_WORDS;
 use gateway_common::{Aead, GhashTables};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -135,7 +135,7 @@ fn spread(word: [u8; 4]) -> u64 {
 fn tables_of(h: u128) -> SecretGhashTables {
     /// x^128 reduced: x^7 + x^2 + x + 1.
     const REDUCTION: u128 = 0xe1 << 120;
-    let mut tables = SecretGhashTables(Box::new(GhashTables { entries: [[0; 2]; GHASH_POSITIONS * 16] }));
+    let mut tables = SecretGhashTables(Box::new(GhashTables::zeroed()));
     let mut power = h;
     for table in tables.0.entries.as_chunks_mut::<16>().0 {
         let mut multiples = [0_u128; 16];
