@@ -49,7 +49,16 @@ impl KeyStream for ChaCha20 {
     const RESERVED: usize = 64;
 
     fn fill(&mut self, number: u32) {
-        opaque(next_blocks(self, number));
+        opaque(next_blocks::<2>(self, number));
+    }
+
+    fn fill_start(&mut self, number: u32, length: u32) {
+        // A single block takes little more than half of the time.
+        if length as usize <= size_of_val(&self.buffer[0]) {
+            opaque(next_blocks::<1>(self, number));
+        } else {
+            self.fill(number);
+        }
     }
 
     #[inline(always)]
@@ -150,6 +159,19 @@ macro_rules! quarter_rounds {
     };
 }
 
+/// Column and diagonal rounds (RFC 8439 section 2.3) on the words from `$state` on.
+macro_rules! double_round {
+    ($state:expr, $($instructions:expr),+ $(,)?) => {
+        asm!(
+            $($instructions,)+
+            in("r9") $state,
+            out("r0") _, out("r1") _, out("r2") _, out("r3") _, out("r4") _,
+            out("r5") _, out("r6") _, out("r7") _, out("r8") _,
+            options(nostack),
+        )
+    };
+}
+
 /// Adds the pair of words at the given byte offsets from r4 to that from r3. The latter are read as they were
 /// written, one by one: a load that spans two stores would have to wait until both have left the store queue.
 macro_rules! add_pair {
@@ -178,11 +200,11 @@ macro_rules! add_pair {
     };
 }
 
-/// Overwrites the buffer with the blocks `2 * number` and the one behind it.
+/// Overwrites the buffer with block `2 * number` and, if `BLOCKS` is 2, the one behind it.
 #[inline(never)]
-fn next_blocks(stream: &mut ChaCha20, number: u32) -> u32 {
+fn next_blocks<const BLOCKS: usize>(stream: &mut ChaCha20, number: u32) -> u32 {
     stream.initial[COUNTER] = stream.initial[COUNTER] & 0xffff_ffff_0000_0000 | u64::from(2 * number);
-    for (index, block) in stream.buffer.iter_mut().enumerate() {
+    for (index, block) in stream.buffer.iter_mut().take(BLOCKS).enumerate() {
         *block = stream.initial;
         block[COUNTER] += index as u64;
     }
@@ -190,25 +212,33 @@ fn next_blocks(stream: &mut ChaCha20, number: u32) -> u32 {
     while double_rounds != 0 {
         // Opaque, or LLVM would unroll the loop beyond the instruction cache.
         double_rounds = opaque(double_rounds - 1);
-        // SAFETY: works on the buffer only.
+        let state = &raw mut stream.buffer;
+        // SAFETY: both work on the buffer only.
         unsafe {
-            asm!(
-                quarter_rounds!(0 16 32 48, 4 20 36 52),
-                quarter_rounds!(64 80 96 112, 68 84 100 116),
-                quarter_rounds!(8 24 40 56, 12 28 44 60),
-                quarter_rounds!(72 88 104 120, 76 92 108 124),
-                quarter_rounds!(0 20 40 60, 4 24 44 48),
-                quarter_rounds!(64 84 104 124, 68 88 108 112),
-                quarter_rounds!(8 28 32 52, 12 16 36 56),
-                quarter_rounds!(72 92 96 116, 76 80 100 120),
-                in("r9") &raw mut stream.buffer,
-                out("r0") _, out("r1") _, out("r2") _, out("r3") _,
-                out("r4") _, out("r5") _, out("r6") _, out("r7") _, out("r8") _,
-                options(nostack),
-            );
+            if BLOCKS == 2 {
+                double_round!(
+                    state,
+                    quarter_rounds!(0 16 32 48, 4 20 36 52),
+                    quarter_rounds!(64 80 96 112, 68 84 100 116),
+                    quarter_rounds!(8 24 40 56, 12 28 44 60),
+                    quarter_rounds!(72 88 104 120, 76 92 108 124),
+                    quarter_rounds!(0 20 40 60, 4 24 44 48),
+                    quarter_rounds!(64 84 104 124, 68 88 108 112),
+                    quarter_rounds!(8 28 32 52, 12 16 36 56),
+                    quarter_rounds!(72 92 96 116, 76 80 100 120),
+                );
+            } else {
+                double_round!(
+                    state,
+                    quarter_rounds!(0 16 32 48, 4 20 36 52),
+                    quarter_rounds!(8 24 40 56, 12 28 44 60),
+                    quarter_rounds!(0 20 40 60, 4 24 44 48),
+                    quarter_rounds!(8 28 32 52, 12 16 36 56),
+                );
+            }
         }
     }
-    for (index, block) in stream.buffer.iter_mut().enumerate() {
+    for (index, block) in stream.buffer.iter_mut().take(BLOCKS).enumerate() {
         stream.initial[COUNTER] += index as u64;
         // SAFETY: works on as many words as a block has.
         unsafe {

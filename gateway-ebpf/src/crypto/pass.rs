@@ -17,6 +17,12 @@ pub(super) trait KeyStream {
     /// Overwrites the buffer with the chunk of key stream that starts at byte `number * CHUNK`.
     fn fill(&mut self, number: u32);
 
+    /// As [`Self::fill`], but at least the first `length` bytes.
+    #[inline(always)]
+    fn fill_start(&mut self, number: u32, _length: u32) {
+        self.fill(number);
+    }
+
     /// The buffer: `CHUNK` bytes.
     fn buffer(&self) -> *const u64;
 }
@@ -77,7 +83,7 @@ pub(super) fn encrypt<K: KeyStream>(ctx: *mut xdp_md, offset: u32, length: u32, 
     if rest == 0 {
         return true;
     }
-    stream.fill(chunks + 1);
+    stream.fill_start(chunks + 1, rest);
     xor_partial(ctx, offset + chunks * K::CHUNK as u32, stream.buffer(), rest)
 }
 
