@@ -48,8 +48,8 @@ impl<const ROUNDS: usize> AesCtr<ROUNDS> {
     pub(super) unsafe fn new(key: *const u32) -> Self {
         Self {
             key: key.cast(),
-            counter_key: 0,
-            first: 0,
+            counter_key: zero(),
+            first: zero(),
             second: [zero(); 4],
             last: [zero(); 2],
             buffer: [[zero(); 2]; LANES],
@@ -69,7 +69,16 @@ impl<const ROUNDS: usize> KeyStream for AesCtr<ROUNDS> {
     const RESERVED: usize = 16;
 
     fn fill(&mut self, number: u32) {
-        opaque(next_blocks(self, number));
+        opaque(next_blocks::<ROUNDS, LANES>(self, number));
+    }
+
+    fn fill_start(&mut self, number: u32, length: u32) {
+        // Two blocks take little more than half of the time.
+        if length as usize <= size_of_val(&self.buffer) / 2 {
+            opaque(next_blocks::<ROUNDS, { LANES / 2 }>(self, number));
+        } else {
+            self.fill(number);
+        }
     }
 
     #[inline(always)]
@@ -113,16 +122,16 @@ fn prepare<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, nonce: &[u8; 12]) -
     nothing()
 }
 
-/// Overwrites the buffer with the four blocks from counter `4 * number + 1` on.
+/// Overwrites the first `BLOCKS` blocks of the buffer with those from counter `LANES * number + 1` on.
 #[inline(never)]
-fn next_blocks<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, number: u32) -> u32 {
+fn next_blocks<const ROUNDS: usize, const BLOCKS: usize>(stream: &mut AesCtr<ROUNDS>, number: u32) -> u32 {
     let tables = tables();
-    let mut states = [[zero(); 4]; LANES];
+    let mut states = [[zero(); 4]; BLOCKS];
     let states = memory(&mut states);
     let first = LANES as u32 * number + 1;
     // Indices are opaque, or LLVM would unroll the loops beyond the instruction cache and the stack.
     let mut index = 0;
-    while index < LANES as u32 {
+    while index < BLOCKS as u32 {
         // SAFETY: the state has four columns, and the key stream was started.
         unsafe { first_rounds(stream, tables, u64::from(first + index), &mut states[index as usize]) };
         index = opaque(index + 1);
@@ -136,7 +145,7 @@ fn next_blocks<const ROUNDS: usize>(stream: &mut AesCtr<ROUNDS>, number: u32) ->
         number = opaque(number + 1);
     }
     let mut index = 0;
-    while index < LANES as u32 {
+    while index < BLOCKS as u32 {
         let block = &mut stream.buffer[index as usize];
         *block = stream.last;
         // SAFETY: the state has four columns.
