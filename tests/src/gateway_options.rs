@@ -19,6 +19,8 @@ pub struct GatewayOptions {
     pub tx_budget: Option<u32>,
     /// Whether workers never sleep.
     pub busy_poll: bool,
+    /// Child SAs for single receive queues.
+    pub child_sas: Option<u32>,
     /// Lifetime of a Child SA in seconds.
     pub child_lifetime: Option<u32>,
     /// Lifetime of an IKE SA in seconds.
@@ -64,6 +66,7 @@ impl GatewayOptions {
             ("--worker-cpus", self.worker_cpus.clone()),
             ("--ring-size", number(self.ring_size)),
             ("--tx-budget", number(self.tx_budget)),
+            ("--child-sas", number(self.child_sas)),
             ("--child-lifetime", number(self.child_lifetime)),
             ("--ike-lifetime", number(self.ike_lifetime)),
             ("--dpd", number(self.dpd)),

@@ -51,16 +51,19 @@ impl NetNs {
         run(Command::new("ip").arg("-n").arg(&self.name).args(arguments.split_whitespace()))
     }
 
-    /// Connects a port of this namespace to a port of `far`, each given by its name and address, both in one /24.
+    /// Connects a port of this namespace to a port of `far`, each given by its name and address, both in one /24. Each port
+    /// has `queues` receive and as many transmit queues.
     pub(crate) fn cable(
         &self,
         (port, address): (&str, Ipv4Addr),
         far: &Self,
         (far_port, far_address): (&str, Ipv4Addr),
+        queues: u32,
     ) -> Result<()> {
+        let (name, far_name) = (&self.name, &far.name);
+        let queues = format!("numrxqueues {queues} numtxqueues {queues}");
         try_run(&format!(
-            "ip link add name {port} netns {} type veth peer name {far_port} netns {}",
-            self.name, far.name
+            "ip link add name {port} netns {name} {queues} type veth peer name {far_port} netns {far_name} {queues}"
         ))?;
         for (namespace, port, address) in [(self, port, address), (far, far_port, far_address)] {
             namespace.ip(&format!("address add {address}/24 dev {port}"))?;

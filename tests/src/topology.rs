@@ -55,6 +55,7 @@ pub struct LabBuilder {
     scope: Scope,
     sites: u8,
     behind_nat: Vec<u8>,
+    queues: u32,
 }
 
 impl LabBuilder {
@@ -73,6 +74,13 @@ impl LabBuilder {
         self
     }
 
+    /// Number of receive and transmit queues of every port; 1 unless told otherwise.
+    #[must_use]
+    pub fn queues(mut self, queues: u32) -> Self {
+        self.queues = queues;
+        self
+    }
+
     /// Uses `scope` in place of one that is unique to this process.
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
@@ -88,7 +96,8 @@ impl LabBuilder {
         inet.sysctl("net/ipv4/ip_forward", "1")?;
         let mut lab = Lab { scope: self.scope, inet, sites: Vec::new(), keep: false };
         for number in 1..=self.sites {
-            let site = Site::build(&lab.scope, number, &lab.inet, self.behind_nat.contains(&number))?;
+            let behind_nat = self.behind_nat.contains(&number);
+            let site = Site::build(&lab.scope, number, &lab.inet, behind_nat, self.queues)?;
             lab.sites.push(site);
         }
         Ok(lab)
@@ -98,7 +107,7 @@ impl LabBuilder {
 impl Lab {
     /// Starts with two sites and a scope of its own.
     pub fn builder() -> LabBuilder {
-        LabBuilder { scope: Scope::unique(), sites: 2, behind_nat: Vec::new() }
+        LabBuilder { scope: Scope::unique(), sites: 2, behind_nat: Vec::new(), queues: 1 }
     }
 
     /// The name of everything in this laboratory.
@@ -299,13 +308,13 @@ impl Site {
         format!("gw{}", self.number)
     }
 
-    fn build(scope: &Scope, number: u8, inet: &NetNs, behind_nat: bool) -> Result<Self> {
+    fn build(scope: &Scope, number: u8, inet: &NetNs, behind_nat: bool, queues: u32) -> Result<Self> {
         let host = NetNs::create(&scope.namespace(&format!("host{number}")))?;
         let gateway = NetNs::create(&scope.namespace(&format!("gw{number}")))?;
         let mut site = Self { number, host, gateway, nat: None };
         let port = site.inet_port();
         let lan = (Self::LAN, site.lan_address());
-        site.gateway.cable(lan, &site.host, (Self::HOST_PORT, site.host_address()))?;
+        site.gateway.cable(lan, &site.host, (Self::HOST_PORT, site.host_address()), queues)?;
         site.host.face_xdp(Self::HOST_PORT)?;
         let (inside, outside) = ((Self::WAN, site.wan_address()), (&*port, site.wan(1)));
         if behind_nat {
@@ -314,14 +323,15 @@ impl Site {
                 (Self::WAN, site.private(2)),
                 nat.namespace(),
                 (Nat::INSIDE, site.private(1)),
+                queues,
             )?;
             nat.namespace().face_xdp(Nat::INSIDE)?;
-            nat.namespace().cable((Nat::OUTSIDE, inside.1), inet, outside)?;
+            nat.namespace().cable((Nat::OUTSIDE, inside.1), inet, outside, queues)?;
             nat.start()?;
             site.gateway.ip(&format!("route add default via {}", site.private(1)))?;
             site.nat = Some(nat);
         } else {
-            site.gateway.cable(inside, inet, outside)?;
+            site.gateway.cable(inside, inet, outside, queues)?;
             inet.face_xdp(&port)?;
             site.gateway.ip(&format!("route add default via {}", site.wan(1)))?;
         }

@@ -163,11 +163,12 @@ impl Established {
     /// A Child SA of a resource has come about, whoever asked for it.
     pub(super) fn resource_added(&mut self, ctx: &mut Context<'_>, ours: bool) {
         self.places.more.fulfilled();
-        if ours {
-            self.places.more.want();
-        } else {
-            self.places.leave_to_peer(ctx);
+        if !ours {
+            return self.places.leave_to_peer(ctx);
         }
+        self.places.more.want();
+        // With the next request the peer knows that we can receive with the Child SA. There is no other one after the last.
+        self.probe_wanted |= self.free_place().is_none();
     }
 
     /// The peer has refused a Child SA of a resource. Returns what a human should know.

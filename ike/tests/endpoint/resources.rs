@@ -118,6 +118,17 @@ fn the_lower_number_of_both_ends_counts_and_nobody_asks_on() {
 }
 
 #[test]
+fn the_peer_knows_at_once_that_the_last_one_has_come_about() {
+    let mut pair = pair(7, [4, 4]);
+    pair.run_for(Duration::from_secs(1));
+    assert_clean(&pair, 4);
+    // It could not rekey what we might not know of.
+    pair.rekey(1);
+    pair.run_for(Duration::from_secs(2));
+    assert!(pair.status(1).resource_children.iter().all(|child| child.rekeys == 1));
+}
+
+#[test]
 fn an_end_may_want_more_than_there_can_be() {
     let mut pair = pair(4, [1000, u16::MAX]);
     pair.run_for(A_WHILE);

@@ -1,6 +1,7 @@
 //! Connecting with what our gateway offers by default.
 
 use crate::support::{Gateways, PATIENCE, SITE, peering};
+use std::time::Duration;
 use testbed::strongswan::Daemon;
 use testbed::{Capture, GatewayOptions, PacketClass, scenario};
 
@@ -18,6 +19,25 @@ fn we_initiate_with_default_proposals_and_only_ipsec_crosses_the_internet() {
         assert!(!theirs.initiator, "{theirs:#?}");
         assert_eq!(theirs.children[0].local_selectors, lab.site(2).prefix(), "{theirs:#?}");
         Ok(())
+    });
+}
+
+#[test]
+fn strongswan_without_child_sas_for_single_queues_is_not_asked_for_them() {
+    let name = "strongswan_without_child_sas_for_single_queues_is_not_asked_for_them";
+    scenario(name, 2, |lab| {
+        let options = GatewayOptions { child_sas: Some(4), ..GatewayOptions::default() };
+        let gateways = Gateways::connect(lab, &options)?;
+        let site = lab.site(1);
+        let capture = Capture::start(&lab.inet, &site.inet_port(), b"never sent")?;
+        std::thread::sleep(Duration::from_secs(12));
+        let status = gateways.status()?;
+        assert_eq!(status["queue_sas_agreed"], false, "{status}");
+        assert_eq!(status["queue_sas"], serde_json::json!([]), "{status}");
+        let asked = capture.stop().ike_requests(site.wan_address());
+        assert_eq!(asked, 0, "requests after the connection was up");
+        gateways.wait_connected()?;
+        gateways.exercise()
     });
 }
 
