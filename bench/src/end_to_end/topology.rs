@@ -87,12 +87,12 @@ impl Topology {
 
     /// Directory for files of this run; it is removed with the topology.
     pub(crate) fn directory(&self) -> PathBuf {
-        self.scope.directory()
+        self.scope().directory()
     }
 
     /// Where a system may pin BPF objects; removed with the topology.
     pub(crate) fn pin_root(&self) -> PathBuf {
-        self.scope.pin_root()
+        self.scope().pin_root()
     }
 
     /// Gives both hosts `mtu` on their routes to each other, so that what they send fits.

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 /// Lengths of an IP header and of a UDP header, in bytes.
 const HEADERS: usize = 20 + 8;
-/// Three sizes in the proportion 7:4:1, spread evenly.
-const IMIX: [usize; 12] = [64, 570, 64, 64, 570, 64, 64, 1400, 570, 64, 570, 64];
+/// Three sizes in the proportion 7:4:1.
+const IMIX: [usize; 12] = [64, 64, 64, 64, 570, 570, 64, 64, 64, 570, 570, 1400];
 /// Smallest packet: both headers and a [`Header`].
 const SMALLEST: usize = HEADERS + Header::LEN;
 /// Largest packet that fits through every tunnel over links of 1500 bytes.
