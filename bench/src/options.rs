@@ -45,12 +45,14 @@ pub(crate) enum Part {
     Micro,
     /// What goes through from host to host.
     EndToEnd,
+    /// What the subcommand `handshakes` measures, with its defaults. Takes minutes and is no part of the whole.
+    Handshakes,
 }
 
 impl Options {
     /// Whether `part` is to be measured.
     pub(crate) fn wants(&self, part: Part) -> bool {
-        self.only.is_none_or(|only| only == part)
+        self.only.map_or(part != Part::Handshakes, |only| only == part)
     }
 
     /// What to measure end to end.
@@ -117,6 +119,8 @@ mod tests {
     fn without_options_everything_is_measured() {
         let options = parse("").unwrap();
         assert!(options.wants(Part::EndToEnd) && options.wants(Part::Micro));
+        assert!(!options.wants(Part::Handshakes), "handshakes take minutes");
+        assert!(parse("--only handshakes").unwrap().wants(Part::Handshakes));
         let settings = options.settings();
         assert_eq!((settings.sender_processor, settings.receiver_processor), (None, None));
         assert!(settings.rounds > 1);

@@ -9,13 +9,16 @@ use anyhow::{Context as _, Result, ensure};
 use crate::end_to_end::{self, EndToEnd};
 use crate::options::{Options, Part};
 use crate::report::{Report, write_json};
-use crate::{machine, micro};
+use crate::{handshakes, machine, micro};
 
 /// Measures, prints tables, keeps JSON.
 ///
 /// # Errors
 /// Privileges or `vgw` are missing, or a system failed; then the rest was measured, printed and kept all the same.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.wants(Part::Handshakes) {
+        return handshakes::run(&handshakes::Arguments::new(options.quick, options.json.clone()));
+    }
     let systems = end_to_end::choose(&options.systems)?;
     let mut report = Report { machine: machine::describe(), date: now()?, micro: None, end_to_end: None };
     println!("{}\n", report.machine);

@@ -35,11 +35,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn needs_peers(arguments: &[String]) -> bool {
     let is_subcommand = arguments.first().is_some_and(|first| !first.starts_with('-'));
     let asks = |words: &[&str]| arguments.windows(words.len()).any(|window| window == words);
-    !is_subcommand
-        && !asks(&["--help"])
-        && !asks(&["-h"])
-        && !asks(&["--only", "micro"])
-        && !asks(&["--only=micro"])
+    let is_other_part = ["micro", "handshakes"]
+        .iter()
+        .any(|part| asks(&["--only", part]) || asks(&[&format!("--only={part}")]));
+    !is_subcommand && !is_other_part && !asks(&["--help"]) && !asks(&["-h"])
 }
 
 #[cfg(test)]
@@ -51,5 +50,6 @@ mod tests {
         let needs = |line: &str| needs_peers(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         assert!(needs("") && needs("--quick") && needs("--only end-to-end --json file"));
         assert!(!needs("handshakes --rounds 1") && !needs("--quick --only micro") && !needs("--help"));
+        assert!(!needs("--only handshakes") && !needs("--only=micro"));
     }
 }

@@ -28,15 +28,22 @@ use crate::{machine, report::write_json};
 /// Same key for every connection, because charon has one connection for all initiators.
 const PSK: &str = "benchmark-key-of-no-other-value";
 
+/// Numbers of tunnels unless told otherwise.
+const TUNNELS: [u32; 2] = [1000, 10_000];
+/// Numbers of tunnels for a look.
+const TUNNELS_QUICK: [u32; 1] = [50];
+/// Handshakes under way at a time unless told otherwise.
+const WINDOW: usize = 32;
+
 /// Arguments of `bench handshakes`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Numbers of tunnels to measure.
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1000, 10_000],
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = TUNNELS,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_INITIATORS)))]
     tunnels: Vec<u32>,
     /// Handshakes under way at a time.
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = WINDOW)]
     window: usize,
     /// How often each responder is measured, in turn.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -47,6 +54,14 @@ pub(crate) struct Arguments {
     /// Write the results here as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// The defaults; with `is_quick`, few tunnels.
+    pub(crate) fn new(is_quick: bool, json: Option<PathBuf>) -> Self {
+        let tunnels = if is_quick { &TUNNELS_QUICK[..] } else { &TUNNELS };
+        Self { tunnels: tunnels.to_vec(), window: WINDOW, rounds: 1, without_charon: false, json }
+    }
 }
 
 /// Measures and prints.
