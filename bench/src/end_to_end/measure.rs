@@ -22,7 +22,7 @@ const MOST_TIME: Duration = Duration::from_secs(4);
 pub(super) const LOADED_SHARE: f64 = 0.5;
 /// Size of the packets of that load.
 pub(super) const LOADED_SIZE: PacketSize = PacketSize::Fixed(1400);
-/// Sizes for which one gateway alone is measured.
+/// Sizes for which one gateway alone is measured, where they are among those to measure.
 const ALONE_SIZES: [PacketSize; 2] = [PacketSize::Fixed(64), PacketSize::Fixed(1400)];
 
 /// Starts `system` afresh and adds what it does to `results`. What fails is noted there, and the rest goes on.
@@ -37,7 +37,7 @@ pub(super) fn round(system: &dyn System, settings: &Settings, is_first: bool, re
         Ok(())
     });
     if let Err(error) = outcome {
-        results.failures.push(format!("{error:#}"));
+        results.failures.push(shorten(&format!("{error:#}")));
     }
 }
 
@@ -69,7 +69,7 @@ impl Round<'_> {
 
     fn step(&mut self, name: &str, measure: impl FnOnce(&mut Self) -> Result<()>) {
         if let Err(error) = measure(self) {
-            self.results.failures.push(format!("{name}: {error:#}"));
+            self.results.failures.push(shorten(&format!("{name}: {error:#}")));
         }
     }
 
@@ -143,7 +143,8 @@ impl Round<'_> {
             return Ok(());
         }
         self.topology.discard_at_far_gateway()?;
-        for size in ALONE_SIZES {
+        let sizes = self.settings.packet_sizes()?;
+        for size in ALONE_SIZES.into_iter().filter(|size| sizes.contains(size)) {
             let before = self.results.alone.get(&size.to_string()).and_then(Figure::median);
             let best = best_rate(before, |rate| {
                 let load = Load { size, rate, length: self.settings.trial() };
@@ -159,4 +160,32 @@ impl Round<'_> {
 
 fn outcome(delivery: &Delivery) -> Outcome {
     Outcome { offered: delivery.offered_pps, received: delivery.received_pps, lost: delivery.lost() }
+}
+
+/// A failure quotes a log, whose end tells why.
+fn shorten(text: &str) -> String {
+    const HEAD: usize = 200;
+    const TAIL: usize = 600;
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() <= HEAD + TAIL {
+        return text.to_owned();
+    }
+    let (head, tail) = (&characters[..HEAD], &characters[characters.len() - TAIL..]);
+    head.iter().chain(&[' ', '…', ' ']).chain(tail).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_of_a_long_failure_are_kept() {
+        let text = format!("start {} the reason", "log ".repeat(1000));
+        let short = shorten(&text);
+        assert!(
+            short.starts_with("start log") && short.ends_with("the reason") && short.len() < 1000,
+            "{short}"
+        );
+        assert_eq!(shorten("short"), "short");
+    }
 }

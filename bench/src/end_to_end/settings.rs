@@ -53,11 +53,11 @@ impl Settings {
     pub(crate) fn quick() -> Self {
         Self {
             rounds: 1,
-            sizes: ["64", "1400"].map(str::to_owned).to_vec(),
-            trial_seconds: 0.05,
+            sizes: ["1400", "imix"].map(str::to_owned).to_vec(),
+            trial_seconds: 0.03,
             confirm_seconds: 0.1,
             tcp_seconds: 0.2,
-            round_trips: 200,
+            round_trips: 100,
             ..Self::full()
         }
     }

@@ -15,8 +15,10 @@ use super::sequence::Sequence;
 
 /// How long a call waits for a packet.
 pub(super) const PATIENCE: Duration = Duration::from_millis(10);
-/// Silence after which nothing of a load is under way any more. Longer than what any of the systems holds back.
-const SILENCE: Duration = Duration::from_millis(100);
+/// Silence after which nothing of a load is under way any more.
+const SILENCE: Duration = Duration::from_millis(50);
+/// What comes later than that after the load counts as lost: some queue without a bound.
+const LATEST: Duration = Duration::from_secs(3);
 
 /// What arrived.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +33,7 @@ pub(super) struct Received {
     pub(super) overflowed: u64,
 }
 
-/// Receives the load `number` until `sender_ended` and nothing more arrives.
+/// Receives the load `number` until `sender_ended` and nothing more arrives, or it arrives too late.
 ///
 /// # Errors
 /// The socket is broken.
@@ -63,7 +65,8 @@ pub(super) fn run(
         meter.add(now, fresh);
         if fresh > 0 || !sender_ended.load(Ordering::Acquire) {
             last = now;
-        } else if now - last >= SILENCE {
+        }
+        if now - last >= SILENCE || now > interval.end + LATEST {
             break;
         }
     }

@@ -18,11 +18,11 @@ const PORT: u16 = 20_001;
 const CHUNK: usize = 128 << 10;
 /// How often a blocked thread looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
-/// Time for the congestion window to open.
+/// Time for the congestion window to open; a short measurement has a warm-up of its own length.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// Sends on `count` streams at once as fast as TCP lets them; returns the goodput of all together in bit/s, as the
-/// receiver sees it during `length` after half a second.
+/// receiver sees it during `length` after a warm-up.
 ///
 /// # Errors
 /// A stream breaks.
@@ -49,7 +49,7 @@ pub(crate) fn streams(
                 send(sender, &stop)
             }));
         }
-        let interval = Interval::after(WARM_UP, length);
+        let interval = Interval::after(WARM_UP.min(length), length);
         let rate = interval.growth_per_second(|| anyhow::Ok(bytes.load(Ordering::Relaxed)));
         stop.store(true, Ordering::Relaxed);
         for thread in threads {

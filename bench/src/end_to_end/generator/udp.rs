@@ -21,7 +21,7 @@ const PORT: u16 = 20_000;
 const FIRST_SENDER_PORT: u16 = 21_000;
 /// Room for what arrives while the receiver does not run, in bytes.
 const RECEIVE_BUFFER: usize = 64 << 20;
-/// Time from the start of a load until it counts.
+/// Most time from the start of a load until it counts; a short load has a warm-up of its own length.
 const WARM_UP: Duration = Duration::from_millis(100);
 
 /// Sockets of both hosts.
@@ -37,7 +37,7 @@ pub(crate) struct Generator {
 pub(crate) struct Load {
     pub(crate) size: PacketSize,
     pub(crate) rate: Rate,
-    /// For how long it counts, after a warm-up of 100 ms.
+    /// For how long it counts, after a warm-up of at most 100 ms.
     pub(crate) length: Duration,
 }
 
@@ -91,7 +91,7 @@ impl Generator {
     /// A socket is broken.
     pub(crate) fn deliver(&self, load: &Load) -> Result<Delivery> {
         let number = self.loads.fetch_add(1, Ordering::Relaxed);
-        let interval = Interval::after(WARM_UP, load.length);
+        let interval = Interval::after(WARM_UP.min(load.length), load.length);
         let sender_ended = AtomicBool::new(false);
         let (sent, received) = thread::scope(|scope| {
             let receiver = scope.spawn(|| {
@@ -121,7 +121,7 @@ impl Generator {
     /// A socket is broken, or `sample` fails.
     pub(crate) fn send_only(&self, load: &Load, sample: impl FnMut() -> Result<u64>) -> Result<(f64, f64)> {
         let number = self.loads.fetch_add(1, Ordering::Relaxed);
-        let interval = Interval::after(WARM_UP, load.length);
+        let interval = Interval::after(WARM_UP.min(load.length), load.length);
         thread::scope(|scope| {
             let sender = scope.spawn(|| self.send_until(number, load, interval));
             let growth = interval.growth_per_second(sample);
