@@ -26,6 +26,7 @@ mod puppet;
 mod rekey;
 mod rekey_ike;
 mod resources;
+mod resources_refused;
 mod robustness;
 mod rogue;
 mod selectors;
