@@ -221,7 +221,7 @@ impl IkeSa {
         child
     }
 
-    /// The first Child SA, which is one of several when both ends say so (RFC 9611 §4).
+    /// The first Child SA, which is one of several when both ends say so (RFC 9611).
     fn first_child(&self, child: Child, of_peer: Payloads<'_>) -> FirstChild {
         let peer_wants = of_peer.notification(NotifyType::SA_RESOURCE_INFO).is_some();
         FirstChild { child, one_of_several: peer_wants && self.config.resources() > 0 }

@@ -1,7 +1,7 @@
 //! What the Child SAs of an IKE SA are for: one carries everything, others may carry the traffic of one resource each
 //! (RFC 9611).
 //!
-//! The Child SA for everything comes first and stays as what RFC 9611 §5 advises: the one that every resource can use while
+//! The Child SA for everything comes first and stays as what RFC 9611 advises: the one that every resource can use while
 //! it has none of its own. Which resource a Child SA belongs to is each end's own affair; a rekey leaves it as it is.
 
 use std::time::{Duration, Instant};
@@ -236,7 +236,7 @@ impl Established {
     }
 }
 
-/// The notification for a Child SA at a place (RFC 9611 §7.1): the number of the resource, none for everything.
+/// The notification for a Child SA at a place (RFC 9611): the number of the resource, none for everything.
 pub(super) fn resource_info(place: usize) -> Notify {
     let number = resource_of(place).map(u32::to_be_bytes);
     Notify::new(NotifyType::SA_RESOURCE_INFO, number.map_or_else(Vec::new, |number| number.to_vec()))

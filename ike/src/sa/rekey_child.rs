@@ -434,7 +434,7 @@ impl Established {
     }
 
     /// What is offered and accepted for a Child SA. The first one of a resource is to be like the one for everything
-    /// (RFC 9611 §4).
+    /// (RFC 9611).
     fn proposals(&self, configured: &[EspProposal], replaces: Option<u32>, place: usize) -> Vec<EspProposal> {
         let first = self.active(EVERYTHING).filter(|_| replaces.is_none() && place != EVERYTHING);
         let Some(suite) = first.map(|first| first.suite) else { return configured.to_vec() };

@@ -193,7 +193,7 @@ registry! {
         TEMPORARY_FAILURE = 43,
         /// The Child SA to rekey does not exist (RFC 7296 §2.25).
         CHILD_SA_NOT_FOUND = 44,
-        /// No more Child SAs for these traffic selectors (RFC 9611 §7.2).
+        /// No more Child SAs for these traffic selectors (RFC 9611).
         TS_MAX_QUEUE = 48,
         /// The only IKE SA between the two identities.
         INITIAL_CONTACT = 16384,
@@ -212,7 +212,7 @@ registry! {
         /// The hash algorithms that signatures may use (RFC 7427 §4).
         SIGNATURE_HASH_ALGORITHMS = 16431,
         /// The Child SA is one of several with the same traffic selectors, most of which belong to one resource each; the
-        /// data, if any, names the sender's resource (RFC 9611 §7.1).
+        /// data, if any, names the sender's resource (RFC 9611).
         SA_RESOURCE_INFO = 16444,
     }
 }
