@@ -27,6 +27,32 @@ macro_rules! add {
     };
 }
 
+/// What [`Poly1305::h`] says about sizes: with the largest r and nothing but ones to hash, limbs grow until they are what comes out
+/// again, and no sum ever needs a 65th bit.
+const _: () = {
+    const ONES: u128 = u32::MAX as u128;
+    const R: [u128; 4] = [0x0fff_ffff, 0x0fff_fffc, 0x0fff_fffc, 0x0fff_fffc];
+    const S: u128 = R[1] + R[1] / 4;
+    let mut h = [0; 5];
+    loop {
+        let [h0, h1, h2, h3, h4] = [h[0] + ONES, h[1] + ONES, h[2] + ONES, h[3] + ONES, h[4] + 1];
+        let d0 = h0 * R[0] + (h1 + h2 + h3) * S;
+        let d1 = h0 * R[1] + h1 * R[0] + (h2 + h3 + h4) * S;
+        let d2 = h0 * R[2] + h1 * R[1] + h2 * R[0] + (h3 + h4) * S;
+        let d3 = h0 * R[3] + h1 * R[2] + h2 * R[1] + h3 * R[0] + h4 * S;
+        let d4 = h4 * R[0] + (d3 >> 32);
+        assert!(d0 >> 64 == 0 && d1 >> 64 == 0 && d2 >> 64 == 0 && d3 >> 64 == 0);
+        let next = [ONES + d4 + (d4 >> 2), ONES + (d0 >> 32), ONES + (d1 >> 32), ONES + (d2 >> 32), 3];
+        if next[0] == h[0] && next[1] == h[1] && next[2] == h[2] && next[3] == h[3] {
+            break;
+        }
+        h = next;
+    }
+    // Less than twice the modulus, so that the tag takes one subtraction of it.
+    let carry = (h[3] + ((h[2] + ((h[1] + (h[0] >> 32)) >> 32)) >> 32)) >> 32;
+    assert!(h[4] + carry < 7);
+};
+
 /// A running Poly1305 over full blocks.
 pub(super) struct Poly1305 {
     /// The clamped multiplier r.
@@ -34,8 +60,8 @@ pub(super) struct Poly1305 {
     /// `5 / 4 * r[1..]`: what a limb of r weighs after reduction modulo 2^130 - 5. Clamping makes it an integer.
     s: [u32; 3],
     /// The accumulator, partly reduced: every limb hands on its carry once and takes one, all at the same time, since handing it
-    /// through all limbs would be most of the time that a block takes. With r < 2^28 and s < 1.25 * 2^28 the lowest limb stays
-    /// below 2.4 * 2^32, the next three below 1.9 * 2^32, the top one below 4, and the sums of products below 0.9 * 2^64.
+    /// through all limbs would make each wait for the one below. The lowest limb stays below 2.3 * 2^32, the next three below
+    /// 1.9 * 2^32, the top one below 4, and the sums of products below 0.9 * 2^64.
     h: [u64; 5],
     /// The second half of the key.
     pad: [u32; 4],
