@@ -146,10 +146,8 @@ fn next_blocks<const ROUNDS: usize, const BLOCKS: usize>(stream: &mut AesCtr<ROU
     }
     let mut index = 0;
     while index < BLOCKS as u32 {
-        let block = &mut stream.buffer[index as usize];
-        *block = stream.last;
         // SAFETY: the state has four columns.
-        unsafe { finish(tables, &states[index as usize], block) };
+        stream.buffer[index as usize] = unsafe { last_round(tables, &states[index as usize], stream.last) };
         index = opaque(index + 1);
     }
     nothing()
@@ -224,16 +222,52 @@ unsafe fn round(tables: *const u8, state: &mut State, key: *const u64) {
     }
 }
 
-/// The last round but for AddRoundKey, XORed to `block`.
+/// XORs to byte `$byte` of half `$half` what the byte at offset `$from` of the state is substituted by.
+macro_rules! substitute {
+    ($half:literal, $from:literal $byte:literal) => {
+        concat!(
+            "{entry} = *(u16 *)({state} + ",
+            $from,
+            ")\n",
+            "{entry} += {tables}\n",
+            "{entry} = *(u64 *)({entry} + {byte",
+            $byte,
+            "})\n",
+            "{half",
+            $half,
+            "} ^= {entry}\n",
+        )
+    };
+}
+
+/// The last round: SubBytes, ShiftRows and AddRoundKey with `key`. In assembly like [`round`].
 #[inline(always)]
-unsafe fn finish(tables: *const u8, state: &State, block: &mut [u64; 2]) {
-    for (half, out) in block.iter_mut().enumerate() {
-        for byte in 0..8 {
-            let (index, row) = (2 * half + byte / 4, byte % 4);
-            // SAFETY: as the caller vouches.
-            *out ^= unsafe { entry(tables, offset(state.as_ptr(), (index + row) % 4, row), LAST + 7 - byte) };
-        }
+unsafe fn last_round(tables: *const u8, state: &State, key: [u64; 2]) -> [u64; 2] {
+    let [mut half0, mut half1] = key;
+    // SAFETY: an offset in the state is that of an entry; the rest as the caller vouches.
+    unsafe {
+        asm!(
+            substitute!(0, 0 0), substitute!(0, 10 1), substitute!(0, 20 2), substitute!(0, 30 3),
+            substitute!(0, 8 4), substitute!(0, 18 5), substitute!(0, 28 6), substitute!(0, 6 7),
+            substitute!(1, 16 0), substitute!(1, 26 1), substitute!(1, 4 2), substitute!(1, 14 3),
+            substitute!(1, 24 4), substitute!(1, 2 5), substitute!(1, 12 6), substitute!(1, 22 7),
+            tables = in(reg) tables,
+            state = in(reg) state,
+            entry = out(reg) _,
+            half0 = inout(reg) half0,
+            half1 = inout(reg) half1,
+            byte0 = const LAST + 7,
+            byte1 = const LAST + 6,
+            byte2 = const LAST + 5,
+            byte3 = const LAST + 4,
+            byte4 = const LAST + 3,
+            byte5 = const LAST + 2,
+            byte6 = const LAST + 1,
+            byte7 = const LAST,
+            options(readonly, nostack),
+        );
     }
+    [half0, half1]
 }
 
 /// Column `index` after SubBytes, ShiftRows, MixColumns and AddRoundKey.
