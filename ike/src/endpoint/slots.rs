@@ -81,6 +81,11 @@ impl Slot {
     pub(super) fn is_new(&self) -> bool {
         self.is_new
     }
+
+    /// The SA is not away with a piece of work.
+    pub(super) fn is_here(&self) -> bool {
+        self.sa.is_some()
+    }
 }
 
 impl Slots {

@@ -9,6 +9,7 @@ use tracing::debug;
 
 use crate::endpoint::Endpoint;
 use crate::endpoint::cookie::{COOKIE_LEN, Claim};
+use crate::endpoint::slots::Slot;
 use crate::sa::context::{IKE_PORT, Path, datagram};
 use crate::sa::{IkeSa, unprotected_answer};
 use crate::wire::{
@@ -77,7 +78,7 @@ impl Endpoint {
         let from_peer = slot.summary.remote.ip() == path.remote.ip();
         if from_peer && Outline::of(message).notification(NotifyType::INVALID_IKE_SPI).is_some() {
             debug!(peer = %slot.peer, "somebody says that the peer does not know the IKE SA");
-            self.step(now, spi, IkeSa::take_hint);
+            self.hint(now, spi);
         }
     }
 
@@ -120,7 +121,15 @@ impl Endpoint {
         let Some(peer) = self.peers.known_at(path).and_then(|id| self.peers.get(id)) else { return };
         let is_ours = peer.outbound_spis().iter().any(|outbound| spi == outbound.to_be_bytes());
         if let Some(current) = peer.current.filter(|_| is_ours) {
-            self.step(now, current, IkeSa::take_hint);
+            self.hint(now, current);
+        }
+    }
+
+    /// Gives an SA a hint of somebody. One that is away, and so at work with its peer, does without: hints come in any number,
+    /// and must not pile up.
+    fn hint(&mut self, now: Instant, spi: u64) {
+        if self.sas.get(spi).is_some_and(Slot::is_here) {
+            self.step(now, spi, IkeSa::take_hint);
         }
     }
 
@@ -137,4 +146,38 @@ impl Endpoint {
 pub(super) fn is_protected(message: &[u8]) -> bool {
     let first = Header::parse(message).map(|(_, first)| first);
     first.is_ok_and(|first| first == PayloadType::SK || first == PayloadType::SKF)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::config::{EndpointConfig, PeerConfig, PeerId, Psk};
+
+    #[test]
+    fn hints_do_not_pile_up_while_an_sa_is_away() {
+        let rng = rand::rngs::StdRng::seed_from_u64(1);
+        let mut endpoint = Endpoint::new(EndpointConfig::default(), Box::new(rng));
+        let (now, id) = (Instant::now(), PeerId(1));
+        let [local, remote] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse::<IpAddr>().unwrap());
+        endpoint.set_peer(now, id, PeerConfig::new(local, remote, Psk::new("key")));
+        // Its first request is being made.
+        let spi = endpoint.peers.get(id).and_then(|peer| peer.attempt).unwrap();
+        let header = Header {
+            spi_i: spi,
+            spi_r: 0,
+            exchange: ExchangeType::INFORMATIONAL,
+            from_initiator: false,
+            response: true,
+            message_id: 0,
+        };
+        let notify = Notify::new(NotifyType::INVALID_IKE_SPI, []);
+        let message = Message { header, payloads: vec![Payload::Notify(notify)] }.encode();
+        let path = Path { local: (local, IKE_PORT).into(), remote: (remote, IKE_PORT).into() };
+        for _ in 0..1000 {
+            endpoint.handle_unprotected(now, spi, path, &message);
+        }
+        assert_eq!(endpoint.sas.get_mut(spi).unwrap().take_actions().len(), 0);
+    }
 }
