@@ -15,8 +15,8 @@ use crate::drop::drop;
 use crate::encap::fill_aad;
 use crate::maps::{CONFIG, COUNTERS, JOB, PROGRAMS, SAS, SPIS};
 use crate::packet::{EspStart, at, frame_len};
-use crate::route::{NextHop, Way};
-use crate::{budget, event, lane, replay, route, sa};
+use crate::route::NextHop;
+use crate::{budget, event, flows, lane, replay, route, sa};
 
 /// Finds the SA of the ESP packet at `offset` behind the outer header `ip`, and hands the frame that arrived at `port` to a
 /// worker or to its AEAD program.
@@ -101,20 +101,13 @@ pub(crate) fn decap_done(ctx: XdpContext) -> u32 {
     let Some(sa) = SAS.get_ptr_mut(job.sa) else { return drop(job.tunnel, DropReason::Internal) };
     // SAFETY: `sa` points into the map.
     match unsafe { forward(&ctx, config, job, sa, 0) } {
-        Ok(delivery) => route::redirect(delivery.way.ifindex),
+        Ok(ifindex) => route::redirect(ifindex),
         Err(reason) => drop(job.tunnel, reason),
     }
 }
 
-/// A packet that was delivered.
-pub(crate) struct Delivery {
-    pub(crate) way: Way,
-    /// Whether the way leads to a neighbour and not into the stack.
-    pub(crate) is_direct: bool,
-    pub(crate) key: FlowKey,
-}
-
-/// Checks an authenticated packet whose frame starts `front` bytes into this one, removes the encapsulation and finds the way on.
+/// Checks an authenticated packet whose frame starts `front` bytes into this one, removes the encapsulation and finds the way on: the
+/// interface to redirect to.
 ///
 /// # Safety
 /// `sa` must point into map `SAS`.
@@ -125,7 +118,7 @@ pub(crate) unsafe fn forward(
     job: &Job,
     sa: *mut Sa,
     front: u32,
-) -> Result<Delivery, DropReason> {
+) -> Result<u32, DropReason> {
     // SAFETY: the caller vouches for `sa`.
     if !unsafe { replay::accept(sa, job.sequence) } {
         return Err(DropReason::Replayed);
@@ -134,10 +127,17 @@ pub(crate) unsafe fn forward(
     let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Internal)?;
     // SAFETY: lies within the frame.
     let ip = unsafe { &mut *ip };
-    let from = route::lookup(ip.source);
-    let to = route::lookup(ip.destination);
-    if from.kind != RouteKind::REMOTE || from.tunnel != job.tunnel || to.kind != RouteKind::LOCAL {
-        return Err(DropReason::SelectorMismatch);
+    let needs_stack = ip.ttl <= 1 || ip.header_len() as usize != IPV4_LEN;
+    let key = FlowKey::inner(job.tunnel, job.ingress_ifindex, ip);
+    let epoch = flows::epoch();
+    let known = if needs_stack { None } else { flows::find(&key, epoch, inner_len) };
+    // What is noted was found allowed.
+    if known.is_none() {
+        let from = route::lookup(ip.source);
+        let to = route::lookup(ip.destination);
+        if from.kind != RouteKind::REMOTE || from.tunnel != job.tunnel || to.kind != RouteKind::LOCAL {
+            return Err(DropReason::SelectorMismatch);
+        }
     }
     let Some(ecn) = ecn::decapsulate(ip.tos, job.outer_ecn as u8) else { return Err(DropReason::EcnDrop) };
     if !budget::admit(inner_len) {
@@ -146,20 +146,25 @@ pub(crate) unsafe fn forward(
     if ip.tos & 3 != ecn {
         ip.set_tos(ip.tos & 0xfc | ecn);
     }
-    let needs_stack = ip.ttl <= 1 || ip.header_len() as usize != IPV4_LEN;
-    let next_hop = if needs_stack { NextHop::Stack } else { route::next_hop(ctx, ip, job.ingress_ifindex) };
-    let (way, is_direct) = match next_hop {
+    let next_hop = match known {
+        Some(way) => NextHop::Direct(way),
+        None if needs_stack => NextHop::Stack,
+        None => route::next_hop(ctx, ip, job.ingress_ifindex),
+    };
+    let way = match next_hop {
         NextHop::Direct(way) => {
-            if route::leaves_the_vnet(way.ifindex) {
-                return Err(DropReason::NoRoute);
+            if known.is_none() {
+                if route::leaves_the_vnet(way.ifindex) {
+                    return Err(DropReason::NoRoute);
+                }
+                flows::note(key, epoch, &way);
             }
             ip.decrement_ttl();
-            (way, true)
+            way
         }
-        NextHop::Stack => (route::into_stack(config), false),
+        NextHop::Stack => route::into_stack(config),
         NextHop::Unreachable => return Err(DropReason::NoRoute),
     };
-    let key = FlowKey { tunnel: job.tunnel, source: ip.source, destination: ip.destination };
     let ethernet_at = at::<Ethernet>(ctx, 0).ok_or(DropReason::Internal)?;
     // SAFETY: lies within the frame; the counters are per CPU; the caller vouches for `sa`.
     unsafe {
@@ -170,7 +175,7 @@ pub(crate) unsafe fn forward(
             (*counters).in_bytes += u64::from(inner_len);
         }
     }
-    Ok(Delivery { way, is_direct, key })
+    Ok(way.ifindex)
 }
 
 /// Removes everything around the inner packet but room for an Ethernet header. Returns the length of the inner packet.

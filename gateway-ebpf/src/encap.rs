@@ -9,15 +9,15 @@ use gateway_common::wire::{
     UDP_LEN,
 };
 use gateway_common::{
-    DropReason, Ethernet, EventKind, GatewayConfig, Ipv4, Job, Port, PortRole, ProgramSlot, RouteKind, Sa,
-    SaFlags,
+    DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ipv4, Job, Port, PortRole, ProgramSlot,
+    RouteKind, Sa, SaFlags,
 };
 
 use crate::drop::drop;
 use crate::maps::{COUNTERS, CPU_SAS, JOB, PROGRAMS, SAS, TUNNELS};
 use crate::packet::{Esp, Iv, Udp, at, frame_len};
 use crate::route::NextHop;
-use crate::{atomic, budget, event, lane, port_entropy, resize, route, sa};
+use crate::{atomic, budget, event, flows, lane, port_entropy, resize, route, sa};
 
 /// Encapsulates the packet `ip`, which arrived at `port`, for `tunnel`. `None` leaves it to the kernel.
 #[inline(always)]
@@ -137,10 +137,19 @@ unsafe fn seal(
     let protocol = if udp_len != 0 { PROTO_UDP } else { PROTO_ESP };
     let outer_len = headers + payload_len + ESP_ICV_LEN as u32;
     let outer = Ipv4::outer(ip.tos, outer_len, protocol, local_addr, remote_addr);
-    let way = match route::next_hop(ctx, &outer, ctx.ingress_ifindex() as u32) {
-        NextHop::Direct(way) => way,
-        NextHop::Stack => route::into_stack(config),
-        NextHop::Unreachable => return drop(tunnel, DropReason::NoRoute),
+    let ingress_ifindex = ctx.ingress_ifindex() as u32;
+    let key = FlowKey::outer(ingress_ifindex, &outer);
+    let epoch = flows::epoch();
+    let way = match flows::find(&key, epoch, outer_len) {
+        Some(way) => way,
+        None => match route::next_hop(ctx, &outer, ingress_ifindex) {
+            NextHop::Direct(way) => {
+                flows::note(key, epoch, &way);
+                way
+            }
+            NextHop::Stack => route::into_stack(config),
+            NextHop::Unreachable => return drop(tunnel, DropReason::NoRoute),
+        },
     };
     let source_port = if flags & SaFlags::UDP_PORT_ENTROPY != 0 {
         port_entropy::of_flow(ctx, ip)
@@ -201,7 +210,7 @@ unsafe fn seal(
     job.tunnel = tunnel;
     job.inner_len = inner_len;
     job.outer_ecn = 0;
-    job.ingress_ifindex = ctx.ingress_ifindex() as u32;
+    job.ingress_ifindex = ingress_ifindex;
     if port.first_lane != 0
         && lane::serves(way.ifindex)
         && let Some(lane) = lane::find(ctx, port)

@@ -1,8 +1,8 @@
-//! Ways noted for the workers.
+//! Ways that were found a moment ago, for the next packets and for the workers.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use gateway_common::limits::FLOWS as ENTRIES;
-use gateway_common::{Flow, FlowKey};
+use gateway_common::{Ethernet, Flow, FlowKey};
 
 use crate::atomic;
 use crate::maps::{CONTROL, FLOWS};
@@ -19,13 +19,47 @@ pub(crate) fn epoch() -> u64 {
     }
 }
 
+/// The way noted for `key` under `epoch` less than [`Flow::FRESH_NS`] ago, if IP packets of `len` bytes fit.
+#[inline(always)]
+pub(crate) fn find(key: &FlowKey, epoch: u64, len: u32) -> Option<Way> {
+    let entry = FLOWS.get_ptr(key.slot(ENTRIES))?;
+    // SAFETY: `entry` points into the map. What is read while another CPU writes is thrown away: the version tells. Volatile
+    // reads stay in order, as loads do on x86-64.
+    unsafe {
+        let version = atomic::load(&raw const (*entry).version);
+        let age = bpf_ktime_get_coarse_ns().saturating_sub(atomic::load(&raw const (*entry).resolved_ns));
+        let mtu = (&raw const (*entry).mtu).read_volatile();
+        if version & 1 != 0
+            || atomic::load(&raw const (*entry).epoch) != epoch
+            || age >= Flow::FRESH_NS
+            || len > mtu
+            || (&raw const (*entry).key.tunnel).read_volatile() != key.tunnel
+            || (&raw const (*entry).key.ingress_ifindex).read_volatile() != key.ingress_ifindex
+            || (&raw const (*entry).key.class).read_volatile() != key.class
+            || (&raw const (*entry).key.source).read_volatile() != key.source
+            || (&raw const (*entry).key.destination).read_volatile() != key.destination
+        {
+            return None;
+        }
+        let macs = (&raw const (*entry).ethernet).cast::<[u8; 6]>();
+        let way = Way {
+            ifindex: (&raw const (*entry).ifindex).read_volatile(),
+            mtu,
+            ethernet: Ethernet::ipv4(macs.read_volatile(), macs.add(1).read_volatile()),
+        };
+        if atomic::load(&raw const (*entry).version) == version { Some(way) } else { None }
+    }
+}
+
 /// Notes that packets of `key` go `way`, unless another flow's way that is still good has the place.
 #[inline(always)]
 pub(crate) fn note(key: FlowKey, epoch: u64, way: &Way) {
     // SAFETY: helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
     change(&key, |entry| {
-        if entry.key != key && entry.epoch == epoch && now.wrapping_sub(entry.resolved_ns) < Flow::LIFETIME_NS
+        if entry.key != key
+            && entry.epoch == epoch
+            && now.saturating_sub(entry.resolved_ns) < Flow::LIFETIME_NS
         {
             return;
         }

@@ -74,7 +74,6 @@ fn answer(ctx: &XdpContext, kind: u32) -> u32 {
 /// `sa` must point into map `SAS`.
 #[inline(always)]
 unsafe fn deliver(ctx: &XdpContext, config: &GatewayConfig, job: &Job, sa: *mut Sa) -> u32 {
-    let epoch = flows::epoch();
     let (offset, length) = (job.offset as usize, job.length as usize);
     if job.next != ProgramSlot::DecapDone as u32
         || !(ETH_LEN + IPV4_LEN..=MAX_FRAME).contains(&offset)
@@ -84,12 +83,7 @@ unsafe fn deliver(ctx: &XdpContext, config: &GatewayConfig, job: &Job, sa: *mut 
     }
     // SAFETY: the caller vouches for `sa`.
     match unsafe { decap::forward(ctx, config, job, sa, FRONT as u32) } {
-        Ok(delivery) => {
-            if delivery.is_direct {
-                flows::note(delivery.key, epoch, &delivery.way);
-            }
-            route::redirect(delivery.way.ifindex)
-        }
+        Ok(ifindex) => route::redirect(ifindex),
         Err(reason) => drop(job.tunnel, reason),
     }
 }
@@ -101,7 +95,7 @@ fn resolve(ctx: &XdpContext, job: &Job) -> u32 {
     let Some(ip) = at::<Ipv4>(ctx, FRONT) else { return drop(job.tunnel, DropReason::Malformed) };
     // SAFETY: lies within the frame.
     let ip = unsafe { &*ip };
-    let key = FlowKey { tunnel: job.tunnel, source: ip.source, destination: ip.destination };
+    let key = FlowKey::inner(job.tunnel, job.ingress_ifindex, ip);
     let from = route::lookup(ip.source);
     let to = route::lookup(ip.destination);
     let belongs = from.kind == RouteKind::REMOTE && from.tunnel == job.tunnel && to.kind == RouteKind::LOCAL;

@@ -47,8 +47,7 @@ pub(crate) fn lookup(address: [u8; 4]) -> Route {
 /// Looks `ip`'s destination up in the kernel's forwarding table, as the stack would when forwarding it from `ingress_ifindex`.
 #[inline(always)]
 pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4, ingress_ifindex: u32) -> NextHop {
-    // SAFETY: the structure holds integers only.
-    let mut params: FibLookup = unsafe { core::mem::zeroed() };
+    let mut params = empty_params();
     params.family = AF_INET;
     params.l4_protocol = ip.protocol;
     params.__bindgen_anon_1.tot_len = u16::from_be_bytes(ip.total_len);
@@ -72,6 +71,17 @@ pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4, ingress_ifindex: u32) -> Nex
         }
         _ => NextHop::Stack,
     }
+}
+
+/// A parameter block of zeros. LLVM would call `memset` for it, which goes byte by byte on this target, if it knew that they are
+/// zeros.
+#[inline(always)]
+fn empty_params() -> FibLookup {
+    let mut zero = 0_u64;
+    // SAFETY: no instruction.
+    unsafe { core::arch::asm!("", inout("r1") zero, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: the structure holds integers only.
+    unsafe { core::mem::transmute([zero; size_of::<FibLookup>() / 8]) }
 }
 
 /// Whether `ifindex` leads to the peers only: what came out of a tunnel must not leave there in the clear.

@@ -12,4 +12,5 @@ mod datapath {
     mod queues;
     mod returned;
     mod stats;
+    mod ways;
 }

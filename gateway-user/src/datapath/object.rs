@@ -1,11 +1,12 @@
 //! The compiled XDP programs.
 
+use std::io::ErrorKind;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, ProgramArray};
-use aya::programs::Xdp;
+use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use gateway_common::limits::SAS_PER_TUNNEL;
 use gateway_common::{DropReason, EventKind, ProgramSlot};
@@ -93,8 +94,7 @@ impl Object {
                 "the kernel refused the datapath's maps (CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed)",
             )?;
         for name in CHAIN.iter().map(|(_, name)| *name).chain(["gateway", "returned"]) {
-            program(&mut ebpf, name)?
-                .load()
+            load_program(program(&mut ebpf, name)?)
                 .with_context(|| format!("the kernel refused XDP program {name}"))?;
         }
         let mut slots = ProgramArray::try_from(duplicate(&ebpf, "PROGRAMS")?)?;
@@ -125,6 +125,18 @@ impl Object {
         }
         Ok(())
     }
+}
+
+/// Loads a program. The verifier gives up when a signal waits for this thread, so it gets several attempts, as in libbpf.
+fn load_program(program: &mut Xdp) -> Result<(), ProgramError> {
+    const ATTEMPTS: u32 = 5;
+    for _ in 1..ATTEMPTS {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {}
+            loaded => return loaded,
+        }
+    }
+    program.load()
 }
 
 /// The program called `name`.

@@ -8,7 +8,8 @@ use nix::net::if_::if_nametoindex;
 use xdp_harness::frames::{Ip, ethernet, pattern};
 use xdp_harness::worker::{Handed, return_header};
 use xdp_harness::{
-    GatewayUnderTest, HOST, HOST_MAC, LOCAL, OTHER_HOST, Outcome, PEER_HOST, REMOTE, Verdict, esp, sa,
+    GatewayUnderTest, HOST, HOST_MAC, INGRESS, LOCAL, OTHER_HOST, Outcome, PEER_HOST, REMOTE, Verdict, esp,
+    sa,
 };
 
 const BOTH: u32 = PortRole::LAN | PortRole::WAN;
@@ -43,8 +44,19 @@ fn give_back(gateway: &GatewayUnderTest, frame: &[u8]) -> Outcome {
     gateway.run_program("returned", frame).unwrap()
 }
 
-fn key(source: std::net::Ipv4Addr, destination: std::net::Ipv4Addr) -> FlowKey {
-    FlowKey { tunnel: 1, source: source.octets(), destination: destination.octets() }
+/// The key that packets out of tunnel 1 have, from their header.
+fn key_of(header: &[u8]) -> FlowKey {
+    FlowKey {
+        tunnel: 1,
+        ingress_ifindex: INGRESS,
+        class: u32::from(header[1] & 0xfc) << 8 | u32::from(header[9]),
+        source: header[12..16].try_into().unwrap(),
+        destination: header[16..20].try_into().unwrap(),
+    }
+}
+
+fn key() -> FlowKey {
+    key_of(&inner().packet(&[]))
 }
 
 /// The entry for `key`, if it was ever noted.
@@ -148,8 +160,7 @@ fn only_ways_straight_to_a_neighbour_are_noted() {
     gateway.receive_with(1, &sa).unwrap();
     let direct = ["plain", "large", "congested"];
     for (number, (what, payload, next_header, tos)) in specimens().into_iter().enumerate() {
-        let address = |at: usize| <[u8; 4]>::try_from(&payload[at..at + 4]).unwrap();
-        let key = key(address(12).into(), address(16).into());
+        let key = key_of(&payload);
         gateway.set_flow(key, Flow::default()).unwrap();
         let handed = opened(&gateway, &sa, &arriving(&sa, number as u64 + 1, &payload, next_header, tos));
         give_back(&gateway, &handed.deliver());
@@ -180,7 +191,7 @@ fn a_question_is_answered_without_delivering_anything() {
     let header = |ip: &Ip| ip.packet(&[])[..20].to_vec();
     gateway.set_epoch(7).unwrap();
     assert_eq!(give_back(&gateway, &handed.resolve(&header(&inner()))).verdict, Verdict::Drop);
-    let flow = noted(&gateway, key(PEER_HOST, HOST)).expect("the way is noted");
+    let flow = noted(&gateway, key()).expect("the way is noted");
     assert_eq!((flow.epoch, flow.ifindex, flow.mtu), (7, if_nametoindex("lan").unwrap(), 1500));
     // Addresses that do not belong to the SA's tunnel, and those without a neighbour entry, get no answer.
     for ip in [
@@ -191,13 +202,13 @@ fn a_question_is_answered_without_delivering_anything() {
         Ip::new(PEER_HOST, [8, 8, 8, 8].into()),
     ] {
         assert_eq!(give_back(&gateway, &handed.resolve(&header(&ip))).verdict, Verdict::Drop);
-        assert!(noted(&gateway, key(ip.source, ip.destination)).is_none(), "{ip:?}");
+        assert!(noted(&gateway, key_of(&header(&ip))).is_none(), "{ip:?}");
     }
     // A way that is none any more is taken back.
     let command = ["neigh", "del", "10.1.0.10", "dev", "lan"];
     assert!(std::process::Command::new("ip").args(command).status().unwrap().success());
     assert_eq!(give_back(&gateway, &handed.resolve(&header(&inner()))).verdict, Verdict::Drop);
-    assert!(noted(&gateway, key(PEER_HOST, HOST)).is_none());
+    assert!(noted(&gateway, key()).is_none());
 
     assert_eq!(gateway.lane().unwrap().returned, 7);
     let entry = gateway.read_sa(index).unwrap();
@@ -212,7 +223,7 @@ fn a_way_that_is_in_use_is_not_pushed_out_by_another_flow() {
     gateway.set_epoch(3).unwrap();
     let sa = sa(0x5300, Aead::Aes128Gcm);
     gateway.receive_with(1, &sa).unwrap();
-    let own = key(PEER_HOST, HOST);
+    let own = key();
     let other = FlowKey { tunnel: 2, ..own };
     let now = now_ns();
     let held = |epoch, resolved_ns| Flow {
@@ -229,7 +240,7 @@ fn a_way_that_is_in_use_is_not_pushed_out_by_another_flow() {
         ("old", held(3, now - Flow::LIFETIME_NS), true),
         ("of another epoch", held(2, now), true),
         ("being written", being_written, false),
-        ("its own", Flow { key: own, ..held(3, now) }, true),
+        ("its own", Flow { key: own, ..held(3, now - Flow::FRESH_NS) }, true),
     ];
     for (number, (what, before, is_replaced)) in cases.into_iter().enumerate() {
         gateway.set_flow(own, before).unwrap();
@@ -332,7 +343,7 @@ fn a_worker_that_comes_late_finds_another_sa() {
         }
     }
     assert_eq!(gateway.dropped(0, DropReason::Worker).unwrap(), 6);
-    assert!(noted(&gateway, key(PEER_HOST, HOST)).is_none());
+    assert!(noted(&gateway, key()).is_none());
     assert_eq!(gateway.lane().unwrap().returned, 6, "the worker does not wait for them for ever");
 }
 
@@ -419,7 +430,7 @@ fn returned_frames_that_arrive_from_a_network_are_not_believed() {
             );
         }
     }
-    assert!(noted(&gateway, key(PEER_HOST, HOST)).is_none());
+    assert!(noted(&gateway, key()).is_none());
     assert_eq!(gateway.lane().unwrap().returned, 0);
     assert_eq!(gateway.read_sa(index).unwrap().sequence, 0);
 }
