@@ -237,10 +237,10 @@ fn a_way_that_is_in_use_is_not_pushed_out_by_another_flow() {
     let being_written = Flow { version: 7, ..held(3, 0) };
     let cases = [
         ("young", held(3, now), false),
-        ("old", held(3, now - Flow::LIFETIME_NS), true),
+        ("old", held(3, now - 2 * Flow::LIFETIME_NS), true),
         ("of another epoch", held(2, now), true),
         ("being written", being_written, false),
-        ("its own", Flow { key: own, ..held(3, now - Flow::FRESH_NS) }, true),
+        ("its own", Flow { key: own, ..held(3, now - 2 * Flow::FRESH_NS) }, true),
     ];
     for (number, (what, before, is_replaced)) in cases.into_iter().enumerate() {
         gateway.set_flow(own, before).unwrap();

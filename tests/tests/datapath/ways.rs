@@ -29,7 +29,7 @@ fn void(flow: Flow) -> [(&'static str, Flow); 6] {
     let other = FlowKey { class: flow.key.class ^ 1, ..flow.key };
     [
         ("another epoch", Flow { epoch: EPOCH - 1, ..flow }),
-        ("old", Flow { resolved_ns: now_ns() - Flow::FRESH_NS - 1, ..flow }),
+        ("old", Flow { resolved_ns: now_ns() - 2 * Flow::FRESH_NS, ..flow }),
         ("never found", Flow { resolved_ns: 0, ..flow }),
         ("another flow's", Flow { key: other, ..flow }),
         ("too narrow", Flow { mtu: 200, ..flow }),
