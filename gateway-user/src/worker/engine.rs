@@ -234,7 +234,7 @@ impl<'umem> Engine<'umem> {
         let Some(inner) = Inner::parse(payload, job.outer_ecn) else {
             return self.hand_back(frame, handoff, None);
         };
-        let (flow, slot) = inner.flow(job.tunnel);
+        let (flow, slot) = inner.flow(job.tunnel, job.ingress_ifindex);
         let way = ways::find(self.maps, slot, &flow, ways::epoch(self.maps), now_ns);
         let Some((way, egress)) = way
             .filter(|way| inner.len <= way.mtu)

@@ -44,10 +44,10 @@ impl Inner {
         ip
     }
 
-    /// Key and slot in map `FLOWS` of packets from `tunnel`.
+    /// Key and slot in map `FLOWS` of packets from `tunnel` that arrived at `ingress_ifindex`.
     #[inline]
-    pub(super) fn flow(&self, tunnel: u32) -> (FlowKey, u32) {
-        let key = FlowKey { tunnel, source: self.ip.source, destination: self.ip.destination };
+    pub(super) fn flow(&self, tunnel: u32, ingress_ifindex: u32) -> (FlowKey, u32) {
+        let key = FlowKey::inner(tunnel, ingress_ifindex, &self.ip);
         (key, key.slot(FLOWS))
     }
 }
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!((inner.len, inner.ecn, inner.ip), (50, 0b10, ip()));
         let forwarded = inner.forwarded();
         assert_eq!((forwarded.ttl, forwarded.tos), (63, 0b10));
-        let (key, slot) = inner.flow(5);
+        let (key, slot) = inner.flow(5, 3);
         assert_eq!((key.tunnel, key.source, key.destination), (5, [10, 2, 0, 1], [10, 1, 0, 1]));
         assert!(slot < FLOWS);
     }

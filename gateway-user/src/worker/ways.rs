@@ -64,7 +64,13 @@ mod tests {
 
     use super::*;
 
-    const KEY: FlowKey = FlowKey { tunnel: 1, source: [10, 2, 0, 1], destination: [10, 1, 0, 1] };
+    const KEY: FlowKey = FlowKey {
+        tunnel: 1,
+        ingress_ifindex: 3,
+        class: 17,
+        source: [10, 2, 0, 1],
+        destination: [10, 1, 0, 1],
+    };
 
     fn flow() -> Flow {
         Flow {
@@ -75,7 +81,6 @@ mod tests {
             ifindex: 3,
             mtu: 1500,
             ethernet: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
-            reserved: 0,
         }
     }
 
