@@ -7,6 +7,8 @@ mod machine;
 mod micro;
 mod options;
 mod peers;
+mod plot;
+mod publish;
 mod report;
 mod run;
 mod usage;
@@ -29,12 +31,15 @@ struct Arguments {
 enum Command {
     /// Measure handshakes per second and memory per tunnel as responder, beside strongSwan's charon.
     Handshakes(handshakes::Arguments),
+    /// Put the tables, pictures and figures of an earlier run into the documents.
+    Publish(publish::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Some(Command::Handshakes(arguments)) => handshakes::run(arguments),
+        Some(Command::Publish(arguments)) => publish::run(arguments),
         None => run::run(&arguments.options),
     };
     match outcome {

@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// Write the results here as JSON, in place of a file named after the time in `target/bench`.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Put the results into `docs/BENCHMARKS.md` and `docs/bench`.
+    #[arg(long, conflicts_with_all = ["quick", "only"])]
+    pub(crate) publish: bool,
 }
 
 /// A part of the benchmark.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::end_to_end::{self, EndToEnd};
 use crate::options::{Options, Part};
 use crate::report::{Report, write_json};
-use crate::{handshakes, machine, micro};
+use crate::{handshakes, machine, micro, publish};
 
 /// Measures, prints tables, keeps JSON.
 ///
@@ -39,6 +39,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     write_json(Some(&path), &report)?;
     println!("The figures are kept in {}.", path.display());
+    if options.publish {
+        publish::publish(&path)?;
+    }
     let failed = report.end_to_end.iter().flat_map(EndToEnd::failed).collect::<Vec<_>>();
     ensure!(failed.is_empty(), "these systems failed: {}", failed.join(", "));
     Ok(())

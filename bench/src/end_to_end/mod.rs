@@ -23,8 +23,8 @@ use anyhow::{Result, bail};
 use testbed::sweep_stale;
 
 pub(crate) use generator::PacketSize;
-pub(crate) use results::EndToEnd;
-use results::{Results, SystemResults};
+use results::Results;
+pub(crate) use results::{Delay, EndToEnd, SizeResults, SystemResults};
 pub(crate) use settings::Settings;
 pub(crate) use system::{GatewayProcess, Kind, NotInstalled, Running, System};
 pub(crate) use topology::{End, Topology};

@@ -26,7 +26,6 @@ pub(crate) struct SystemResults {
     pub(crate) kind: Kind,
     /// What is missing, when it could not be measured here.
     pub(crate) not_installed: Option<String>,
-    #[serde(flatten)]
     pub(crate) results: Results,
 }
 
@@ -138,6 +137,12 @@ impl Delay {
     pub(crate) const SHARES: [f64; 12] =
         [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
 
+    /// The time that `share` of the round trips took at most, in the last round; `share` is one of [`Self::SHARES`].
+    pub(crate) fn at(&self, share: f64) -> Option<f64> {
+        let index = Self::SHARES.iter().position(|known| (known - share).abs() < 1e-9)?;
+        self.distribution.get(index).copied()
+    }
+
     /// Adds a round.
     ///
     /// # Errors
@@ -161,11 +166,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_json_keeps_can_be_read_back() {
+        let mut results = Results::default();
+        results.tcp.entry(4).or_default().push(2e9);
+        let system = SystemResults {
+            name: "plain".to_owned(),
+            description: String::new(),
+            kind: Kind::Reference,
+            not_installed: None,
+            results,
+        };
+        let text = serde_json::to_string(&system).unwrap();
+        let read: SystemResults = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.results.tcp[&4].rounds, [2e9]);
+    }
+
+    #[test]
     fn lost_round_trips_have_no_time() {
         let mut delay = Delay::default();
         delay.add(&RoundTrips { micros: vec![30.0, 10.0, 20.0], lost: 2 }).unwrap();
         assert_eq!((delay.p50.median(), delay.p99.median()), (Some(20.0), Some(30.0)));
         assert_eq!((delay.measured, delay.lost), (3, 2));
+        assert_eq!([0.25, 0.5, 0.33].map(|share| delay.at(share)), [Some(10.0), Some(20.0), None]);
         assert!(delay.add(&RoundTrips { micros: vec![], lost: 7 }).is_err());
     }
 }

@@ -38,6 +38,7 @@ use packet_cost::PacketCosts;
 use redirect::Redirect;
 pub(crate) use report::Micro;
 use report::{AeadRow, ForwardRow, GatewayRow, PacketRow};
+pub(crate) use scaling::Curve;
 use size::{Size, esp_payload};
 use statistics::median;
 
