@@ -34,11 +34,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Whether the benchmark program will compare with peers that only it needs. Its subcommands do not.
 fn needs_peers(arguments: &[String]) -> bool {
     let is_subcommand = arguments.first().is_some_and(|first| !first.starts_with('-'));
-    let asks = |words: &[&str]| arguments.windows(words.len()).any(|window| window == words);
-    let is_other_part = ["micro", "handshakes"]
-        .iter()
-        .any(|part| asks(&["--only", part]) || asks(&[&format!("--only={part}")]));
-    !is_subcommand && !is_other_part && !asks(&["--help"]) && !asks(&["-h"])
+    let mut words = arguments.iter().flat_map(|argument| argument.split('='));
+    let asks_for_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    let is_other_part =
+        words.any(|word| word == "--only") && words.next().is_some_and(|part| part != "end-to-end");
+    !is_subcommand && !asks_for_help && !is_other_part
 }
 
 #[cfg(test)]
@@ -49,6 +49,7 @@ mod tests {
     fn peers_are_installed_for_what_compares_with_them() {
         let needs = |line: &str| needs_peers(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         assert!(needs("") && needs("--quick") && needs("--only end-to-end --json file"));
+        assert!(!needs("--only=micro") && !needs("--only handshakes --quick"));
         assert!(!needs("handshakes --rounds 1") && !needs("--quick --only micro") && !needs("--help"));
         assert!(!needs("--only handshakes") && !needs("--only=micro"));
     }
