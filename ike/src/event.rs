@@ -113,6 +113,8 @@ pub struct EspSa {
     pub remote: SocketAddr,
     /// ESP goes in UDP between the two ports (RFC 3948).
     pub udp_encapsulation: bool,
+    /// We are behind a NAT: what we send must keep coming from our port, whose mapping the peer answers to.
+    pub behind_nat: bool,
     /// The resource whose traffic this Child SA carries (RFC 9611), counted from zero; `None` for the one that carries what
     /// has no SA of its own. Each end gives its resources their Child SAs as it likes: the other's number is unknown.
     pub resource: Option<u32>,
@@ -127,6 +129,7 @@ impl fmt::Debug for EspSa {
             .field("local", &self.local)
             .field("remote", &self.remote)
             .field("udp_encapsulation", &self.udp_encapsulation)
+            .field("behind_nat", &self.behind_nat)
             .field("resource", &self.resource)
             .finish_non_exhaustive()
     }

@@ -7,7 +7,7 @@ use nix::sys::socket::{
     sockopt::ReceiveTimeout,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,6 +65,7 @@ pub struct CaptureReport {
     requests: BTreeMap<Ipv4Addr, u64>,
     responses: BTreeMap<Ipv4Addr, u64>,
     longest_ike: usize,
+    esp_ports: BTreeMap<Ipv4Addr, BTreeSet<u16>>,
     /// One line each about the first packets, for people.
     pub described: Vec<String>,
 }
@@ -96,6 +97,11 @@ impl CaptureReport {
         self.responses.get(&source).copied().unwrap_or(0)
     }
 
+    /// UDP source ports from which `source` sent ESP.
+    pub fn esp_ports(&self, source: Ipv4Addr) -> BTreeSet<u16> {
+        self.esp_ports.get(&source).cloned().unwrap_or_default()
+    }
+
     /// Length in bytes of the longest IP packet with IKE.
     pub fn longest_ike(&self) -> usize {
         self.longest_ike
@@ -123,6 +129,9 @@ impl CaptureReport {
             }
         }
         self.longest_ike = self.longest_ike.max(other.longest_ike);
+        for (source, ports) in other.esp_ports {
+            self.esp_ports.entry(source).or_default().extend(ports);
+        }
         self.described.extend(other.described);
         self.described.truncate(DESCRIBED);
     }
@@ -130,8 +139,10 @@ impl CaptureReport {
     fn add(&mut self, frame: &[u8], needle: &[u8]) {
         let class = classify(frame, needle);
         *self.counts.entry(class).or_default() += 1;
-        if class == PacketClass::Ike {
-            self.add_ike(&frame[14..]);
+        match class {
+            PacketClass::Ike => self.add_ike(&frame[14..]),
+            PacketClass::EspInUdp => self.add_esp_port(&frame[14..]),
+            _ => {}
         }
         if self.described.len() < DESCRIBED {
             self.described.push(describe(frame, class));
@@ -140,6 +151,13 @@ impl CaptureReport {
 }
 
 impl CaptureReport {
+    fn add_esp_port(&mut self, packet: &[u8]) {
+        let port = packet.get(usize::from(packet[0] & 15) * 4..).and_then(|datagram| datagram.first_chunk());
+        if let (Some((source, _)), Some(port)) = (addresses(packet), port) {
+            self.esp_ports.entry(source).or_default().insert(u16::from_be_bytes(*port));
+        }
+    }
+
     fn add_ike(&mut self, packet: &[u8]) {
         self.longest_ike = self.longest_ike.max(packet.len());
         let (Some((source, _)), Some(message)) = (addresses(packet), ike_message(packet)) else { return };

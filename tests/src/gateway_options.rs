@@ -43,6 +43,8 @@ pub struct GatewayOptions {
     pub log: Option<String>,
     /// Whether ESP travels in UDP although there is no address translation.
     pub force_udp_encapsulation: bool,
+    /// Whether each inner flow has a UDP source port of its own.
+    pub udp_port_entropy: bool,
 }
 
 /// Where a gateway's certificate lies: files in PEM.
@@ -94,6 +96,9 @@ impl GatewayOptions {
         }
         if self.force_udp_encapsulation {
             arguments.push("--force-udp-encapsulation".to_owned());
+        }
+        if self.udp_port_entropy {
+            arguments.push("--udp-port-entropy".to_owned());
         }
         arguments
     }

@@ -30,6 +30,8 @@ mod overlap;
 mod packet_size;
 #[path = "lab/placeholder.rs"]
 mod placeholder;
+#[path = "lab/port_entropy.rs"]
+mod port_entropy;
 #[path = "lab/queue_sas.rs"]
 mod queue_sas;
 #[path = "lab/rekey.rs"]

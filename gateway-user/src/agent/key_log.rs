@@ -212,6 +212,7 @@ mod tests {
             local: "192.0.2.1:500".parse().unwrap(),
             remote: "198.51.100.2:500".parse().unwrap(),
             udp_encapsulation: false,
+            behind_nat: false,
             resource: None,
         }
     }

@@ -61,6 +61,8 @@ pub struct Peering {
     pub fragment_size: Option<usize>,
     /// ESP in UDP even where no NAT was found.
     pub force_udp_encapsulation: bool,
+    /// ESP in UDP from a source port per inner flow, where no NAT depends on the port.
+    pub udp_port_entropy: bool,
     /// Child SAs for single receive queues of each connection, and the most that one may have; 1 stands for none.
     pub child_sas: u16,
 }

@@ -55,6 +55,7 @@ fn peering() -> Peering {
         cookie_threshold: None,
         fragment_size: None,
         force_udp_encapsulation: false,
+        udp_port_entropy: false,
         child_sas: 1,
     }
 }

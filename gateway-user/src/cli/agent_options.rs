@@ -44,6 +44,7 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
             ike_proposals: args.ike_proposal,
             esp_proposals: args.esp_proposal,
             force_udp_encapsulation: args.force_udp_encapsulation,
+            udp_port_entropy: args.udp_port_entropy,
             child_sas: args.child_sas,
         },
     }

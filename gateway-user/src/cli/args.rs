@@ -155,6 +155,11 @@ pub(super) struct AgentArgs {
     /// Put ESP into UDP even where no NAT was found.
     #[arg(long)]
     pub(super) force_udp_encapsulation: bool,
+    /// Send each inner flow's ESP in UDP from a source port of its own, so that network cards and routers which look at ports
+    /// spread one tunnel over queues and paths. Only for peers that take ESP from any port, such as gateways of this program, and
+    /// are not behind a NAT. Has no effect while this gateway is behind one.
+    #[arg(long, requires = "force_udp_encapsulation")]
+    pub(super) udp_port_entropy: bool,
 }
 
 /// Options of commands that read from one gateway.
@@ -425,6 +430,17 @@ mod tests {
         for wrong in ["4", "1000", "16384", "many"] {
             assert!(refusal(&format!("{agent} --ring-size {wrong}")).contains("a power of two from 8"));
         }
+    }
+
+    #[test]
+    fn source_ports_spread_only_where_esp_is_always_in_udp() {
+        let agent = "vgw agent --vnet VNet1 --wan eth0 --lan eth1 --udp-port-entropy";
+        assert!(refusal(agent).contains("--force-udp-encapsulation"));
+        let Command::Agent(args) = parse(&format!("{agent} --force-udp-encapsulation")).unwrap().command
+        else {
+            panic!("agent expected")
+        };
+        assert!(args.udp_port_entropy);
     }
 
     #[test]

@@ -318,6 +318,7 @@ mod tests {
                 local: (address, 500).into(),
                 remote: (address, 500).into(),
                 udp_encapsulation: false,
+                behind_nat: false,
                 resource: None,
             };
             peer.install_outbound(&mut events, sa);

@@ -154,6 +154,7 @@ impl Carrier<'_> {
             local,
             remote,
             udp_encapsulation: self.nat.encapsulation,
+            behind_nat: self.nat.local,
             resource: resource_of(terms.place),
         }
     }

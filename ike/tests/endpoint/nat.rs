@@ -94,7 +94,9 @@ fn what_is_known_of_nats_and_fragments_outlives_a_rekey_of_the_ike_sa() {
         pair.rekey(1);
         pair.run_for(Duration::from_secs(30));
         pair.assert_settled();
-        assert!(pair.nodes.iter().all(|node| node.plane.outbound.as_ref().unwrap().udp_encapsulation));
+        let outbound = [0, 1].map(|index: usize| pair.nodes[index].plane.outbound.as_ref().unwrap());
+        assert!(outbound.iter().all(|sa| sa.udp_encapsulation));
+        assert_eq!(outbound.map(|sa| sa.behind_nat), [true, false]);
     }
 }
 
@@ -156,7 +158,7 @@ fn encapsulation_can_be_forced_without_a_nat() {
         pair.assert_settled();
         for (node, other) in [(0, 1), (1, 0)] {
             let outbound = pair.nodes[node].plane.outbound.as_ref().unwrap();
-            assert!(outbound.udp_encapsulation, "{forcing:?}");
+            assert!(outbound.udp_encapsulation && !outbound.behind_nat, "{forcing:?}");
             assert_eq!((outbound.local.port(), outbound.remote.port()), (4500, 4500));
             assert_eq!(outbound.remote.ip(), ADDRESSES[other]);
         }

@@ -20,6 +20,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use gateway_common::wire::NAT_T_PORT;
 use gateway_common::{Aead, EventKind};
 use ike::{
     ConnectionMode, Done, Endpoint, EndpointConfig, EspAead, EspSa, Event, PeerId, PeerState, SecureRng,
@@ -457,11 +458,18 @@ impl<D: Dataplane> Core<D> {
             local: ipv4(sa.local)?,
             remote: ipv4(sa.remote)?,
             udp_encapsulation: sa.udp_encapsulation,
-            udp_port_entropy: false,
+            udp_port_entropy: self.spreads_ports(sa),
             soft_bytes: lifetime.soft,
             hard_bytes: lifetime.hard,
             resource: sa.resource,
         })
+    }
+
+    /// Whether packets of `sa` may come from any source port: no address translation in front of us or of the peer's port
+    /// maps back to the port of IKE.
+    fn spreads_ports(&self, sa: &EspSa) -> bool {
+        let wanted = self.settings.peering.udp_port_entropy;
+        wanted && sa.udp_encapsulation && !sa.behind_nat && sa.remote.port() == NAT_T_PORT
     }
 
     fn site_of(&self, peer: PeerId) -> Option<&str> {

@@ -43,6 +43,23 @@ async fn sa_events_reach_the_datapath_as_they_are() {
 }
 
 #[tokio::test]
+async fn source_ports_spread_only_where_no_nat_depends_on_them() {
+    let (_dir, mut bench) = bench_with_key().await;
+    let in_udp = || EspSa { udp_encapsulation: true, ..esp_sa(5) };
+    let mut spreads = |wanted, sa| {
+        bench.core.settings.peering.udp_port_entropy = wanted;
+        apply(&mut bench, Event::InstallOutbound { peer: PeerId(1), sa });
+        bench.core.dataplane.installed.pop().unwrap().udp_port_entropy
+    };
+    assert!(spreads(true, in_udp()));
+    assert!(!spreads(false, in_udp()), "nobody asked for it");
+    assert!(!spreads(true, esp_sa(5)), "there are no ports");
+    assert!(!spreads(true, EspSa { behind_nat: true, ..in_udp() }), "the NAT in front of us maps one port");
+    let remote = "192.0.2.2:1024".parse().unwrap();
+    assert!(!spreads(true, EspSa { remote, ..in_udp() }), "a NAT in front of the peer gave it another port");
+}
+
+#[tokio::test]
 async fn algorithms_keep_their_names() {
     let (_dir, mut bench) = bench_with_key().await;
     for (theirs, ours, len) in [

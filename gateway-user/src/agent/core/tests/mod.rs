@@ -141,6 +141,7 @@ fn esp_sa(spi: u32) -> EspSa {
         local: "192.0.2.1:4500".parse().unwrap(),
         remote: "192.0.2.2:4500".parse().unwrap(),
         udp_encapsulation: false,
+        behind_nat: false,
         resource: None,
     }
 }
