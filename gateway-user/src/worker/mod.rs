@@ -46,6 +46,7 @@ const CONFIG_MAX: u64 = 1 << 20;
 /// The configuration makes no sense, or the kernel refuses something.
 pub fn main() -> Result<()> {
     let config = read_config()?;
+    privileges::stand_out()?;
     privileges::hide_memory()?;
     if let Some(cpu) = config.cpu {
         privileges::pin_to(cpu)?;
