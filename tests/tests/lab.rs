@@ -12,6 +12,8 @@ mod connect;
 mod connection_limit;
 #[path = "lab/encapsulation.rs"]
 mod encapsulation;
+#[path = "lab/engine_privileges.rs"]
+mod engine_privileges;
 #[path = "lab/gateway_traffic.rs"]
 mod gateway_traffic;
 #[path = "lab/harness.rs"]
