@@ -28,7 +28,9 @@ impl Interval {
     /// Those of `sample`.
     pub(crate) fn growth_per_second<E>(&self, mut sample: impl FnMut() -> Result<u64, E>) -> Result<f64, E> {
         thread::sleep(self.begin.saturating_duration_since(Instant::now()));
-        let (first, from) = (sample()?, Instant::now());
+        // The samples themselves take time; as a part of the stretch it can only make the growth look smaller.
+        let from = Instant::now();
+        let first = sample()?;
         thread::sleep(self.end.saturating_duration_since(from));
         let last = sample()?;
         Ok((last - first) as f64 / from.elapsed().as_secs_f64())
@@ -74,6 +76,18 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slow_samples_make_no_growth_faster() {
+        let mut samples = [0, 100].into_iter();
+        let now = Instant::now();
+        let growth = Interval { begin: now, end: now }.growth_per_second(|| {
+            thread::sleep(Duration::from_millis(20));
+            samples.next().ok_or(())
+        });
+        // Both samples together take at least 40 ms.
+        assert!(growth.is_ok_and(|growth| growth <= 100.0 / 0.04), "{growth:?}");
+    }
 
     #[test]
     fn a_meter_counts_what_falls_into_the_interval() {
