@@ -63,6 +63,7 @@ drop_reasons! {
     Internal = 16, "internal";
     /// A frame with an 802.1Q priority tag (VLAN 0), which the kernel would take for an untagged one behind our back.
     PriorityTag = 17, "priority_tag";
-    /// A frame that was handed to a worker and could not be sent on: its SA was gone, or the egress queue refused it.
+    /// A frame that was handed to a worker and could not be sent on: its SA was gone, the anti-replay window had moved past it
+    /// meanwhile, or the egress queue refused it.
     Worker = 18, "worker";
 }

@@ -121,7 +121,10 @@ pub(crate) unsafe fn forward(
 ) -> Result<u32, DropReason> {
     // SAFETY: the caller vouches for `sa`.
     if !unsafe { replay::accept(sa, job.sequence) } {
-        return Err(DropReason::Replayed);
+        // What the window has passed while a worker had it was in time when it arrived.
+        // SAFETY: the caller vouches for `sa`.
+        let is_late = front != 0 && unsafe { replay::is_late(sa, job.sequence) };
+        return Err(if is_late { DropReason::Worker } else { DropReason::Replayed });
     }
     let inner_len = strip(ctx, job, front)?;
     let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Internal)?;

@@ -37,3 +37,13 @@ pub(crate) unsafe fn accept(sa: *mut Sa, sequence: u64) -> bool {
         replay::accept(highest, slot, (*sa).replay_window, sequence)
     }
 }
+
+/// Whether the window has moved past `sequence`.
+///
+/// # Safety
+/// `sa` must point into map `SAS`.
+#[inline(always)]
+pub(crate) unsafe fn is_late(sa: *const Sa, sequence: u64) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe { is_left_of_window(atomic::load(&raw const (*sa).sequence), (*sa).replay_window, sequence) }
+}

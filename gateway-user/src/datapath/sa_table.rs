@@ -1,18 +1,21 @@
 //! SAs in the datapath's maps.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem::offset_of;
 use std::net::SocketAddrV4;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap as BpfHashMap, MapData};
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use gateway_common::limits::{AES_ROUND_KEY_WORDS, REPLAY_WINDOW_DEFAULT};
 use gateway_common::{Aead, GhashTables, Sa, SaFlags, SpiKey};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::key_schedule::{expand_key, ghash_tables};
 use super::object::{Plain, duplicate};
+use crate::worker::mapped::Mapped;
 
 /// A packet that found an SA before it was removed is done with it after this time.
 const IN_USE: Duration = Duration::from_secs(1);
@@ -83,6 +86,8 @@ pub enum Direction {
 /// The SAs that the datapath knows, and the slots they occupy.
 pub struct SaTable {
     sas: Array<MapData, Plain<Sa>>,
+    /// The same entries in memory, for changes of single fields.
+    fields: Mapped<Sa>,
     ghash: Array<MapData, Plain<GhashTables>>,
     spis: BpfHashMap<MapData, Plain<SpiKey>, u32>,
     installed: HashMap<(Direction, u32, u32), Installed>,
@@ -104,11 +109,14 @@ impl SaTable {
     /// # Errors
     /// A map is missing.
     pub fn new(ebpf: &Ebpf) -> Result<Self> {
-        let sas: Array<_, _> = duplicate(ebpf, "SAS")?.try_into()?;
+        let entries = duplicate(ebpf, "SAS")?;
+        let Map::Array(data) = &entries else { bail!("map SAS is of an unexpected type") };
+        let fields = Mapped::of(data, "SAS", true)?;
+        let sas: Array<_, _> = entries.try_into()?;
         let ghash = duplicate(ebpf, "GHASH")?.try_into()?;
         let spis = duplicate(ebpf, "SPIS")?.try_into()?;
         let free = (1..sas.len()).rev().collect();
-        Ok(Self { sas, ghash, spis, installed: HashMap::new(), free, retiring: VecDeque::new() })
+        Ok(Self { sas, fields, ghash, spis, installed: HashMap::new(), free, retiring: VecDeque::new() })
     }
 
     /// Writes an SA of `tunnel` into a free slot and returns the slot. An inbound SA receives from then on; an outbound one
@@ -218,6 +226,11 @@ impl SaTable {
     }
 
     fn wipe(&mut self, slot: u32) -> Result<()> {
+        if let Some(entry) = self.fields.at(slot) {
+            // Before the key, so that a worker that is copying it, long after the SA was removed, sees by the SPI that what it
+            // has may be half a key.
+            entry.half(offset_of!(Sa, spi)).store(0, Ordering::SeqCst);
+        }
         self.sas.set(slot, Plain::of(&EMPTY_SA), 0)?;
         self.ghash.set(slot, Plain::of(&EMPTY_TABLES), 0)?;
         Ok(())

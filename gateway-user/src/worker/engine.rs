@@ -252,7 +252,9 @@ impl<'umem> Engine<'umem> {
             self.notify(ReturnKind::Resolve, handoff, Some(&inner.ip));
         }
         if !sa.accept(job.sequence) {
-            return self.drop(frame, job.tunnel, DropReason::Replayed);
+            // It was in time when it arrived.
+            let reason = if sa.is_late(job.sequence) { DropReason::Worker } else { DropReason::Replayed };
+            return self.drop(frame, job.tunnel, reason);
         }
         if !self.admit(inner.len, now_ns) {
             return self.drop(frame, job.tunnel, DropReason::BudgetExceeded);

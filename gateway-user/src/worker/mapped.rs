@@ -13,7 +13,7 @@ use aya::maps::MapData;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A mapped array of values that the XDP programs, the agent and other workers change at any time.
-pub(super) struct Mapped<T> {
+pub(crate) struct Mapped<T> {
     memory: NonNull<c_void>,
     bytes: NonZeroUsize,
     len: u32,
@@ -21,7 +21,7 @@ pub(super) struct Mapped<T> {
 }
 
 /// A value in a map, accessed word by word with atomic instructions.
-pub(super) struct Entry<'map, T> {
+pub(crate) struct Entry<'map, T> {
     value: NonNull<T>,
     map: PhantomData<&'map Mapped<T>>,
 }
@@ -36,9 +36,17 @@ impl<T: gateway_common::Pod> Mapped<T> {
     ///
     /// # Errors
     /// There is no such map, its values have another size, or the kernel refuses.
-    pub(super) fn open(directory: &Path, name: &str, write: bool) -> Result<Self> {
+    pub(crate) fn open(directory: &Path, name: &str, write: bool) -> Result<Self> {
         let path = directory.join(name);
         let data = MapData::from_pin(&path).with_context(|| format!("cannot open map {}", path.display()))?;
+        Self::of(&data, name, write)
+    }
+
+    /// Maps the array `data`, which is called `name`, for writing too if `write`.
+    ///
+    /// # Errors
+    /// Its values have another size, or the kernel refuses.
+    pub(crate) fn of(data: &MapData, name: &str, write: bool) -> Result<Self> {
         let info = data.info()?;
         ensure!(
             info.value_size() as usize == size_of::<T>(),
@@ -60,7 +68,7 @@ impl<T: gateway_common::Pod> Mapped<T> {
 
     /// Memory of `len` zero values that no map stands behind.
     #[cfg(test)]
-    pub(super) fn anonymous(len: u32) -> Self {
+    pub(crate) fn anonymous(len: u32) -> Self {
         let bytes = NonZeroUsize::new(size_of::<T>().next_multiple_of(8) * len as usize).unwrap();
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: as above.
@@ -69,13 +77,13 @@ impl<T: gateway_common::Pod> Mapped<T> {
     }
 
     /// Number of values.
-    pub(super) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.len
     }
 
     /// The value at `index`.
     #[inline]
-    pub(super) fn at(&self, index: u32) -> Option<Entry<'_, T>> {
+    pub(crate) fn at(&self, index: u32) -> Option<Entry<'_, T>> {
         const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() >= 8) };
         if index >= self.len {
             return None;
@@ -105,7 +113,7 @@ impl<'map, T> Entry<'map, T> {
     /// The 64-bit word at byte `offset` of the value, from `offset_of!`. A map that was opened without `write` allows loads
     /// only.
     #[inline(always)]
-    pub(super) fn word(self, offset: usize) -> &'map AtomicU64 {
+    pub(crate) fn word(self, offset: usize) -> &'map AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<T>());
         // SAFETY: aligned and within the value, which is mapped for `'map` and holds integers; everyone who shares it accesses
         // it in words.
@@ -114,7 +122,7 @@ impl<'map, T> Entry<'map, T> {
 
     /// The 32-bit word at byte `offset` of the value; as [`Self::word`].
     #[inline(always)]
-    pub(super) fn half(self, offset: usize) -> &'map AtomicU32 {
+    pub(crate) fn half(self, offset: usize) -> &'map AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= size_of::<T>());
         // SAFETY: as above.
         unsafe { AtomicU32::from_ptr(self.value.as_ptr().byte_add(offset).cast()) }
@@ -122,7 +130,7 @@ impl<'map, T> Entry<'map, T> {
 
     /// Writes the value as the agent does: word by word, all but at once.
     #[cfg(test)]
-    pub(super) fn store(self, value: &T)
+    pub(crate) fn store(self, value: &T)
     where
         T: gateway_common::Pod,
     {

@@ -18,7 +18,7 @@ mod engine;
 mod inner;
 mod keys;
 mod lane;
-mod mapped;
+pub(crate) mod mapped;
 mod maps;
 mod order;
 mod plain;

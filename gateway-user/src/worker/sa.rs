@@ -54,6 +54,17 @@ impl Entry<'_, Sa> {
         replay::accept(self.word(offset_of!(Sa, sequence)), slot, window, sequence)
     }
 
+    /// Whether the anti-replay window has moved past `sequence`.
+    #[cold]
+    pub(super) fn is_late(self, sequence: u64) -> bool {
+        let window = self.half(offset_of!(Sa, replay_window)).load(Ordering::Relaxed);
+        replay::is_left_of_window(
+            self.word(offset_of!(Sa, sequence)).load(Ordering::Acquire),
+            window,
+            sequence,
+        )
+    }
+
     /// Counts packets that passed, of so many bytes together.
     #[inline]
     pub(super) fn count(self, packets: u64, bytes: u64) {

@@ -292,6 +292,19 @@ fn a_packet_that_comes_both_ways_is_accepted_once() {
 }
 
 #[test]
+fn a_packet_that_a_worker_kept_too_long_is_no_replay() {
+    let mut gateway = gateway();
+    let sa = sa(0x5480, Aead::Aes256Gcm);
+    gateway.receive_with(1, &sa).unwrap();
+    let frame = |sequence| arriving(&sa, sequence, &inner().packet(&pattern(40)), 4, 0);
+    let kept = opened(&gateway, &sa, &frame(5));
+    gateway.edit_lane(|lane| lane.limit = 0).unwrap();
+    assert_eq!(gateway.run(&frame(20_000)).unwrap().verdict, Verdict::Redirect);
+    assert_eq!(give_back(&gateway, &kept.deliver()).verdict, Verdict::Drop);
+    assert_eq!(gateway.counters.drops(1).unwrap(), [(DropReason::Worker.name(), 1)].into());
+}
+
+#[test]
 fn returned_packets_are_charged_to_the_budget() {
     let mut gateway = gateway();
     let sa = sa(0x5500, Aead::Aes256Gcm);
