@@ -67,11 +67,12 @@ pub enum Wake {
 /// Counters of the kernel (`XDP_STATISTICS`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Packets dropped because they were too long, or while the socket was being closed.
+    /// Packets dropped because they were too long, because the fill ring was empty (copy mode), or while the socket was being
+    /// closed.
     pub receive_dropped: u64,
     /// Packets dropped because the receive ring was full.
     pub receive_ring_full: u64,
-    /// Times that a packet found no frame in the fill ring, and was dropped (copy mode) or had to wait.
+    /// Times that the kernel found no frame in the fill ring.
     pub fill_ring_empty: u64,
     /// Entries of the fill ring that made no sense.
     pub invalid_fill: u64,

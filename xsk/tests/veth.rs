@@ -185,6 +185,7 @@ fn full_and_empty_rings_lose_nothing_that_user_space_owns() {
             free.push(sent(&mut sender));
         }
         eventually("four find no room", || receiver.statistics().unwrap().fill_ring_empty == 4);
+        assert_eq!(receiver.statistics().unwrap().receive_dropped, 4);
         assert_eq!(receiver.received(), 0);
 
         while receiver.fill_room() > 0 {

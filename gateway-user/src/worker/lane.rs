@@ -4,7 +4,7 @@ use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
 use gateway_common::Lane as Shared;
-use xsk::{Frame, Mode, Socket};
+use xsk::{Frame, Socket};
 
 use super::mapped::{Entry, Mapped};
 
@@ -129,10 +129,7 @@ impl<'umem> Lane<'umem> {
     pub(super) fn give_up_lost(&mut self, lanes: &Mapped<Shared>) -> u64 {
         let mut lost = 0;
         if let Ok(statistics) = self.socket.statistics() {
-            let mut dropped = statistics.receive_dropped + statistics.receive_ring_full;
-            if self.socket.mode() == Mode::Copy {
-                dropped += statistics.fill_ring_empty;
-            }
+            let dropped = statistics.receive_dropped + statistics.receive_ring_full;
             lost = dropped - self.dropped;
             self.dropped = dropped;
         }
@@ -142,7 +139,11 @@ impl<'umem> Lane<'umem> {
         let missing = Shared::under_way(produced, self.consumed);
         // Frames reach the ring at the end of the driver's round. When the ring is empty, and was so with the same frames
         // missing a while ago, they went down with something: an earlier worker, or a queue of the driver.
-        if missing == 0 || self.socket.received() > 0 {
+        if self.socket.received() > 0 {
+            self.missing_at = None;
+        } else if missing == 0 {
+            // One that was given up came after all: it was counted twice.
+            self.consumed = produced;
             self.missing_at = None;
         } else if self.missing_at == Some(produced) {
             self.consumed += missing;
