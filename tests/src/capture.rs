@@ -7,7 +7,7 @@ use nix::sys::socket::{
     sockopt::ReceiveTimeout,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +66,7 @@ pub struct CaptureReport {
     responses: BTreeMap<Ipv4Addr, u64>,
     longest_ike: usize,
     esp_ports: BTreeMap<Ipv4Addr, BTreeSet<u16>>,
+    repeated_esp: u64,
     /// One line each about the first packets, for people.
     pub described: Vec<String>,
 }
@@ -107,6 +108,11 @@ impl CaptureReport {
         self.longest_ike
     }
 
+    /// Packets with ESP whose SPI and sequence number (its lower half, where it is extended) an earlier one had.
+    pub fn repeated_esp(&self) -> u64 {
+        self.repeated_esp
+    }
+
     /// Packets of any class.
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
@@ -132,6 +138,7 @@ impl CaptureReport {
         for (source, ports) in other.esp_ports {
             self.esp_ports.entry(source).or_default().extend(ports);
         }
+        self.repeated_esp += other.repeated_esp;
         self.described.extend(other.described);
         self.described.truncate(DESCRIBED);
     }
@@ -286,6 +293,8 @@ fn read_frames(
     // One GRO super-packet fits.
     let mut buffer = vec![0; 1 << 17];
     let mut frames = 0;
+    // Beside the report, which is copied whenever somebody looks at it.
+    let mut numbers = HashSet::new();
     while frames < limit {
         // What was on the wire before `stop` is in the queue; traffic that goes on must not keep the capture alive.
         let stopping = stop.load(Ordering::Relaxed);
@@ -293,7 +302,11 @@ fn read_frames(
         match recv(socket.as_raw_fd(), &mut buffer, flags) {
             Ok(length) => {
                 frames += 1;
-                report.lock().expect("no holder of the report panics").add(&buffer[..length], needle);
+                let frame = &buffer[..length];
+                let repeated = esp_number(frame).is_some_and(|number| !numbers.insert(number));
+                let mut report = report.lock().expect("no holder of the report panics");
+                report.add(frame, needle);
+                report.repeated_esp += u64::from(repeated);
             }
             Err(_) if stopping => return,
             Err(_) => {}
@@ -335,6 +348,20 @@ fn classify_udp(datagram: &[u8]) -> Option<PacketClass> {
         return Some(if ike { PacketClass::Ike } else { PacketClass::EspInUdp });
     }
     ports.contains(&IKE_PORT).then_some(PacketClass::Ike)
+}
+
+/// SPI and sequence number of a frame with ESP (RFC 4303 section 2), in UDP or not.
+fn esp_number(frame: &[u8]) -> Option<[u8; 8]> {
+    if ethertype(frame) != Some(ETHERTYPE_IPV4) {
+        return None;
+    }
+    let packet = &frame[14..];
+    let payload = packet.get(usize::from(packet.first()? & 15) * 4..)?;
+    match classify_ipv4(packet)? {
+        PacketClass::Esp => payload.first_chunk().copied(),
+        PacketClass::EspInUdp => payload.get(8..)?.first_chunk().copied(),
+        _ => None,
+    }
 }
 
 /// The IKE message in an IPv4 packet with IKE.
@@ -437,6 +464,18 @@ mod tests {
         assert_eq!((report.ike_requests(source), report.ike_responses(source)), (3, 1));
         assert_eq!(report.ike_fragments(Ipv4Addr::new(198, 51, 100, 2)), 0);
         assert_eq!(report.longest_ike(), 28 + 4 + 36);
+    }
+
+    #[test]
+    fn esp_is_told_apart_by_spi_and_sequence_number() {
+        let [one, two] = [[0, 0, 1, 2, 0, 0, 0, 7], [0, 0, 1, 2, 0, 0, 0, 8]];
+        let plain = |payload: &[u8]| frame(ESP, [192, 0, 2, 2], [198, 51, 100, 2], payload);
+        assert_eq!(esp_number(&plain(&one)), Some(one));
+        assert_eq!(esp_number(&udp(4500, &two)), Some(two));
+        assert_eq!(esp_number(&udp(4500, &[0; 8])), None, "IKE");
+        assert_eq!(esp_number(&udp(500, &one)), None, "IKE");
+        assert_eq!(esp_number(&plain(&one[..7])), None, "too short");
+        assert_eq!(esp_number(&[0; 10]), None);
     }
 
     #[test]

@@ -12,8 +12,18 @@ mod connect;
 mod connection_limit;
 #[path = "lab/encapsulation.rs"]
 mod encapsulation;
+#[path = "lab/engine_death.rs"]
+mod engine_death;
+#[path = "lab/engine_full.rs"]
+mod engine_full;
+#[path = "lab/engine_idle.rs"]
+mod engine_idle;
+#[path = "lab/engine_lifetime.rs"]
+mod engine_lifetime;
 #[path = "lab/engine_privileges.rs"]
 mod engine_privileges;
+#[path = "lab/engine_start.rs"]
+mod engine_start;
 #[path = "lab/gateway_traffic.rs"]
 mod gateway_traffic;
 #[path = "lab/harness.rs"]

@@ -1,9 +1,10 @@
 //! All tunnels of a gateway share one bandwidth limit.
 
+use crate::support::with_both_engines;
 use anyhow::Result;
 use std::time::{Duration, Instant};
 use testbed::traffic::{DatagramSink, send_datagrams};
-use testbed::{GatewayOptions, Lab, scenario};
+use testbed::{GatewayOptions, Lab};
 
 /// Limit in bit/s of inner IP packets.
 const LIMIT: u64 = 50_000_000;
@@ -24,10 +25,10 @@ const RATE: u32 = 5000;
 
 #[test]
 fn two_tunnels_together_keep_to_the_limit() {
-    scenario("two_tunnels_together_keep_to_the_limit", 3, |lab| {
-        let limited = GatewayOptions { bandwidth: Some("50mbit".to_owned()), ..GatewayOptions::default() };
-        let free = GatewayOptions::default();
-        let agents = [lab.start_agent(1, &limited)?, lab.start_agent(2, &free)?, lab.start_agent(3, &free)?];
+    with_both_engines("two_tunnels_together_keep_to_the_limit", 3, |lab, options| {
+        let limited = GatewayOptions { bandwidth: Some("50mbit".to_owned()), ..options.clone() };
+        let agents =
+            vec![lab.start_agent(1, &limited)?, lab.start_agent(2, options)?, lab.start_agent(3, options)?];
         lab.set_keys(&agents, "A1b2C3D4")?;
         lab.wait_connected(&agents)?;
         lab.wait_reachable(1, 2)?;
@@ -54,7 +55,7 @@ fn two_tunnels_together_keep_to_the_limit() {
         assert_eq!(status["budget"]["rate_bits"], LIMIT, "{status}");
         assert!(status["budget"]["dropped_bytes"].as_u64() > Some(0), "{status}");
         assert!(status["drops"]["budget_exceeded"].as_u64() > Some(0), "{status}");
-        Ok(())
+        Ok(agents)
     });
 }
 

@@ -1,13 +1,14 @@
 //! The gateway's own traffic uses the tunnel too.
 
+use crate::support::with_both_engines;
 use std::time::Duration;
 use testbed::traffic::{EchoClient, StreamSink, UdpEcho, send_stream};
 use testbed::{GatewayOptions, ping, scenario};
 
 #[test]
 fn the_gateway_itself_reaches_the_remote_network() {
-    scenario("the_gateway_itself_reaches_the_remote_network", 2, |lab| {
-        let _agents = lab.establish(&GatewayOptions::default())?;
+    with_both_engines("the_gateway_itself_reaches_the_remote_network", 2, |lab, options| {
+        let agents = lab.establish(options)?;
         let (near, far) = (lab.site(1), lab.site(2));
         let target = far.host_address();
         let report = ping(&near.gateway, &format!("-c 3 -i 0.2 -W 2 {target}"))?;
@@ -25,7 +26,7 @@ fn the_gateway_itself_reaches_the_remote_network() {
         let sink = StreamSink::start(&far.host, target)?;
         let sent = send_stream(&near.gateway, sink.address(), Duration::from_secs(1))?;
         assert_eq!(sink.finish()?, sent);
-        Ok(())
+        Ok(agents)
     });
 }
 

@@ -1,13 +1,13 @@
 //! Traffic goes on when the gateway has forgotten its neighbours.
 
+use crate::support::with_both_engines;
 use std::time::Duration;
 use testbed::traffic::{DatagramSink, EchoClient, UdpEcho, send_datagrams};
-use testbed::{GatewayOptions, scenario};
 
 #[test]
 fn packets_for_forgotten_neighbours_arrive() {
-    scenario("packets_for_forgotten_neighbours_arrive", 2, |lab| {
-        let _agents = lab.establish(&GatewayOptions::default())?;
+    with_both_engines("packets_for_forgotten_neighbours_arrive", 2, |lab, options| {
+        let agents = lab.establish(options)?;
         let (near, far) = (lab.site(1), lab.site(2));
         let echo = UdpEcho::start(&far.host, far.host_address())?;
         let mut client = EchoClient::connect(&near.host, near.host_address(), echo.address())?;
@@ -18,14 +18,14 @@ fn packets_for_forgotten_neighbours_arrive() {
             // Not one packet may be lost: whoever waits for an address keeps the packet.
             client.exchange(200, Duration::from_secs(5))?;
         }
-        Ok(())
+        Ok(agents)
     });
 }
 
 #[test]
 fn a_stream_survives_forgetting() {
-    scenario("a_stream_survives_forgetting", 2, |lab| {
-        let _agents = lab.establish(&GatewayOptions::default())?;
+    with_both_engines("a_stream_survives_forgetting", 2, |lab, options| {
+        let agents = lab.establish(options)?;
         lab.wait_reachable(1, 2)?;
         let (near, far) = (lab.site(1), lab.site(2));
         let sink = DatagramSink::start(&far.host, far.host_address())?;
@@ -44,6 +44,6 @@ fn a_stream_survives_forgetting() {
         })?;
         let report = sink.stop();
         assert_eq!((report.received, report.duplicates, report.corrupt), (sent, 0, 0), "{report:?}");
-        Ok(())
+        Ok(agents)
     });
 }

@@ -1,6 +1,6 @@
 //! An agent that ends and starts again reconnects by itself, keys and configuration included.
 
-use crate::support::{exercise, no_wrong_drops};
+use crate::support::{exercise, no_wrong_drops_in};
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn restart(lab: &Lab, signal: Signal) -> Result<()> {
     })?;
     exercise(lab, 1, 2)?;
     exercise(lab, 2, 1)?;
-    no_wrong_drops(&agents[0].vgw().connection("VNet2")?)
+    no_wrong_drops_in(&agents[0].vgw().connection("VNet2")?)
 }
 
 #[test]

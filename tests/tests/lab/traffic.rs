@@ -1,9 +1,9 @@
 //! Packets of every size and protocol arrive unchanged, in both directions.
 
-use crate::support::{exercise, no_wrong_drops};
+use crate::support::{exercise, no_wrong_drops, with_both_engines};
 use std::time::Duration;
+use testbed::ping;
 use testbed::traffic::{EchoClient, UdpEcho};
-use testbed::{GatewayOptions, ping, scenario};
 
 /// Payload sizes around everything that matters: padding, cipher blocks, the tunnel's and the host's MTU, the maximum.
 const SIZES: [usize; 38] = [
@@ -13,8 +13,8 @@ const SIZES: [usize; 38] = [
 
 #[test]
 fn datagrams_of_all_sizes_arrive_unchanged() {
-    scenario("datagrams_of_all_sizes_arrive_unchanged", 2, |lab| {
-        let agents = lab.establish(&GatewayOptions::default())?;
+    with_both_engines("datagrams_of_all_sizes_arrive_unchanged", 2, |lab, options| {
+        let agents = lab.establish(options)?;
         for (from, to) in [(1, 2), (2, 1)] {
             let (near, far) = (lab.site(from), lab.site(to));
             let echo = UdpEcho::start(&far.host, far.host_address())?;
@@ -23,17 +23,15 @@ fn datagrams_of_all_sizes_arrive_unchanged() {
                 client.exchange(size, Duration::from_secs(5))?;
             }
         }
-        for agent in &agents {
-            no_wrong_drops(&agent.vgw().status()?)?;
-        }
-        Ok(())
+        no_wrong_drops(&agents)?;
+        Ok(agents)
     });
 }
 
 #[test]
 fn icmp_udp_and_tcp_work_both_ways() {
-    scenario("icmp_udp_and_tcp_work_both_ways", 2, |lab| {
-        let _agents = lab.establish(&GatewayOptions::default())?;
+    with_both_engines("icmp_udp_and_tcp_work_both_ways", 2, |lab, options| {
+        let agents = lab.establish(options)?;
         exercise(lab, 1, 2)?;
         exercise(lab, 2, 1)?;
         for size in [0, 8, 56, 1000, 1372, 8000, 65_507] {
@@ -41,6 +39,6 @@ fn icmp_udp_and_tcp_work_both_ways() {
             let report = ping(&lab.site(1).host, &format!("-c 2 -i 0.2 -W 2 -s {size} {target}"))?;
             assert_eq!(report.received, 2, "size {size}: {}", report.text);
         }
-        Ok(())
+        Ok(agents)
     });
 }

@@ -1,0 +1,55 @@
+//! A ring that is full sends the rest through the kernel.
+
+use crate::support::{exercise, first_worker, lanes, with_engine};
+use anyhow::ensure;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::net::UdpSocket;
+use std::time::Duration;
+use testbed::{GatewayOptions, Site, scenario};
+
+/// Frames that may be on their way to a worker.
+const RING: usize = 8;
+
+/// Datagrams sent while the worker is stopped.
+const BURST: usize = 200;
+
+#[test]
+fn what_finds_the_ring_full_takes_the_kernel_and_nothing_is_lost() {
+    scenario("what_finds_the_ring_full_takes_the_kernel_and_nothing_is_lost", 2, |lab| {
+        let options = GatewayOptions { ring_size: Some(RING as u32), ..with_engine("xsk") };
+        let agents = [lab.start_agent(1, &options)?, lab.start_agent(2, &with_engine("kernel"))?];
+        lab.set_keys(&agents, "A1b2C3D4")?;
+        lab.wait_connected(&agents)?;
+        exercise(lab, 1, 2)?;
+        let (near, far) = (lab.site(1), lab.site(2));
+        let sink = far.host.enter(|| UdpSocket::bind((far.host_address(), 0)))??;
+        sink.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let source = near.host.enter(|| UdpSocket::bind((near.host_address(), 0)))??;
+        let before = lanes(&agents[0].vgw().status()?, Site::LAN, "full")?;
+
+        let worker = Pid::from_raw(first_worker(&agents[0])?);
+        kill(worker, Signal::SIGSTOP)?;
+        for number in 0..BURST {
+            source.send_to(&number.to_be_bytes(), sink.local_addr()?)?;
+        }
+        let mut arrived = Vec::new();
+        let mut buffer = [0; 8];
+        while arrived.len() < BURST - RING {
+            ensure!(sink.recv(&mut buffer)? == buffer.len());
+            arrived.push(usize::from_be_bytes(buffer));
+        }
+        kill(worker, Signal::SIGCONT)?;
+        while arrived.len() < BURST {
+            ensure!(sink.recv(&mut buffer)? == buffer.len());
+            arrived.push(usize::from_be_bytes(buffer));
+        }
+        // Those that had to wait for the worker are the first ones.
+        let late: Vec<_> = arrived.split_off(BURST - RING);
+        ensure!(arrived.iter().copied().eq(RING..BURST), "{arrived:?}");
+        ensure!(late.iter().copied().eq(0..RING), "{late:?}");
+        let full = lanes(&agents[0].vgw().status()?, Site::LAN, "full")? - before;
+        ensure!(full == (BURST - RING) as u64, "{full} found the ring full");
+        exercise(lab, 1, 2)
+    });
+}
