@@ -31,7 +31,7 @@ const LAST_STEP: f64 = 1.08;
 /// How much better a rate must be to be a reason to go on in its direction.
 const GAIN: f64 = 1.01;
 /// Share of the upper end that the zero-loss rate is found to.
-pub(crate) const RESOLUTION: f64 = 0.02;
+pub(crate) const RESOLUTION: f64 = 0.03;
 /// How often a rate that lost packets in the longer trial is lowered by 5 %.
 const RETREATS: u32 = 10;
 

@@ -24,7 +24,7 @@ pub(crate) struct Settings {
     pub(crate) tcp_seconds: f64,
     /// Numbers of TCP streams at once.
     pub(crate) tcp_streams: Vec<usize>,
-    /// Round trips per figure.
+    /// Round trips per figure and round.
     pub(crate) round_trips: usize,
     /// Processor of the generator's threads at host A; none means the scheduler's choice.
     pub(crate) sender_processor: Option<usize>,
@@ -39,11 +39,11 @@ impl Settings {
             rounds: 3,
             sizes: ["64", "512", "1400", "imix"].map(str::to_owned).to_vec(),
             flows: 8,
-            trial_seconds: 0.4,
-            confirm_seconds: 2.0,
-            tcp_seconds: 2.0,
+            trial_seconds: 0.2,
+            confirm_seconds: 1.5,
+            tcp_seconds: 1.0,
             tcp_streams: vec![1, 4],
-            round_trips: 2000,
+            round_trips: 1000,
             sender_processor: None,
             receiver_processor: None,
         }
