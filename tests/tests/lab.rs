@@ -32,6 +32,8 @@ mod harness;
 mod key_log;
 #[path = "lab/log.rs"]
 mod log;
+#[path = "lab/multi_queue.rs"]
+mod multi_queue;
 #[path = "lab/neighbours.rs"]
 mod neighbours;
 #[path = "lab/on_demand.rs"]
