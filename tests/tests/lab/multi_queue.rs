@@ -116,10 +116,7 @@ fn every_queue_is_used(lab: &Lab, agents: &[Agent], workers: u32) -> Result<()> 
         let after = statuses(agents)?;
         if undisturbed > 0 && (0..agents.len()).all(|index| all_used(&before[index], &after[index], workers))
         {
-            for status in &after {
-                no_wrong_drops(status)?;
-            }
-            return Ok(());
+            return no_wrong_drops(agents);
         }
     }
     anyhow::bail!("{undisturbed} waves were undisturbed; {:?}", statuses(agents)?)
