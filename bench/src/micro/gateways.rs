@@ -15,6 +15,9 @@ use super::{pin, programs};
 /// Longer than any measurement: the wire carries nothing but ESP meanwhile.
 const QUIET_SECONDS: u32 = 3600;
 
+/// How long packets may be on their way on a crowded machine.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
 /// ```text
 /// host1 ── gateway 1 ── wire ── gateway 2 ── host2
 /// ```
@@ -34,13 +37,14 @@ pub(super) enum Until {
 }
 
 impl Gateways {
-    /// Starts both gateways with ESP by `aead`.
+    /// Starts both gateways with `engine` and ESP by `aead`.
     ///
     /// # Errors
     /// Root or `vgw` is missing, or the tunnel does not come up.
-    pub(super) fn start(aead: Aead) -> Result<Self> {
+    pub(super) fn start(engine: &str, aead: Aead) -> Result<Self> {
         let lab = Lab::builder().build()?;
         let options = GatewayOptions {
+            engine: Some(engine.to_owned()),
             dpd: Some(QUIET_SECONDS),
             esp_proposal: Some(proposal(aead).to_owned()),
             ..GatewayOptions::default()
@@ -77,7 +81,7 @@ impl Gateways {
         })??;
         // What was handed to another thread may be on its way still.
         let arrived = || -> Result<bool> { Ok(counter.count()? >= sent * 99 / 100) };
-        testbed::wait_until(Duration::from_secs(1), "the packets arrive", arrived)
+        testbed::wait_until(ARRIVAL, "the packets arrive", arrived)
             .with_context(|| format!("of {sent} packets of {bytes} bytes"))?;
         Ok(nanoseconds)
     }

@@ -104,7 +104,7 @@ pub(crate) fn run(effort: Effort) -> Result<Micro> {
         let ring = ByLength::measure(|bytes| Ok(aead::measure(aead, esp_payload(bytes), effort.packets)))?;
         let kernel = ByLength::measure(|bytes| programs.measure(aead, esp_payload(bytes), effort.packets))?;
         let packet = ByLength::measure(|bytes| packets.measure(aead, bytes, effort.packets))?;
-        let gateways = Gateways::start(aead)?;
+        let gateways = Gateways::start("kernel", aead)?;
         let cost = ByLength::measure(|bytes| kernel_engine(&gateways, &redirect, bytes, effort))?;
         drop(gateways);
         for size in Size::ALL {
