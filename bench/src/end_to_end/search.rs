@@ -47,7 +47,8 @@ pub(crate) fn best_rate(
 ) -> Result<Outcome> {
     let unpaced = trial(Rate::Unpaced)?;
     let mut best = unpaced;
-    let mut rate = start.unwrap_or(unpaced.received).max(1.0);
+    // Where next to nothing comes through a flood, the search has to come down from somewhere.
+    let mut rate = start.unwrap_or(unpaced.received.max(unpaced.offered / 50.0)).max(1.0);
     let mut step = if start.is_some() { FIRST_STEP.sqrt() } else { FIRST_STEP };
     let mut at_rate = trial(Rate::PacketsPerSecond(rate))?;
     keep_better(&mut best, at_rate);
@@ -60,7 +61,7 @@ pub(crate) fn best_rate(
                 let next = trial(Rate::PacketsPerSecond(rate * factor))?;
                 keep_better(&mut best, next);
                 // The sender does not get any faster.
-                let exhausted = next.offered < rate;
+                let exhausted = factor > 1.0 && next.offered < rate;
                 if next.received < GAIN * at_rate.received || exhausted {
                     break;
                 }
@@ -139,6 +140,17 @@ mod tests {
             let best = best_rate(None, system(capacity, 1_000_000.0)).unwrap();
             assert!(best.received > 0.95 * capacity, "{} of {capacity}", best.received);
         }
+    }
+
+    #[test]
+    fn the_best_rate_of_a_system_that_drowns_is_found() {
+        let drowning = |rate| {
+            let outcome = system(5_000.0, 1e6)(rate)?;
+            let received = if outcome.offered > 8_000.0 { 0.0 } else { outcome.received };
+            Ok(Outcome { received, ..outcome })
+        };
+        let best = best_rate(None, drowning).unwrap();
+        assert!(best.received > 0.9 * 5_000.0, "{best:?}");
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Settings {
         Self {
             rounds: 1,
             sizes: ["1400", "imix"].map(str::to_owned).to_vec(),
-            trial_seconds: 0.03,
+            trial_seconds: 0.1,
             confirm_seconds: 0.1,
             tcp_seconds: 0.2,
             round_trips: 100,
@@ -84,7 +84,7 @@ impl Settings {
 
     /// How long the load lasts beside which round trips are made: at more than a millisecond each they become fewer.
     pub(crate) fn beside_load(&self) -> Duration {
-        Duration::from_micros(1200) * self.round_trips as u32
+        Duration::from_micros(1200) * self.round_trips.max(500) as u32
     }
 
     pub(crate) fn tcp(&self) -> Duration {
