@@ -1,6 +1,6 @@
 //! Two gateways with a tunnel, and traffic that nothing but them slows down.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use gateway_common::Aead;
@@ -15,6 +15,8 @@ use super::{pin, programs};
 /// Longer than any measurement: the wire carries nothing but ESP meanwhile.
 const QUIET_SECONDS: u32 = 3600;
 
+/// Packets that the generator sends at a time while the clock decides.
+const BURST: u32 = 2_000;
 /// How long packets may be on their way on a crowded machine.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
@@ -23,7 +25,7 @@ const ARRIVAL: Duration = Duration::from_secs(10);
 /// ```
 pub(super) struct Gateways {
     lab: Lab,
-    _agents: Vec<Agent>,
+    agents: Vec<Agent>,
     addresses: Addresses,
 }
 
@@ -45,6 +47,8 @@ impl Gateways {
         let lab = Lab::builder().build()?;
         let options = GatewayOptions {
             engine: Some(engine.to_owned()),
+            workers: (engine == "xsk").then_some(1),
+            worker_cpus: (engine == "xsk").then(|| pin::FORWARDER.to_string()),
             dpd: Some(QUIET_SECONDS),
             esp_proposal: Some(proposal(aead).to_owned()),
             ..GatewayOptions::default()
@@ -58,7 +62,7 @@ impl Gateways {
             source: near.host_address(),
             destination: far.host_address(),
         };
-        Ok(Self { lab, _agents: agents, addresses })
+        Ok(Self { lab, agents, addresses })
     }
 
     /// Sends `frames` packets of `bytes` bytes from host 1 and returns what the sending processor spent on each, in ns:
@@ -84,6 +88,41 @@ impl Gateways {
         testbed::wait_until(ARRIVAL, "the packets arrive", arrived)
             .with_context(|| format!("of {sent} packets of {bytes} bytes"))?;
         Ok(nanoseconds)
+    }
+
+    /// Processor time of gateway 1's worker per packet, in ns, while more packets of `bytes` bytes arrive from host 1 than
+    /// it can seal: taking, sealing, sending, and what the kernel does for that in its time. Engine `xsk` only.
+    ///
+    /// # Errors
+    /// There is no worker, or it got nothing.
+    pub(super) fn worker_ns(&self, bytes: usize, duration: Duration) -> Result<f64> {
+        let counter = Map::counter()?;
+        let _links = self.end(Until::Wire, &counter)?;
+        let before = self.worker()?;
+        self.lab.site(1).host.enter(|| -> Result<()> {
+            let _pinned = pin::to_processor(pin::GENERATOR)?;
+            let generator = Generator::new(if_nametoindex(Site::HOST_PORT)?, &self.addresses, bytes)?;
+            let start = Instant::now();
+            while start.elapsed() < duration {
+                generator.send(BURST)?;
+            }
+            Ok(())
+        })??;
+        let after = self.worker()?;
+        ensure!(after.1 > before.1, "the worker got nothing to seal");
+        Ok((after.0 - before.0) as f64 / (after.1 - before.1) as f64)
+    }
+
+    /// Processor time in ns of gateway 1's worker, and the frames from the VNet that it was given.
+    fn worker(&self) -> Result<(u64, u64)> {
+        let status = self.agents[0].vgw().status()?;
+        let worker = &status["engine"]["workers"][0];
+        let process = worker["pid"].as_u64().with_context(|| format!("no worker in {status}"))?;
+        let text = std::fs::read_to_string(format!("/proc/{process}/schedstat"))?;
+        let time = text.split_whitespace().next().context("an empty schedstat")?.parse()?;
+        let lanes = worker["lanes"].as_array().into_iter().flatten();
+        let lan = lanes.filter(|lane| lane["interface"] == Site::LAN);
+        Ok((time, lan.filter_map(|lane| lane["handed_over"].as_u64()).sum()))
     }
 
     fn end(&self, until: Until, counter: &Map) -> Result<Vec<Link>> {

@@ -107,6 +107,9 @@ pub(crate) fn run(effort: Effort) -> Result<Micro> {
         let gateways = Gateways::start("kernel", aead)?;
         let cost = ByLength::measure(|bytes| kernel_engine(&gateways, &redirect, bytes, effort))?;
         drop(gateways);
+        let gateways = Gateways::start("xsk", aead)?;
+        let worker = ByLength::measure(|bytes| worker_ns(&gateways, bytes, effort))?;
+        drop(gateways);
         for size in Size::ALL {
             report.aead.push(AeadRow::new(name, size, &ring, &kernel));
             report.packets.push(PacketRow {
@@ -133,6 +136,17 @@ pub(crate) fn run(effort: Effort) -> Result<Micro> {
                 cost.at(size, |cost| cost.decapsulate_ns),
                 kernel.at(size, |cost| cost.open_ns),
             ));
+            report.gateways.push(GatewayRow {
+                engine: "xsk".into(),
+                algorithm: name.into(),
+                size,
+                direction: "encapsulate".into(),
+                limit: Limit::new(
+                    af_xdp.at(size, |forwarding| forwarding.forward_ns),
+                    ring.at(size, |cost| cost.seal_ns),
+                    worker.at(size, |ns| *ns),
+                ),
+            });
         }
     }
     report.scale();
@@ -145,6 +159,13 @@ fn af_xdp_forwarding(bytes: usize, effort: Effort) -> Result<Forwarding> {
     let mut runs = runs?;
     runs.sort_by(|one, other| one.forward_ns.total_cmp(&other.forward_ns));
     Ok(runs[runs.len() / 2])
+}
+
+/// Median of several runs.
+fn worker_ns(gateways: &Gateways, bytes: usize, effort: Effort) -> Result<f64> {
+    let runs: Result<Vec<f64>> =
+        (0..effort.runs.min(5)).map(|_| gateways.worker_ns(bytes, effort.run)).collect();
+    Ok(median(&mut runs?))
 }
 
 /// What a gateway with engine `kernel` costs on real links, per packet in ns: received, worked on, sent. Everything happens on
