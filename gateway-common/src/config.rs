@@ -16,8 +16,18 @@ pub struct GatewayConfig {
     pub vgw_peer_mac: [u8; 6],
     /// Entries of map `CPU_SAS` per tunnel; 0 when no queue has an outbound SA of its own.
     pub cpu_sas: u32,
+    /// Bytes that stay behind a packet that leaves its tunnel: 0 in native mode, [`Self::GENERIC_PADDING`] in generic mode.
+    pub padding: u32,
 }
 
-// SAFETY: repr(C), integers only, 24 bytes without implicit padding.
+impl GatewayConfig {
+    /// Value of `padding` in generic mode. When a program has changed the end of a frame there, the kernel puts the end of its
+    /// buffer behind the right place by the length of the Ethernet header (`bpf_prog_run_generic_xdp` in
+    /// `net/core/dev.c`), and a TCP of the same machine that joins two such buffers delivers a wrong byte stream. IPv4 puts
+    /// it right where it removes padding (`ip_rcv_core`), and GRO leaves padded packets alone, so there has to be some.
+    pub const GENERIC_PADDING: u32 = 1;
+}
+
+// SAFETY: repr(C), integers only, 28 bytes without implicit padding.
 unsafe impl Pod for GatewayConfig {}
-const _: () = assert!(size_of::<GatewayConfig>() == 24);
+const _: () = assert!(size_of::<GatewayConfig>() == 28);

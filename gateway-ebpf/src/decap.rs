@@ -126,7 +126,7 @@ pub(crate) unsafe fn forward(
         let is_late = front != 0 && unsafe { replay::is_late(sa, job.sequence) };
         return Err(if is_late { DropReason::Worker } else { DropReason::Replayed });
     }
-    let inner_len = strip(ctx, job, front)?;
+    let inner_len = strip(ctx, job, front, config.padding)?;
     let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Internal)?;
     // SAFETY: lies within the frame.
     let ip = unsafe { &mut *ip };
@@ -181,9 +181,10 @@ pub(crate) unsafe fn forward(
     Ok(way.ifindex)
 }
 
-/// Removes everything around the inner packet but room for an Ethernet header. Returns the length of the inner packet.
+/// Removes everything around the inner packet but room for an Ethernet header, and `padding` bytes behind it. Returns the length of
+/// the inner packet.
 #[inline(always)]
-fn strip(ctx: &XdpContext, job: &Job, front: u32) -> Result<u32, DropReason> {
+fn strip(ctx: &XdpContext, job: &Job, front: u32, padding: u32) -> Result<u32, DropReason> {
     let surplus = front + job.offset - ETH_LEN as u32;
     // SAFETY: helper that checks its arguments; every packet pointer is fetched anew afterwards.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus.cast_signed()) } != 0 {
@@ -192,12 +193,12 @@ fn strip(ctx: &XdpContext, job: &Job, front: u32) -> Result<u32, DropReason> {
     let trailer_at = ETH_LEN + job.length as usize - ESP_TRAILER_LEN;
     let trailer = at::<[u8; ESP_TRAILER_LEN]>(ctx, trailer_at & MAX_FRAME).ok_or(DropReason::Malformed)?;
     // SAFETY: lies within the frame.
-    let [padding, next_header] = unsafe { *trailer };
+    let [pad_length, next_header] = unsafe { *trailer };
     trailer::check_next_header(next_header)?;
     let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Malformed)?;
     // SAFETY: lies within the frame.
-    let inner_len = trailer::inner_len(unsafe { &*ip }, padding, job.length)?;
-    let surplus = frame_len(ctx).cast_signed() - (ETH_LEN as u32 + inner_len).cast_signed();
+    let inner_len = trailer::inner_len(unsafe { &*ip }, pad_length, job.length)?;
+    let surplus = frame_len(ctx).cast_signed() - (ETH_LEN as u32 + inner_len + padding).cast_signed();
     // SAFETY: as above.
     if unsafe { bpf_xdp_adjust_tail(ctx.ctx, -surplus) } != 0 {
         return Err(DropReason::Internal);

@@ -26,6 +26,8 @@ mod engine_privileges;
 mod engine_start;
 #[path = "lab/gateway_traffic.rs"]
 mod gateway_traffic;
+#[path = "lab/generic_mode.rs"]
+mod generic_mode;
 #[path = "lab/harness.rs"]
 mod harness;
 #[path = "lab/key_log.rs"]

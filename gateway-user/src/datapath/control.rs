@@ -337,12 +337,13 @@ impl Datapath {
 
     async fn set_up(&mut self, served: &[Served], plan: Option<&Plan>) -> Result<()> {
         forward_log(&mut self.object.ebpf)?;
-        let config = GatewayConfig {
+        let mut config = GatewayConfig {
             vgw_peer_ifindex: self.vgw0.xdp.index,
             wan_addr: self.config.wan_addr.octets(),
             vgw0_mac: self.vgw0.stack.mac,
             vgw_peer_mac: self.vgw0.xdp.mac,
             cpu_sas: self.config.cpu_sas,
+            padding: 0,
         };
         let mut configs: Array<_, Plain<GatewayConfig>> =
             duplicate(&self.object.ebpf, "CONFIG")?.try_into()?;
@@ -366,6 +367,8 @@ impl Datapath {
         if let Err(error) = self.attach(&targets, XdpMode::Driver) {
             // A frame redirected from native mode is lost at an interface in generic mode, so it is all or none.
             tracing::warn!("native XDP is not possible, all interfaces run in generic mode: {error:#}");
+            config.padding = GatewayConfig::GENERIC_PADDING;
+            configs.set(0, Plain(config), 0)?;
             self.attach(&targets, XdpMode::Skb)?;
             self.xdp_mode = "generic";
         }

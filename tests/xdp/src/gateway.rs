@@ -129,6 +129,7 @@ impl GatewayUnderTest {
             vgw0_mac: VGW0_MAC,
             vgw_peer_mac: [2, 0, 0, 0, 1, 1],
             cpu_sas: CPU_SAS,
+            padding: 0,
         };
         configs.set(0, Plain(config), 0)?;
         let mut routes: LpmTrie<_, [u8; 4], Plain<Route>> = take("ROUTES4")?.try_into()?;

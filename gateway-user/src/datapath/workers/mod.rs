@@ -105,8 +105,7 @@ impl Workers {
         });
         let runs: Vec<_> = supervised.map(|worker| worker.run(first.clone(), stopping.clone())).collect();
         drop(first);
-        // A thread of its own: workers ask to be killed when the thread that made them ends, and whether they hang is seen
-        // in time whatever the agent does.
+        // A thread of its own: whether workers hang is seen in time whatever the agent does.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime of the workers' supervisor")?;
         let thread = std::thread::Builder::new().name("vgw-workers".to_owned());
