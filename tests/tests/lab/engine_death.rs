@@ -106,6 +106,7 @@ fn without_its_agent_a_worker_ends_and_the_kernel_goes_on() {
         })?;
         for (sent, report) in sent.iter().zip(&reports) {
             ensure!(report.received + 2 * u64::from(RING) >= *sent, "of {sent} datagrams arrived {report:?}");
+            ensure!((report.duplicates, report.corrupt) == (0, 0), "{report:?}");
         }
         exercise(lab, 1, 2)?;
         agents[0].start_again()?;

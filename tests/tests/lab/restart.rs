@@ -33,7 +33,7 @@ fn restart(lab: &Lab, signal: Signal) -> Result<()> {
     })?;
     exercise(lab, 1, 2)?;
     exercise(lab, 2, 1)?;
-    no_wrong_drops_in(&agents[0].vgw().connection("VNet2")?)
+    no_wrong_drops_in(&agents[0].vgw().connection("VNet2")?, &agents)
 }
 
 #[test]
