@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub struct GatewayOptions {
     /// Shared bandwidth limit, for instance `50mbit`.
     pub bandwidth: Option<String>,
+    /// Interfaces towards the VNet besides [`crate::Site::LAN`].
+    pub more_lans: Vec<String>,
     /// Engine: `auto`, `kernel` or `xsk`.
     pub engine: Option<String>,
     /// Number of workers of engine `xsk`.
@@ -81,6 +83,7 @@ impl GatewayOptions {
         for (option, value) in valued {
             arguments.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
         }
+        arguments.extend(self.more_lans.iter().flat_map(|name| ["--lan".to_owned(), name.clone()]));
         if let Some(files) = &self.certificate {
             let files =
                 [("--certificate", &files.chain), ("--private-key", &files.key), ("--ca", &files.anchor)];

@@ -79,7 +79,7 @@ pub(super) struct AgentArgs {
     #[arg(long, value_name = "RATE")]
     pub(super) bandwidth: Option<Bandwidth>,
     /// What seals and opens packets: kernel (the XDP programs), xsk (worker processes with AF_XDP sockets, faster where the CPU
-    /// has AES instructions; without them the gateway does not start), or auto (xsk where its workers come up, else kernel).
+    /// has AES instructions; the gateway starts only if all workers come up), or auto (xsk where they come up, else kernel).
     #[arg(long, value_name = "ENGINE", default_value_t = EngineChoice::Auto)]
     pub(super) engine: EngineChoice,
     /// Workers of engine xsk. By default as many as there are CPUs, at most as many as every interface has queues.

@@ -2,6 +2,7 @@
 
 use crate::support::with_both_engines;
 use anyhow::Result;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 use testbed::traffic::{DatagramSink, send_datagrams};
 use testbed::{GatewayOptions, Lab};
@@ -34,29 +35,40 @@ fn two_tunnels_together_keep_to_the_limit() {
         lab.wait_reachable(1, 2)?;
         lab.wait_reachable(1, 3)?;
 
-        let sinks = [sink(lab, 2)?, sink(lab, 3)?];
-        let rate = std::thread::scope(|scope| {
-            for sink in &sinks {
-                let near = lab.site(1);
-                let duration = WARM_UP + MEASURED + Duration::from_secs(1);
-                scope.spawn(move || {
-                    let peer = sink.address();
-                    send_datagrams(&near.host, near.host_address(), peer, PAYLOAD, RATE, duration)
-                        .expect("sending works");
-                });
-            }
-            std::thread::sleep(WARM_UP);
-            let (start, first) = (Instant::now(), received(&sinks));
-            std::thread::sleep(MEASURED);
-            (received(&sinks) - first) * 8_000_000 / start.elapsed().as_micros() as u64
-        });
-        assert!(rate.abs_diff(LIMIT) <= LIMIT * TOLERANCE / 100, "{rate} bit/s arrived");
-        let status = agents[0].vgw().status()?;
-        assert_eq!(status["budget"]["rate_bits"], LIMIT, "{status}");
-        assert!(status["budget"]["dropped_bytes"].as_u64() > Some(0), "{status}");
-        assert!(status["drops"]["budget_exceeded"].as_u64() > Some(0), "{status}");
+        let dropped = |status: &Value| status["drops"]["budget_exceeded"].as_u64();
+        let mut before = Some(0);
+        // What is sent, and what is received.
+        for flows in [[(1, 2), (1, 3)], [(2, 1), (3, 1)]] {
+            let rate = arriving(lab, flows)?;
+            assert!(rate.abs_diff(LIMIT) <= LIMIT * TOLERANCE / 100, "{rate} bit/s of {flows:?} arrived");
+            let status = agents[0].vgw().status()?;
+            assert_eq!(status["budget"]["rate_bits"], LIMIT, "{status}");
+            assert!(status["budget"]["dropped_bytes"].as_u64() > Some(0), "{status}");
+            assert!(dropped(&status) > before, "{status}");
+            before = dropped(&status);
+        }
         Ok(agents)
     });
+}
+
+/// The rate in bit/s at which datagrams arrive that are sent from one site to another, in two flows.
+fn arriving(lab: &Lab, flows: [(u8, u8); 2]) -> Result<u64> {
+    let sinks = [sink(lab, flows[0].1)?, sink(lab, flows[1].1)?];
+    Ok(std::thread::scope(|scope| {
+        for (sink, (from, _)) in sinks.iter().zip(flows) {
+            let near = lab.site(from);
+            let duration = WARM_UP + MEASURED + Duration::from_secs(1);
+            scope.spawn(move || {
+                let peer = sink.address();
+                send_datagrams(&near.host, near.host_address(), peer, PAYLOAD, RATE, duration)
+                    .expect("sending works");
+            });
+        }
+        std::thread::sleep(WARM_UP);
+        let (start, first) = (Instant::now(), received(&sinks));
+        std::thread::sleep(MEASURED);
+        (received(&sinks) - first) * 8_000_000 / start.elapsed().as_micros() as u64
+    }))
 }
 
 fn sink(lab: &Lab, site: u8) -> Result<DatagramSink> {

@@ -1,6 +1,6 @@
 //! Which engine runs, and what keeps it from running.
 
-use crate::support::{events, exercise, first_worker, lanes, no_wrong_drops, with_engine};
+use crate::support::{events, exercise, first_worker, lanes, no_wrong_drops, with_both_engines, with_engine};
 use anyhow::ensure;
 use testbed::{GatewayOptions, Site, scenario};
 use xsk::{Chunk, Options, Sizes, Socket, Umem};
@@ -91,6 +91,27 @@ fn a_queue_that_another_program_holds_makes_the_gateway_fall_back() {
             "the other gateway is not concerned"
         );
         Ok(())
+    });
+}
+
+#[test]
+fn an_interface_of_both_sides_has_its_lanes_once() {
+    with_both_engines("an_interface_of_both_sides_has_its_lanes_once", 2, |lab, options| {
+        let both = GatewayOptions { more_lans: vec![Site::WAN.to_owned()], ..options.clone() };
+        let agents = vec![lab.start_agent(1, &both)?, lab.start_agent(2, options)?];
+        lab.set_keys(&agents, "A1b2C3D4")?;
+        lab.wait_connected(&agents)?;
+        exercise(lab, 1, 2)?;
+        exercise(lab, 2, 1)?;
+        let status = agents[0].vgw().status()?;
+        let workers = status["engine"]["workers"].as_array().into_iter().flatten();
+        let served = workers.filter_map(|worker| worker["lanes"].as_array()).flatten();
+        let mut served: Vec<_> = served.map(|lane| lane["interface"].as_str()).collect();
+        served.sort_unstable();
+        let once = [Some(Site::LAN), Some("vgw0-xdp"), Some(Site::WAN)];
+        ensure!(served.is_empty() || served == once, "{served:?}");
+        no_wrong_drops(&agents)?;
+        Ok(agents)
     });
 }
 
