@@ -45,18 +45,20 @@ pub(crate) fn find(ctx: &XdpContext, port: &Port) -> Option<OpenLane> {
         let limit = atomic::load(&raw const (*lane).limit);
         let progress_ns = atomic::load(&raw const (*lane).progress_ns);
         let waiting_since_ns = atomic::load(&raw const (*lane).waiting_since_ns);
+        let diverted = atomic::load(&raw const (*lane).diverted);
         let now_ns = bpf_ktime_get_coarse_ns();
-        match Lane::state(limit, produced, consumed, progress_ns, waiting_since_ns, now_ns) {
-            LaneState::Open => {}
+        let state = Lane::state(limit, produced, consumed, progress_ns, waiting_since_ns, diverted, now_ns);
+        match state {
+            LaneState::Open => 0,
             LaneState::Closed => return None,
-            LaneState::Full => {
-                atomic::fetch_add(&raw mut (*lane).full, 1);
-                return None;
-            }
-            LaneState::Stalled => {
-                atomic::fetch_add(&raw mut (*lane).stalled, 1);
-                return None;
-            }
+            LaneState::Full => atomic::fetch_add(&raw mut (*lane).full, 1),
+            LaneState::Stalled => atomic::fetch_add(&raw mut (*lane).stalled, 1),
+        };
+        if diverted != state as u64 {
+            (&raw mut (*lane).diverted).write_volatile(state as u64);
+        }
+        if state != LaneState::Open {
+            return None;
         }
         XSKS.get(number)?;
         Some(OpenLane { number, lane, is_empty: Lane::under_way(produced, consumed) == 0, now_ns })

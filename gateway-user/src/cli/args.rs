@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(args.worker_cpus.unwrap().to_string(), "0,2,3");
         let Command::Agent(args) = parse(agent).unwrap().command else { panic!("agent expected") };
         assert_eq!((args.engine, args.workers, args.busy_poll), (EngineChoice::Auto, None, false));
-        assert_eq!((args.tx_budget, args.ring_size), (256, 1024));
+        assert_eq!((args.tx_budget, args.ring_size), (256, 4096));
         assert!(refusal(&format!("{agent} --engine dpdk")).contains("expected auto, kernel or xsk"));
         assert!(refusal(&format!("{agent} --worker-cpus 3-1")).contains("no list of CPUs"));
         assert!(refusal(&format!("{agent} --workers 0")).contains("0 is not in"));

@@ -33,7 +33,7 @@ pub struct WorkerConfig {
 
 impl WorkerConfig {
     /// Usual value of [`WorkerConfig::ring_size`].
-    pub const RING_SIZE: u32 = 1024;
+    pub const RING_SIZE: u32 = 4096;
     /// Usual value of [`WorkerConfig::tx_budget`].
     pub const TX_BUDGET: u32 = 256;
 }
