@@ -256,7 +256,9 @@ impl Drop for Capture {
     }
 }
 
-fn open(device: &str) -> Result<OwnedFd> {
+/// A packet socket for all frames of a device of this network namespace, those that leave included. A look for one takes 50 ms at
+/// most.
+pub(crate) fn open(device: &str) -> Result<OwnedFd> {
     // Protocol 0: nothing is received before the socket is bound to its device.
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, RcvBufForce, &BUFFER)?;

@@ -16,8 +16,12 @@ mod encapsulation;
 mod engine_death;
 #[path = "lab/engine_full.rs"]
 mod engine_full;
+#[path = "lab/engine_hostile.rs"]
+mod engine_hostile;
 #[path = "lab/engine_idle.rs"]
 mod engine_idle;
+#[path = "lab/engine_interfaces.rs"]
+mod engine_interfaces;
 #[path = "lab/engine_lifetime.rs"]
 mod engine_lifetime;
 #[path = "lab/engine_privileges.rs"]

@@ -136,9 +136,14 @@ impl<'umem> Engine<'umem> {
         self.ports.iter().any(Port::is_pending)
     }
 
-    /// Everything that is not a packet: lost frames, stale keys, chunks that come back late.
-    pub(super) fn keep_house(&mut self, now_ns: u64) {
+    /// Everything that is not a new packet: frames that an interface did not take, lost frames, stale keys, chunks that come back
+    /// late.
+    ///
+    /// # Errors
+    /// As [`Self::round`].
+    pub(super) fn keep_house(&mut self, now_ns: u64) -> Result<()> {
         for port in &mut self.ports {
+            port.flush(&mut self.free)?;
             port.collect(&mut self.free);
             for lane in &mut port.lanes {
                 let lost = lane.give_up_lost(&self.maps.lanes);
@@ -157,6 +162,7 @@ impl<'umem> Engine<'umem> {
             self.order.settle(self.returned());
         }
         self.handed_back = self.order.handed_back();
+        Ok(())
     }
 
     /// Takes a batch from a lane, works on it and sends what comes of it.

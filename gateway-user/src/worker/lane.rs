@@ -103,6 +103,11 @@ impl<'umem> Lane<'umem> {
         }
         if self.stock != before {
             self.socket.publish_fill();
+            // A driver without copies may have stopped for want of frames, and others may keep this worker from its sleep, which
+            // would wake it. Should it refuse, the next sleep does.
+            if self.socket.fill_needs_wakeup() {
+                let _ = self.socket.wake_receive();
+            }
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) fn run(mut engine: Engine<'_>, mut watch: Watch, busy_poll: bool) -> 
             if watch.has_ended(Duration::ZERO)? {
                 break;
             }
-            engine.keep_house(now);
+            engine.keep_house(now)?;
             next_housekeeping = now + HOUSEKEEPING_NS;
         }
         if has_worked {
@@ -47,7 +47,8 @@ pub(super) fn run(mut engine: Engine<'_>, mut watch: Watch, busy_poll: bool) -> 
             sleep_unsent = SLEEP_UNSENT;
             continue;
         }
-        if busy_poll || looks < LOOKS {
+        // Waiting is what makes the kernel send what it did not take before.
+        if looks < LOOKS || busy_poll && !engine.has_unsent() {
             looks += 1;
             std::hint::spin_loop();
             continue;

@@ -1,0 +1,49 @@
+//! An attacker's place on a wire: sees frames and sends his own.
+
+use crate::{NetNs, capture};
+use anyhow::{Context as _, Result, ensure};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+/// A packet socket on one end of a cable.
+#[derive(Debug)]
+pub struct RawPort {
+    socket: OwnedFd,
+}
+
+impl RawPort {
+    /// Opens `device` in `namespace`.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn open(namespace: &NetNs, device: &str) -> Result<Self> {
+        Ok(Self { socket: namespace.enter(|| capture::open(device))?? })
+    }
+
+    /// The next frame that others sent or received there, its Ethernet header included; `None` if there is none for 50 ms.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn receive(&self) -> Result<Option<Vec<u8>>> {
+        let mut buffer = vec![0; 1 << 16];
+        match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Ok(length) => {
+                buffer.truncate(length);
+                Ok(Some(buffer))
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+            Err(error) => Err(error).context("cannot receive frames"),
+        }
+    }
+
+    /// Sends a frame as it is.
+    ///
+    /// # Errors
+    /// The device takes no such frame.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        let sent = send(self.socket.as_raw_fd(), frame, MsgFlags::empty()).context("cannot send a frame")?;
+        ensure!(sent == frame.len(), "{sent} of {} bytes were sent", frame.len());
+        Ok(())
+    }
+}
