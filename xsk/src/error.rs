@@ -41,6 +41,13 @@ pub enum Error {
     Wait(io::Error),
 }
 
+impl Error {
+    /// Another socket has the queue.
+    pub fn is_occupied(&self) -> bool {
+        matches!(self, Self::Socket { step: Step::Bind, source, .. } if source.raw_os_error() == Some(libc::EBUSY))
+    }
+}
+
 /// Steps in the life of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use gateway_common::wire::ETH_LEN;
@@ -16,6 +17,11 @@ use super::port::Port;
 
 /// Room for the packets of one socket between socket and interface, in bytes: the kernel's share of them, for a full ring.
 const SEND_BUFFER_PER_FRAME: u32 = 4096;
+
+/// How long to wait for queues that another worker has: that of an agent that was killed ends a moment later than the agent.
+const OCCUPIED: Duration = Duration::from_secs(2);
+/// Time between two attempts to get a queue.
+const ATTEMPTS: Duration = Duration::from_millis(20);
 
 /// Memory for everything that may be in rings at once.
 pub(super) fn memory(config: &WorkerConfig) -> Result<Umem> {
@@ -42,8 +48,9 @@ pub(super) fn engine<'umem>(
     umem: &'umem Umem,
 ) -> Result<(Engine<'umem>, WorkerReport)> {
     let mut ports = Vec::new();
+    let deadline = Instant::now() + OCCUPIED;
     for interface in &config.interfaces {
-        ports.push(port(config, interface, umem)?);
+        ports.push(port(config, interface, umem, deadline)?);
     }
     let report = report(config, &ports);
     let peer = config.interfaces.iter().position(|interface| interface.is_vgw0_peer);
@@ -55,7 +62,12 @@ pub(super) fn engine<'umem>(
     Ok((engine, report))
 }
 
-fn port<'umem>(config: &WorkerConfig, interface: &WorkerInterface, umem: &'umem Umem) -> Result<Port<'umem>> {
+fn port<'umem>(
+    config: &WorkerConfig,
+    interface: &WorkerInterface,
+    umem: &'umem Umem,
+    deadline: Instant,
+) -> Result<Port<'umem>> {
     let options = Options {
         sizes: Sizes {
             // The kernel tells of room in the fill ring a little late.
@@ -73,7 +85,14 @@ fn port<'umem>(config: &WorkerConfig, interface: &WorkerInterface, umem: &'umem 
     ensure!(index == interface.index, "interface {} is not the one that it was", interface.name);
     let mut lanes = Vec::new();
     for lane in &interface.lanes {
-        let socket = Socket::bind(umem, &interface.name, lane.queue, &options)?;
+        let socket = loop {
+            match Socket::bind(umem, &interface.name, lane.queue, &options) {
+                Err(error) if error.is_occupied() && Instant::now() < deadline => {
+                    std::thread::sleep(ATTEMPTS);
+                }
+                outcome => break outcome?,
+            }
+        };
         lanes.push(Lane::new(socket, lane.lane, config.ring_size));
     }
     Ok(Port::new(interface.index, lanes))

@@ -2,6 +2,8 @@
 
 use crate::support::{events, exercise, first_worker, lanes, no_wrong_drops, with_both_engines, with_engine};
 use anyhow::ensure;
+use nix::sys::signal::Signal;
+use std::time::Duration;
 use testbed::{GatewayOptions, Site, scenario};
 use xsk::{Chunk, Options, Sizes, Socket, Umem};
 
@@ -116,11 +118,47 @@ fn an_interface_of_both_sides_has_its_lanes_once() {
 }
 
 #[test]
+fn a_queue_that_another_worker_has_for_a_moment_is_waited_for() {
+    scenario("a_queue_that_another_worker_has_for_a_moment_is_waited_for", 1, |lab| {
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let agent = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let umem = Umem::new(64, Chunk::Small)?;
+                let options =
+                    Options { sizes: Sizes::all(16), zero_copy: false, send_budget: None, send_buffer: None };
+                let _holder = lab.site(1).gateway.enter(|| Socket::bind(&umem, Site::WAN, 0, &options))??;
+                ready.send(())?;
+                // The worker comes, and finds the queue occupied.
+                std::thread::sleep(Duration::from_millis(1500));
+                anyhow::Ok(())
+            });
+            is_ready.recv()?;
+            lab.start_agent(1, &with_engine("xsk"))
+        })?;
+        first_worker(&agent).map(|_| ())
+    });
+}
+
+#[test]
+fn an_agent_that_starts_again_at_once_has_workers_again() {
+    scenario("an_agent_that_starts_again_at_once_has_workers_again", 1, |lab| {
+        // With engine auto it would go on without workers if the queues were not free yet.
+        let mut agent = lab.start_agent(1, &with_engine("auto"))?;
+        for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGKILL] {
+            agent.restart(signal)?;
+            let status = agent.vgw().status()?;
+            ensure!(status["engine"]["running"] == "xsk", "after {signal}: {}", status["engine"]);
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn an_orderly_end_takes_the_workers_along() {
     scenario("an_orderly_end_takes_the_workers_along", 1, |lab| {
         let mut agent = lab.start_agent(1, &with_engine("xsk"))?;
         let worker = format!("/proc/{}", first_worker(&agent)?);
-        agent.stop(nix::sys::signal::Signal::SIGTERM)?;
+        agent.stop(Signal::SIGTERM)?;
         ensure!(!std::path::Path::new(&worker).exists(), "{worker} goes on");
         let log = agent.log();
         ensure!(!log.contains("worker 0 ended"), "an end that was asked for is no event: {log}");
