@@ -40,8 +40,8 @@ fn statuses(agents: &[Agent]) -> Result<Vec<Value>> {
 }
 
 /// Fails if `counted` has drops that should not happen. Packets come too late only where a worker stood still, and no more of
-/// them than there were packets that overtook them because they went around it: the anti-replay window is
-/// several times as long as a ring.
+/// them than there were packets that overtook them because they went around it: the anti-replay window is no
+/// shorter than a ring.
 fn no_drops(counted: &Value, statuses: &[Value]) -> Result<()> {
     let count = |reason: &str| counted["drops"][reason].as_u64().unwrap_or(0);
     let stood_still = statuses.iter().any(|status| stalled(status) > 0);
