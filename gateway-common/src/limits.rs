@@ -13,8 +13,9 @@ pub const REPLAY_SLOT_BITS: u64 = 32;
 /// The largest anti-replay window that the ring can hold: one slot is always the one being entered.
 pub const REPLAY_WINDOW_MAX: u32 = (REPLAY_SLOTS as u32 - 1) * REPLAY_SLOT_BITS as u32;
 
-/// Anti-replay window of new SAs, in packets (RFC 4303 section 3.4.3 asks for 64 as a default; fast links reorder more).
-pub const REPLAY_WINDOW_DEFAULT: u32 = 4096;
+/// Anti-replay window of new SAs, in packets. RFC 4303 section 3.4.3 asks for 64 as a default; a sender's full ring of some
+/// thousand packets may be overtaken by as many.
+pub const REPLAY_WINDOW_DEFAULT: u32 = REPLAY_WINDOW_MAX;
 
 /// Largest packet, Ethernet header included, that the in-kernel AEAD programs handle.
 pub const MAX_FRAME: usize = 2047;

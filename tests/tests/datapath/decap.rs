@@ -158,13 +158,13 @@ fn replays_are_refused_and_reordering_is_not() {
         }
         assert_eq!(gateway.run(&packet(10_000)).unwrap().verdict, Verdict::Redirect);
         assert_eq!(
-            gateway.run(&packet(10_000 - 4095)).unwrap().verdict,
+            gateway.run(&packet(10_000 - 8159)).unwrap().verdict,
             Verdict::Redirect,
             "left edge of the window"
         );
         // Left of the window, an extended number is taken for one of the next 2^32, which the ICV then refutes.
         let reason = if esn { DropReason::AuthenticationFailed } else { DropReason::Replayed };
-        expect_drop(&mut gateway, &packet(10_000 - 4096), 1, reason);
+        expect_drop(&mut gateway, &packet(10_000 - 8160), 1, reason);
         expect_drop(&mut gateway, &packet(6), 1, reason);
     }
 }

@@ -6,7 +6,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::UdpSocket;
 use std::time::Duration;
-use testbed::{GatewayOptions, Site, scenario};
+use testbed::traffic::{DatagramSink, send_datagrams};
+use testbed::{GatewayOptions, Site, poll_until, scenario};
 
 /// Frames that may be on their way to a worker.
 const RING: usize = 8;
@@ -51,5 +52,31 @@ fn what_finds_the_ring_full_takes_the_kernel_and_nothing_is_lost() {
         let full = lanes(&agents[0].vgw().status()?, Site::LAN, "full")? - before;
         ensure!(full == (BURST - RING) as u64, "{full} found the ring full");
         exercise(lab, 1, 2)
+    });
+}
+
+#[test]
+fn packets_that_thousands_overtook_are_not_too_late() {
+    scenario("packets_that_thousands_overtook_are_not_too_late", 2, |lab| {
+        let options = GatewayOptions { ring_size: Some(RING as u32), ..with_engine("xsk") };
+        let agents = [lab.start_agent(1, &options)?, lab.start_agent(2, &with_engine("kernel"))?];
+        lab.set_keys(&agents, "A1b2C3D4")?;
+        lab.wait_connected(&agents)?;
+        exercise(lab, 1, 2)?;
+        let (near, far) = (lab.site(1), lab.site(2));
+        let sink = DatagramSink::start(&far.host, far.host_address())?;
+        let worker = Pid::from_raw(first_worker(&agents[0])?);
+        kill(worker, Signal::SIGSTOP)?;
+        let load = (20_000, Duration::from_millis(300));
+        let sent = send_datagrams(&near.host, near.host_address(), sink.address(), 64, load.0, load.1)?;
+        kill(worker, Signal::SIGCONT)?;
+        // More than a full ring of the usual size.
+        ensure!(sent > 5000, "{sent} were sent");
+        let late = poll_until(Duration::from_secs(5), "all arrive", || {
+            let report = sink.snapshot();
+            Ok((report.received == sent).then_some(report.reordered))
+        })?;
+        ensure!(late == RING as u64, "{late} were overtaken");
+        Ok(())
     });
 }
