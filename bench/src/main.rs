@@ -1,6 +1,7 @@
 //! Benchmarks: what a packet costs, what goes through from host to host beside others, and IKE handshakes.
 
 mod agent;
+mod bpf;
 mod end_to_end;
 mod handshakes;
 mod machine;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::generator::{Delivery, Echo, Generator, Load, PacketSize, Rate, streams};
+use super::generator::{Echo, Generator, LightGenerator, Load, PacketSize, Rate, streams};
 use super::results::{Results, SizeResults};
-use super::search::{Outcome, TrialLength, best_rate, zero_loss_rate};
+use super::search::{TrialLength, best_rate, zero_loss_rate};
 use super::settings::Settings;
 use super::statistics::Figure;
 use super::system::{Running, System};
@@ -52,8 +52,9 @@ struct Round<'a> {
 impl Round<'_> {
     fn run(&mut self, is_first: bool) {
         self.step("round trips", Self::idle_round_trips);
+        self.step("UDP", |round| round.all_udp(is_first));
         for size in self.settings.packet_sizes().unwrap_or_default() {
-            self.step(&format!("UDP {size}"), |round| round.udp(size, is_first));
+            self.step(&format!("order of UDP {size}"), |round| round.order(size));
         }
         self.step("half load", Self::half_load);
         for &count in &self.settings.tcp_streams {
@@ -73,17 +74,29 @@ impl Round<'_> {
         }
     }
 
+    /// Everything that the kernel's generator does at host B; afterwards its port is what it was.
+    fn all_udp(&mut self, is_first: bool) -> Result<()> {
+        let light = LightGenerator::open(self.topology, self.settings.flows, self.settings.placement())?;
+        let before = self.running.hand_over()?;
+        for size in self.settings.packet_sizes().unwrap_or_default() {
+            self.step(&format!("UDP {size}"), |round| round.udp(&light, size, is_first));
+        }
+        if let (Some(before), Some(after)) = (before, self.running.hand_over()?) {
+            self.results.hand_over.get_or_insert_default().add(&after.since(&before));
+        }
+        self.step("processor time", |round| round.processor_time(&light));
+        Ok(())
+    }
+
     /// The best rate, and in the first round the rate without loss.
-    fn udp(&mut self, size: PacketSize, is_first: bool) -> Result<()> {
+    fn udp(&mut self, light: &LightGenerator<'_>, size: PacketSize, is_first: bool) -> Result<()> {
         let entry = self.results.sizes.entry(size.to_string()).or_insert_with(|| SizeResults::new(size));
-        let mut trial = |rate, length| {
+        let trial = |rate, length| {
             let length = match length {
                 TrialLength::Short => self.settings.trial(),
                 TrialLength::Long => self.settings.confirmation(),
             };
-            let delivery = self.generator.deliver(&Load { size, rate, length })?;
-            entry.arrivals.add(&delivery);
-            Ok(outcome(&delivery))
+            light.deliver(&Load { size, rate, length })
         };
         let best = best_rate(entry.received.median(), |rate| trial(rate, TrialLength::Short))?;
         ensure!(best.received > 0.0, "nothing arrives");
@@ -96,6 +109,21 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// Whether packets arrive in order and once: numbered ones from sockets, at the rate of the load beside round trips.
+    fn order(&mut self, size: PacketSize) -> Result<()> {
+        let Some(rate) = self.half_of_best(size) else { return Ok(()) };
+        let delivery = self.generator.deliver(&Load { size, rate, length: self.settings.trial() })?;
+        let entry = self.results.sizes.get_mut(&size.to_string());
+        entry.context("the best rate is known")?.arrivals.add(&delivery);
+        Ok(())
+    }
+
+    /// Half of this round's best rate; nothing where none was found, which is noted already, or measured.
+    fn half_of_best(&self, size: PacketSize) -> Option<Rate> {
+        let best = self.results.sizes.get(&size.to_string())?.received.rounds.last()?;
+        Some(Rate::PacketsPerSecond(LOADED_SHARE * best))
+    }
+
     fn idle_round_trips(&mut self) -> Result<()> {
         let echo = Echo::start(self.topology, self.settings.placement())?;
         // The first ones find cold caches.
@@ -104,31 +132,29 @@ impl Round<'_> {
         self.results.idle.add(&trips)
     }
 
-    /// Round trips beside a load, then the processor time that the same load takes.
+    /// Round trips beside a load of sockets.
     fn half_load(&mut self) -> Result<()> {
-        let best =
-            self.results.sizes.get(&LOADED_SIZE.to_string()).and_then(|size| size.received.rounds.last());
-        // Not among the sizes to measure, or its failure is noted already.
-        let Some(best) = best else { return Ok(()) };
-        let rate = LOADED_SHARE * best;
+        let Some(rate) = self.half_of_best(LOADED_SIZE) else { return Ok(()) };
         let echo = Echo::start(self.topology, self.settings.placement())?;
-        let load = |length| Load { size: LOADED_SIZE, rate: Rate::PacketsPerSecond(rate), length };
         let length = self.settings.beside_load();
         let trips = thread::scope(|scope| {
             let generator = &self.generator;
-            let load = scope.spawn(move || generator.deliver(&load(length)));
+            let load = scope.spawn(move || generator.deliver(&Load { size: LOADED_SIZE, rate, length }));
             let trips = echo.round_trips(self.settings.round_trips, PAUSE, length);
             load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             trips
         })?;
-        self.results.loaded.add(&trips)?;
-        drop(echo);
+        self.results.loaded.add(&trips)
+    }
 
+    fn processor_time(&mut self, light: &LightGenerator<'_>) -> Result<()> {
+        let Some(rate) = self.half_of_best(LOADED_SIZE) else { return Ok(()) };
         let processes = self.running.processes();
         let before = Usage::so_far(&processes)?;
-        let delivery = self.generator.deliver(&load(self.settings.confirmation()))?;
+        let load = Load { size: LOADED_SIZE, rate, length: self.settings.confirmation() };
+        let delivery = light.deliver(&load)?;
         let used = Usage::so_far(&processes)?.since(&before);
-        let gigabytes = delivery.received as f64 * LOADED_SIZE.mean() / 1e9;
+        let gigabytes = delivery.arrived as f64 * LOADED_SIZE.mean() / 1e9;
         ensure!(gigabytes > 0.0, "nothing arrives");
         let usage = &mut self.results.usage;
         usage.busy.push(used.busy / gigabytes);
@@ -142,24 +168,19 @@ impl Round<'_> {
         if !self.running.stop_far_gateway(self.topology)? {
             return Ok(());
         }
-        self.topology.discard_at_far_gateway()?;
+        let light = LightGenerator::open(self.topology, self.settings.flows, self.settings.placement())?;
+        let (counter, _link) = self.topology.discard_at_far_gateway()?;
         let sizes = self.settings.packet_sizes()?;
         for size in ALONE_SIZES.into_iter().filter(|size| sizes.contains(size)) {
             let before = self.results.alone.get(&size.to_string()).and_then(Figure::median);
             let best = best_rate(before, |rate| {
                 let load = Load { size, rate, length: self.settings.trial() };
-                let (offered, received) =
-                    self.generator.send_only(&load, || self.topology.arrived_at_far_gateway())?;
-                Ok(Outcome { offered, received, lost: 0 })
+                light.send_only(&load, || counter.count())
             })?;
             self.results.alone.entry(size.to_string()).or_default().push(best.received);
         }
         Ok(())
     }
-}
-
-fn outcome(delivery: &Delivery) -> Outcome {
-    Outcome { offered: delivery.offered_pps, received: delivery.received_pps, lost: delivery.lost() }
 }
 
 /// A failure quotes a log, whose end tells why.

@@ -29,7 +29,7 @@ pub(crate) use settings::Settings;
 pub(crate) use system::{GatewayProcess, Kind, NotInstalled, Running, System};
 pub(crate) use topology::{End, Topology};
 
-/// Systems chosen by name, all of them when none is named.
+/// Systems chosen by name, in the order of the names; all of them when none is named.
 ///
 /// # Errors
 /// There is no system of a name.
@@ -39,10 +39,11 @@ pub(crate) fn choose(names: &[String]) -> Result<Vec<Box<dyn System>>> {
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no system {unknown}; there are {}", known.join(", "));
     }
-    Ok(all
-        .into_iter()
-        .filter(|system| names.is_empty() || names.iter().any(|name| name == system.name()))
-        .collect())
+    let place = |system: &dyn System| names.iter().position(|name| name == system.name());
+    let mut chosen: Vec<_> =
+        all.into_iter().filter(|system| names.is_empty() || place(&**system).is_some()).collect();
+    chosen.sort_by_key(|system| place(&**system));
+    Ok(chosen)
 }
 
 /// Measures `systems` in turn, round by round; the order rotates, so that none always runs on a machine that another one has
@@ -54,6 +55,9 @@ pub(crate) fn run(systems: &[Box<dyn System>], settings: &Settings) -> Result<En
     settings.packet_sizes()?;
     sweep_stale()?;
     let mut results: Vec<SystemResults> = systems.iter().map(|system| prepare(&**system)).collect();
+    let installed = results.iter().filter(|system| system.not_installed.is_none()).count();
+    let minutes = settings.estimate(installed).as_secs_f64() / 60.0;
+    eprintln!("end to end: {installed} systems, about {minutes:.0} minutes");
     for round in 0..settings.rounds {
         for place in 0..systems.len() {
             let index = (place + round) % systems.len();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::measure::{LOADED_SHARE, LOADED_SIZE};
 use super::ratios::{Measure, Ratio, ratios};
-use super::results::{Arrivals, EndToEnd, Results, SizeResults, SystemResults};
+use super::results::{Arrivals, EndToEnd, HandOver, Results, SizeResults, SystemResults};
 use super::statistics::Figure;
 
 impl fmt::Display for EndToEnd {
@@ -14,6 +14,7 @@ impl fmt::Display for EndToEnd {
         self.udp(formatter)?;
         self.zero_loss(formatter)?;
         self.irregularities(formatter)?;
+        self.hand_over(formatter)?;
         self.others(formatter)?;
         self.processor_time(formatter)?;
         self.ratios(formatter)?;
@@ -59,6 +60,22 @@ impl EndToEnd {
                     )?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What of the UDP loads the workers had to leave to the kernel engine.
+    fn hand_over(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for system in self.measured() {
+            let Some(HandOver { handed_over, full, stalled }) = system.results.hand_over else { continue };
+            let all = handed_over + full + stalled;
+            let share = 100.0 * (full + stalled) as f64 / all.max(1) as f64;
+            writeln!(
+                formatter,
+                "{}: of {all} packets in these loads, counted at each gateway, {full} found the worker's lane full and {stalled} the \
+                 worker stalled; the kernel engine took these {share:.1} %.\n",
+                system.name
+            )?;
         }
         Ok(())
     }

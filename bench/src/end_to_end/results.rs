@@ -44,6 +44,8 @@ pub(crate) struct Results {
     pub(crate) loaded: Delay,
     /// Processor time at that load.
     pub(crate) usage: UsagePerGigabyte,
+    /// How packets came to this project's workers in the loads of the best rates, where there are workers.
+    pub(crate) hand_over: Option<HandOver>,
     /// What leaves gateway A when gateway B is not there, by size.
     pub(crate) alone: BTreeMap<String, Figure>,
 }
@@ -74,6 +76,17 @@ pub(crate) struct Arrivals {
     pub(crate) duplicated: u64,
     /// Packets that reached host B and found no room in the receiver's buffer.
     pub(crate) overflowed: u64,
+}
+
+/// Packets at the hand-over to workers of engine `xsk`, both gateways together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HandOver {
+    /// Handed over.
+    pub(crate) handed_over: u64,
+    /// Left to the kernel engine because the worker had enough of them waiting.
+    pub(crate) full: u64,
+    /// Left to the kernel engine because the worker did not get on.
+    pub(crate) stalled: u64,
 }
 
 /// Delay of round trips.
@@ -129,6 +142,24 @@ impl Arrivals {
         self.reordered += delivery.reordered;
         self.duplicated += delivery.duplicated;
         self.overflowed += delivery.overflowed;
+    }
+}
+
+impl HandOver {
+    /// Adds those of another round.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.handed_over += other.handed_over;
+        self.full += other.full;
+        self.stalled += other.stalled;
+    }
+
+    /// What came about since `before`. A worker that was started anew counts from the start.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            handed_over: self.handed_over.saturating_sub(before.handed_over),
+            full: self.full.saturating_sub(before.full),
+            stalled: self.stalled.saturating_sub(before.stalled),
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) struct Outcome {
     pub(crate) received: f64,
     /// Packets lost.
     pub(crate) lost: u64,
+    /// Packets that arrived, those before and after the time that counts included.
+    pub(crate) arrived: u64,
 }
 
 /// How long to send.
@@ -130,7 +132,7 @@ mod tests {
             };
             let excess = (offered - capacity).max(0.0);
             let received = (offered - excess - excess / 3.0).max(capacity / 10.0).min(offered);
-            Ok(Outcome { offered, received, lost: (offered - received) as u64 })
+            Ok(Outcome { offered, received, lost: (offered - received) as u64, arrived: 0 })
         }
     }
 
@@ -194,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_system_that_always_loses_has_no_zero_loss_rate() {
-        let lossy = |_, _| Ok(Outcome { offered: 1.0, received: 1.0, lost: 1 });
+        let lossy = |_, _| Ok(Outcome { offered: 1.0, received: 1.0, lost: 1, arrived: 0 });
         assert_eq!(zero_loss_rate(100_000.0, lossy).unwrap(), None);
     }
 }

@@ -39,9 +39,9 @@ impl Settings {
             rounds: 3,
             sizes: ["64", "512", "1400", "imix"].map(str::to_owned).to_vec(),
             flows: 8,
-            trial_seconds: 0.2,
-            confirm_seconds: 1.5,
-            tcp_seconds: 1.0,
+            trial_seconds: 0.12,
+            confirm_seconds: 1.0,
+            tcp_seconds: 0.8,
             tcp_streams: vec![1, 4],
             round_trips: 1000,
             sender_processor: None,
@@ -68,6 +68,29 @@ impl Settings {
     /// A size is none.
     pub(crate) fn packet_sizes(&self) -> anyhow::Result<Vec<PacketSize>> {
         self.sizes.iter().map(|size| size.parse().map_err(anyhow::Error::msg)).collect()
+    }
+
+    /// About how long it takes to measure so many systems: searches take more or less trials.
+    pub(crate) fn estimate(&self, systems: usize) -> Duration {
+        const START: f64 = 4.0;
+        /// Trials of a search for the best rate in the first round, and later, where it starts near.
+        const TRIALS: [f64; 2] = [12.0, 8.0];
+        /// Short and long trials of a search for the rate without loss.
+        const ZERO_LOSS: [f64; 2] = [6.0, 1.5];
+        /// Warm-up and silence at the end.
+        const AROUND_TRIAL: f64 = 0.12;
+        /// Sizes for which one gateway alone is measured.
+        const ALONE: f64 = 2.0;
+        let trial = self.trial_seconds + AROUND_TRIAL;
+        let long = self.confirm_seconds + AROUND_TRIAL;
+        let sizes = self.sizes.len() as f64;
+        let searches = sizes + ALONE.min(sizes);
+        let streams = self.tcp_streams.len() as f64 * (self.tcp_seconds + 0.3);
+        let round = START + sizes * trial + long + self.beside_load().as_secs_f64() + streams;
+        let later = self.rounds.saturating_sub(1) as f64;
+        let once = searches * TRIALS[0] * trial + sizes * (ZERO_LOSS[0] * trial + ZERO_LOSS[1] * long);
+        let per_system = once + later * searches * TRIALS[1] * trial + self.rounds as f64 * round;
+        Duration::from_secs_f64(systems as f64 * per_system)
     }
 
     pub(crate) fn placement(&self) -> Placement {
@@ -110,5 +133,16 @@ impl fmt::Display for Settings {
             place(self.sender_processor),
             place(self.receiver_processor)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eleven_systems_take_a_quarter_of_an_hour_and_a_quick_look_at_them_two_minutes() {
+        assert!(Settings::full().estimate(11) <= Duration::from_mins(15));
+        assert!(Settings::quick().estimate(11) <= Duration::from_secs(2 * 60 + 30));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::results::HandOver;
 use super::topology::Topology;
 
 /// A way from host A to host B: a pair of VPN gateways, or what they are compared with.
@@ -60,6 +61,14 @@ pub(crate) trait Running {
     /// # Errors
     /// It could not be stopped.
     fn stop_far_gateway(&mut self, topology: &Topology) -> Result<bool>;
+
+    /// How packets have come to its workers so far; nothing where there are no workers.
+    ///
+    /// # Errors
+    /// It does not answer.
+    fn hand_over(&self) -> Result<Option<HandOver>> {
+        Ok(None)
+    }
 
     /// The last of what it logged, for the report of a failure.
     fn log_tail(&self) -> String;

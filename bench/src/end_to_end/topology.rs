@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bpf::{Link, Map, programs};
 use anyhow::{Context as _, Result};
 use testbed::{NetNs, Scope, ping, remove_scope, wait_until};
 
@@ -17,9 +18,6 @@ pub(crate) enum End {
 
 /// How long a system may take until a packet passes.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A hardware address that no packet is sent to.
-const NOBODY: &str = "02:00:00:00:ff:ff";
 
 /// MTU of every link.
 pub(crate) const LINK_MTU: u32 = 1500;
@@ -120,24 +118,17 @@ impl Topology {
         })
     }
 
-    /// Has gateway B's kernel throw away whatever arrives at its `wan0`: the port gets another hardware address, so that all
-    /// frames are for somebody else, and loses an XDP program that was left behind.
+    /// Has gateway B count whatever arrives at its `wan0` and throw it away. An XDP program that was left behind is removed.
     ///
     /// # Errors
-    /// A command failed.
-    pub(crate) fn discard_at_far_gateway(&self) -> Result<()> {
+    /// A command failed, or the port refuses the program.
+    pub(crate) fn discard_at_far_gateway(&self) -> Result<(Map, Link)> {
         let far = self.gateway(End::B);
         far.ip(&format!("link set {} xdp off", Self::WAN))?;
-        far.ip(&format!("link set {} address {NOBODY}", Self::WAN)).map(|_| ())
-    }
-
-    /// Packets that have arrived at gateway B's `wan0` so far.
-    ///
-    /// # Errors
-    /// The kernel does not tell.
-    pub(crate) fn arrived_at_far_gateway(&self) -> Result<u64> {
-        let table = self.gateway(End::B).enter(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
-        received_packets(&table, Self::WAN).context("/proc/net/dev does not know the port")
+        let counter = Map::counter()?;
+        let program = programs::drop_and_count(&counter)?;
+        let link = far.enter(|| program.attach(Self::WAN))??;
+        Ok((counter, link))
     }
 
     fn address_end(&self, end: End) -> Result<()> {
@@ -226,26 +217,9 @@ fn cable(near: (&NetNs, End, &str), far: (&NetNs, End, &str)) -> Result<()> {
         there.name()
     ))?;
     for (namespace, port) in [(here, near_port), (there, far_port)] {
-        namespace.face_xdp(port)?;
         namespace.ip(&format!("link set {port} up"))?;
+        // Of ports that are up: only then does the driver note that the other end may send XDP frames.
+        namespace.face_xdp(port)?;
     }
     Ok(())
-}
-
-/// Column `packets` of the receiving half of a line of `/proc/net/dev`.
-fn received_packets(table: &str, port: &str) -> Option<u64> {
-    let line = table.lines().find_map(|line| line.trim_start().strip_prefix(port)?.strip_prefix(':'))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn received_packets_are_read_from_the_kernels_table() {
-        let table = "Inter-|   Receive                            |  Transmit\n face |bytes packets errs\n    lo: 1 2 0 0\n  wan0: 3400 56 0 0 0 0 0 0 7 8\n wan01: 1 9 0\n";
-        assert_eq!(received_packets(table, "wan0"), Some(56));
-        assert_eq!(received_packets(table, "lan0"), None);
-    }
 }

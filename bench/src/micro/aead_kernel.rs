@@ -10,8 +10,8 @@ use gateway_user::datapath::{Limits, Object, Plain, expand_key, ghash_tables};
 use xdp_harness::frames::pattern;
 
 use super::aead::AeadCost;
-use super::programs;
 use super::statistics::median;
+use crate::bpf::programs;
 
 /// Where the payload begins in a tunnel-mode ESP frame: Ethernet, IPv4 and ESP header, IV.
 const OFFSET: usize = 14 + 20 + 8 + 8;

@@ -11,9 +11,10 @@ use xsk::{Chunk, Frame, Options, Redirect, Sizes, Socket, Umem, Waiter};
 
 use super::cpu_time::Stopwatch;
 use super::generator::Generator;
-use super::raw_bpf::Map;
+use super::pin;
 use super::wire::Wire;
-use super::{pin, programs};
+use crate::bpf::Map;
+use crate::bpf::programs;
 
 /// Entries of each ring.
 const RING: u32 = 1024;

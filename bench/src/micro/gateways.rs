@@ -9,8 +9,9 @@ use testbed::{Agent, GatewayOptions, Lab, NetNs, Site};
 
 use super::cpu_time::Stopwatch;
 use super::generator::{Addresses, Generator};
-use super::raw_bpf::{Link, Map};
-use super::{pin, programs};
+use super::pin;
+use crate::bpf::programs;
+use crate::bpf::{Link, Map};
 
 /// Longer than any measurement: the wire carries nothing but ESP meanwhile.
 const QUIET_SECONDS: u32 = 3600;

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 use xdp_harness::frames::{Ip, pattern, udp};
 
-use super::programs;
-use super::raw_bpf::Program;
+use crate::bpf::Program;
+use crate::bpf::programs;
 
 /// Ethernet, IPv4 and UDP header.
 const HEADERS: usize = 14 + 20 + 8;

@@ -15,8 +15,6 @@ mod generator;
 mod limit;
 mod packet_cost;
 mod pin;
-mod programs;
-mod raw_bpf;
 mod redirect;
 mod report;
 mod scaling;

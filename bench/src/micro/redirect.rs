@@ -5,10 +5,11 @@ use nix::net::if_::if_nametoindex;
 
 use super::cpu_time::Stopwatch;
 use super::generator::Generator;
-use super::raw_bpf::{Link, Map};
+use super::pin;
 use super::statistics::median;
 use super::wire::Wire;
-use super::{pin, programs};
+use crate::bpf::programs;
+use crate::bpf::{Link, Map};
 
 /// Frames of one run.
 const FRAMES: u32 = 20_000;

@@ -1,9 +1,10 @@
-//! The load generator: UDP at a given rate or as fast as it can, TCP streams, and round trips; host A sends, host B
-//! receives and counts.
+//! The load generators: UDP at a given rate or as fast as it goes, by the kernel or by sockets, TCP streams, and round trips;
+//! host A sends, host B receives and counts.
 
 mod batch;
 mod echo;
 mod interval;
+mod light;
 mod pacer;
 mod packet;
 mod place;
@@ -14,6 +15,7 @@ mod tcp;
 mod udp;
 
 pub(crate) use echo::{Echo, RoundTrips};
+pub(crate) use light::LightGenerator;
 pub(crate) use packet::PacketSize;
 pub(crate) use place::Placement;
 pub(crate) use tcp::streams;

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-/// Time between two bursts, so that packets at a moderate rate are not sent in large ones.
-const BURST_INTERVAL: Duration = Duration::from_micros(50);
 /// How much of a delay of the sender is made up for. What lies further back was not offered.
 const PATIENCE: Duration = Duration::from_millis(2);
 
@@ -26,9 +24,10 @@ pub(super) enum Turn {
 }
 
 impl Pacer {
-    /// A schedule of `per_second` packets that begins at `start`.
-    pub(super) fn new(start: Instant, per_second: f64) -> Self {
-        let burst = (per_second * BURST_INTERVAL.as_secs_f64()) as u64;
+    /// A schedule of `per_second` packets that begins at `start`. They go in bursts `interval` apart, or singly where that is
+    /// longer.
+    pub(super) fn new(start: Instant, per_second: f64, interval: Duration) -> Self {
+        let burst = (per_second * interval.as_secs_f64()) as u64;
         Self { start, per_second, sent: 0, burst: burst.max(1) }
     }
 
@@ -60,11 +59,13 @@ impl Pacer {
 mod tests {
     use super::*;
 
+    const INTERVAL: Duration = Duration::from_micros(50);
+
     /// Packets sent within `seconds` by a sender that sleeps exactly as told.
     fn run(per_second: f64, seconds: u64, most: usize) -> (u64, usize) {
         let start = Instant::now();
         let (mut now, mut total, mut largest) = (start, 0, 0);
-        let mut pacer = Pacer::new(start, per_second);
+        let mut pacer = Pacer::new(start, per_second, INTERVAL);
         while now < start + Duration::from_secs(seconds) {
             match pacer.turn(now, most) {
                 Turn::Send(packets) => {
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn a_long_delay_is_not_made_up_for() {
         let start = Instant::now();
-        let mut pacer = Pacer::new(start, 100_000.0);
+        let mut pacer = Pacer::new(start, 100_000.0, INTERVAL);
         let late = start + Duration::from_secs(1);
         let mut sent = 0;
         while let Turn::Send(packets) = pacer.turn(late, 64) {

@@ -30,6 +30,14 @@ impl PacketSize {
         }
     }
 
+    /// Lengths of the IP packets in the order in which they repeat, in bytes.
+    pub(super) fn pattern(self) -> Vec<usize> {
+        match self {
+            Self::Fixed(length) => vec![length],
+            Self::Imix => IMIX.to_vec(),
+        }
+    }
+
     /// Length of the UDP payload of packet number `index`, in bytes.
     pub(super) fn payload_length(self, index: u64) -> usize {
         self.ip_length(index) - HEADERS

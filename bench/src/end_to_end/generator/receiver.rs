@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 
 use super::batch::ReceiveBatch;
-use super::interval::{Interval, Meter};
 use super::sequence::Sequence;
 
 /// How long a call waits for a packet.
@@ -25,15 +24,13 @@ const LATEST: Duration = Duration::from_secs(3);
 pub(super) struct Received {
     /// All packets, each counted once.
     pub(super) total: u64,
-    /// Those within the interval.
-    pub(super) within: u64,
     pub(super) duplicated: u64,
     pub(super) reordered: u64,
     /// Packets that reached the host and found the socket's buffer full.
     pub(super) overflowed: u64,
 }
 
-/// Receives the load `number` until `sender_ended` and nothing more arrives, or it arrives too late.
+/// Receives the load `number` until `sender_ended`, at `end`, and nothing more arrives, or it arrives too late.
 ///
 /// # Errors
 /// The socket is broken.
@@ -41,13 +38,12 @@ pub(super) fn run(
     socket: &UdpSocket,
     number: u32,
     flows: usize,
-    interval: Interval,
+    end: Instant,
     sender_ended: &AtomicBool,
 ) -> Result<Received> {
     let overflowed = overflow(socket)?;
     let mut batch = ReceiveBatch::new();
     let mut sequences: Vec<Sequence> = (0..flows).map(|_| Sequence::new()).collect();
-    let mut meter = Meter::new(interval);
     let mut last = Instant::now();
     loop {
         let mut fresh = 0;
@@ -62,18 +58,16 @@ pub(super) fn run(
             Err(error) => return Err(error).context("cannot receive"),
         }
         let now = Instant::now();
-        meter.add(now, fresh);
         if fresh > 0 || !sender_ended.load(Ordering::Acquire) {
             last = now;
         }
-        if now - last >= SILENCE || now > interval.end + LATEST {
+        if now - last >= SILENCE || now > end + LATEST {
             break;
         }
     }
     let sum = |count: fn(&Sequence) -> u64| sequences.iter().map(count).sum();
     Ok(Received {
         total: sum(Sequence::received),
-        within: meter.within(),
         duplicated: sum(Sequence::duplicated),
         reordered: sum(Sequence::reordered),
         overflowed: u64::from(overflow(socket)?.wrapping_sub(overflowed)),

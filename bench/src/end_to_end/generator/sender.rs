@@ -3,45 +3,36 @@
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::sys::prctl;
 
 use super::batch::{BATCH, SendBatch};
-use super::interval::{Interval, Meter};
 use super::pacer::{Pacer, Turn};
 use super::packet::Header;
 use super::udp::{Load, Rate};
 
+/// Time between two bursts, so that packets at a moderate rate are not sent in large ones.
+const BURST_INTERVAL: Duration = Duration::from_micros(50);
 /// Refused calls in a row after which something is wrong rather than busy.
 const MOST_REFUSALS: u32 = 10_000;
 
-/// What was sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
-    /// All packets.
-    pub(super) total: u64,
-    /// Those within the interval.
-    pub(super) within: u64,
-}
-
-/// Sends `load` from now until `interval` ends, batch by batch on each flow's socket in turn.
+/// Sends `load` from now until `end`, batch by batch on each flow's socket in turn.
 ///
 /// # Errors
 /// The kernel refuses to send.
-pub(super) fn run(sockets: &[UdpSocket], number: u32, load: &Load, interval: Interval) -> Result<Sent> {
+pub(super) fn run(sockets: &[UdpSocket], number: u32, load: &Load, end: Instant) -> Result<()> {
     prctl::set_timerslack(1).context("cannot make sleep exact")?;
     let mut batch = SendBatch::new();
     let mut next = vec![0_u64; sockets.len()];
-    let mut meter = Meter::new(interval);
     let mut now = Instant::now();
     let mut pacer = match load.rate {
         Rate::Unpaced => None,
-        Rate::PacketsPerSecond(rate) => Some(Pacer::new(now, rate)),
+        Rate::PacketsPerSecond(rate) => Some(Pacer::new(now, rate, BURST_INTERVAL)),
     };
-    let (mut flow, mut refusals) = (0, 0);
-    while now < interval.end {
+    let (mut total, mut flow, mut refusals) = (0, 0, 0);
+    while now < end {
         let due = match pacer.as_mut().map(|pacer| pacer.turn(now, BATCH)) {
             None => BATCH,
             Some(Turn::Send(packets)) => packets,
@@ -54,7 +45,7 @@ pub(super) fn run(sockets: &[UdpSocket], number: u32, load: &Load, interval: Int
         batch.clear();
         for index in 0..due as u64 {
             let sequence = next[flow] + index;
-            let length = load.size.payload_length(meter.total() + index);
+            let length = load.size.payload_length(total + index);
             batch.push(Header { load: number, flow: flow as u32, sequence }, length);
         }
         let sent = match batch.send(&sockets[flow]) {
@@ -73,9 +64,9 @@ pub(super) fn run(sockets: &[UdpSocket], number: u32, load: &Load, interval: Int
             pacer.sent(sent);
         }
         now = Instant::now();
-        meter.add(now, sent as u64);
+        total += sent as u64;
     }
-    Ok(Sent { total: meter.total(), within: meter.within() })
+    Ok(())
 }
 
 /// Whether it may go better next time: a queue is full, or an ICMP error came back for an earlier packet.

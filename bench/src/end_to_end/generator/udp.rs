@@ -50,14 +50,10 @@ pub(crate) enum Rate {
     PacketsPerSecond(f64),
 }
 
-/// What became of a load. Rates are of the time that counts; numbers are of the whole load.
+/// What became of a load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
-    /// Packets per second that were sent.
-    pub(crate) offered_pps: f64,
-    /// Packets per second that arrived, each counted once.
-    pub(crate) received_pps: f64,
-    pub(crate) sent: u64,
+    /// Packets that arrived, each counted once.
     pub(crate) received: u64,
     pub(crate) duplicated: u64,
     pub(crate) reordered: u64,
@@ -96,17 +92,15 @@ impl Generator {
         let (sent, received) = thread::scope(|scope| {
             let receiver = scope.spawn(|| {
                 pin(self.placement.receiver)?;
-                receiver::run(&self.receiver, number, self.senders.len(), interval, &sender_ended)
+                receiver::run(&self.receiver, number, self.senders.len(), interval.end, &sender_ended)
             });
             let sent = join(scope.spawn(|| self.send_until(number, load, interval)));
             sender_ended.store(true, Ordering::Release);
             (sent, join(receiver))
         });
-        let (sent, received) = (sent?, received?);
+        let received = received?;
+        sent?;
         Ok(Delivery {
-            offered_pps: sent.within as f64 / interval.seconds(),
-            received_pps: received.within as f64 / interval.seconds(),
-            sent: sent.total,
             received: received.total,
             duplicated: received.duplicated,
             reordered: received.reordered,
@@ -114,32 +108,9 @@ impl Generator {
         })
     }
 
-    /// Sends `load` without receiving it and meanwhile measures how fast `sample` grows. Returns packets per second sent, and
-    /// the growth per second.
-    ///
-    /// # Errors
-    /// A socket is broken, or `sample` fails.
-    pub(crate) fn send_only(&self, load: &Load, sample: impl FnMut() -> Result<u64>) -> Result<(f64, f64)> {
-        let number = self.loads.fetch_add(1, Ordering::Relaxed);
-        let interval = Interval::after(WARM_UP.min(load.length), load.length);
-        thread::scope(|scope| {
-            let sender = scope.spawn(|| self.send_until(number, load, interval));
-            let growth = interval.growth_per_second(sample);
-            let sent = join(sender)?;
-            Ok((sent.within as f64 / interval.seconds(), growth?))
-        })
-    }
-
-    fn send_until(&self, number: u32, load: &Load, interval: Interval) -> Result<sender::Sent> {
+    fn send_until(&self, number: u32, load: &Load, interval: Interval) -> Result<()> {
         pin(self.placement.sender)?;
-        sender::run(&self.senders, number, load, interval)
-    }
-}
-
-impl Delivery {
-    /// Packets that did not arrive.
-    pub(crate) fn lost(&self) -> u64 {
-        self.sent.saturating_sub(self.received)
+        sender::run(&self.senders, number, load, interval.end)
     }
 }
 

@@ -33,8 +33,8 @@ impl System for Direct {
         topology.host(End::A).ip(&format!("link add name {PORT} type veth peer name {PORT} netns {far}"))?;
         for end in [End::A, End::B] {
             let host = topology.host(end);
-            host.face_xdp(PORT)?;
             host.ip(&format!("link set {PORT} up"))?;
+            host.face_xdp(PORT)?;
             host.ip(&format!("route add {} dev {PORT}", end.other().host_address()))?;
         }
         Ok(Box::new(Link))

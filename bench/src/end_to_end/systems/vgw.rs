@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 use testbed::{LocalSite, NetCfg, VNet, poll_until, vgw_binary};
 
 use crate::agent::{Agent, Launch};
+use crate::end_to_end::results::HandOver;
 use crate::end_to_end::system::{GatewayProcess, Kind, NotInstalled, Running, System};
 use crate::end_to_end::topology::{End, Topology};
 
@@ -121,9 +123,30 @@ impl Running for Pair {
         Ok(true)
     }
 
+    fn hand_over(&self) -> Result<Option<HandOver>> {
+        let mut sum = HandOver::default();
+        for agent in &self.agents {
+            let status = agent.client().status()?;
+            if status["engine"]["running"] != "xsk" {
+                return Ok(None);
+            }
+            sum.add(&hand_over(&status));
+        }
+        Ok(Some(sum))
+    }
+
     fn log_tail(&self) -> String {
         self.agents.iter().map(Agent::log).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Sums over all lanes in an agent's status.
+fn hand_over(status: &Value) -> HandOver {
+    let array = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let lanes: Vec<Value> =
+        array(&status["engine"]["workers"]).iter().flat_map(|worker| array(&worker["lanes"])).collect();
+    let sum = |name: &str| lanes.iter().filter_map(|lane| lane[name].as_u64()).sum();
+    HandOver { handed_over: sum("handed_over"), full: sum("full"), stalled: sum("stalled") }
 }
 
 fn vnet(end: End) -> &'static str {
@@ -152,4 +175,19 @@ fn configuration(end: End) -> NetCfg {
         connections: vec![vnet(far).to_owned()],
     };
     NetCfg { local_sites: vec![site], vnets: vec![vnet] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hand_overs_of_all_lanes_of_all_workers_are_added() {
+        let lane =
+            |handed_over: u64| serde_json::json!({ "handed_over": handed_over, "full": 2, "stalled": 1 });
+        let workers =
+            [[lane(100), lane(10)], [lane(1), lane(0)]].map(|lanes| serde_json::json!({ "lanes": lanes }));
+        let status = serde_json::json!({ "engine": { "running": "xsk", "workers": workers } });
+        assert_eq!(hand_over(&status), HandOver { handed_over: 111, full: 8, stalled: 4 });
+    }
 }

@@ -15,6 +15,7 @@ const LINK_CREATE: libc::c_long = 28;
 const MAP_TYPE_ARRAY: u32 = 2;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
+const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 const TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 /// Frames that the kernel injects between two flushes, as a driver's receive loop does.
@@ -26,8 +27,12 @@ pub(super) struct Instruction(pub(super) u8, pub(super) u8, pub(super) u8, pub(s
 
 /// Number of helper `bpf_redirect` (`include/uapi/linux/bpf.h`).
 pub(super) const REDIRECT: i32 = 23;
+/// Number of helper `bpf_xdp_adjust_tail`.
+pub(super) const ADJUST_TAIL: i32 = 65;
 /// Verdict "drop".
 pub(super) const XDP_DROP: i32 = 1;
+/// Verdict "pass".
+pub(super) const XDP_PASS: i32 = 2;
 
 impl Instruction {
     /// `register = value`.
@@ -45,9 +50,9 @@ impl Instruction {
         Self(0x95, 0, 0, 0, 0)
     }
 
-    /// `register = address of the first value of array map`.
-    pub(super) fn load_first_value(register: u8, map: &Map) -> [Self; 2] {
-        [Self(0x18, register, 2, 0, map.0.as_raw_fd()), Self(0, 0, 0, 0, 0)]
+    /// `register = address of the numbers of map`.
+    pub(super) fn load_address(register: u8, map: &Map) -> [Self; 2] {
+        [Self(0x18, register, 2, 0, map.descriptor.as_raw_fd()), Self(0, 0, 0, 0, 0)]
     }
 
     fn encode(self) -> u64 {
@@ -60,54 +65,72 @@ impl Instruction {
     }
 }
 
-/// A map.
-pub(super) struct Map(OwnedFd);
+/// A few numbers of 64 bits that programs and this process share.
+pub(crate) struct Map {
+    descriptor: OwnedFd,
+    numbers: usize,
+}
 
 impl Map {
-    /// An array of one 64-bit number.
+    /// One number.
     ///
     /// # Errors
     /// The kernel refuses it.
-    pub(super) fn counter() -> Result<Self> {
-        Self::create(MAP_TYPE_ARRAY, 8, 1).context("cannot make a map (root is needed)")
+    pub(crate) fn counter() -> Result<Self> {
+        Self::counters(1)
     }
 
-    /// The number in a map made by [`Self::counter`].
+    /// So many numbers. They are one value of an array map: only that has an address that programs can be given.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub(crate) fn counters(numbers: usize) -> Result<Self> {
+        let value_size = (numbers * size_of::<u64>()) as u32;
+        let mut attributes =
+            MapCreate { kind: MAP_TYPE_ARRAY, key_size: 4, value_size, entries: 1, flags: 0 };
+        // SAFETY: no pointers; the command returns a descriptor.
+        let descriptor = unsafe { new_descriptor(MAP_CREATE, &mut attributes) };
+        Ok(Self { descriptor: descriptor.context("cannot make a map (root is needed)")?, numbers })
+    }
+
+    /// The first number.
     ///
     /// # Errors
     /// The kernel refuses the look-up.
-    pub(super) fn count(&self) -> Result<u64> {
-        let (key, mut value) = (0_u32, 0_u64);
+    pub(crate) fn count(&self) -> Result<u64> {
+        Ok(self.counts()?[0])
+    }
+
+    /// All numbers.
+    ///
+    /// # Errors
+    /// The kernel refuses the look-up.
+    pub(crate) fn counts(&self) -> Result<Vec<u64>> {
+        let (key, mut value) = (0_u32, vec![0_u64; self.numbers]);
         let mut attributes = Element {
-            map: self.0.as_raw_fd().cast_unsigned(),
+            map: self.descriptor.as_raw_fd().cast_unsigned(),
             padding: 0,
             key: (&raw const key).expose_provenance() as u64,
-            value: (&raw mut value).expose_provenance() as u64,
+            value: value.as_mut_ptr().expose_provenance() as u64,
             flags: 0,
         };
         // SAFETY: key and value outlive the call and have the sizes that the map was made with.
-        unsafe { bpf(MAP_LOOKUP_ELEM, &mut attributes) }.context("cannot read a counter")?;
+        unsafe { bpf(MAP_LOOKUP_ELEM, &mut attributes) }.context("cannot read counters")?;
         Ok(value)
-    }
-
-    fn create(kind: u32, value_size: u32, entries: u32) -> io::Result<Self> {
-        let mut attributes = MapCreate { kind, key_size: 4, value_size, entries, flags: 0 };
-        // SAFETY: no pointers; the command returns a descriptor.
-        unsafe { new_descriptor(MAP_CREATE, &mut attributes) }.map(Self)
     }
 }
 
 impl AsFd for Map {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }
 
 /// An XDP program in the kernel.
-pub(super) struct Program(OwnedFd);
+pub(crate) struct Program(OwnedFd);
 
 /// Keeps a program attached to its interface.
-pub(super) struct Link {
+pub(crate) struct Link {
     _descriptor: OwnedFd,
 }
 
@@ -142,17 +165,29 @@ impl Program {
     ///
     /// # Errors
     /// There is no such interface, or its driver refuses.
-    pub(super) fn attach(&self, interface: &str) -> Result<Link> {
+    pub(crate) fn attach(&self, interface: &str) -> Result<Link> {
+        self.attach_in_mode(interface, XDP_FLAGS_DRV_MODE)
+    }
+
+    /// As [`Self::attach`], but in generic mode, which asks nothing of the driver.
+    ///
+    /// # Errors
+    /// There is no such interface, or it has a program.
+    pub(crate) fn attach_generic(&self, interface: &str) -> Result<Link> {
+        self.attach_in_mode(interface, XDP_FLAGS_SKB_MODE)
+    }
+
+    fn attach_in_mode(&self, interface: &str, flags: u32) -> Result<Link> {
         let mut attributes = LinkCreate {
             program: self.0.as_raw_fd().cast_unsigned(),
             interface: nix::net::if_::if_nametoindex(interface)
                 .with_context(|| format!("no interface {interface}"))?,
             attach_type: ATTACH_XDP,
-            flags: XDP_FLAGS_DRV_MODE,
+            flags,
         };
         // SAFETY: no pointers; the command returns a descriptor.
         let descriptor = unsafe { new_descriptor(LINK_CREATE, &mut attributes) };
-        let descriptor = descriptor.with_context(|| format!("{interface} refuses a native XDP program"))?;
+        let descriptor = descriptor.with_context(|| format!("{interface} refuses an XDP program"))?;
         Ok(Link { _descriptor: descriptor })
     }
 
@@ -160,7 +195,7 @@ impl Program {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(super) fn run(&self, frame: &[u8]) -> Result<f64> {
+    pub(crate) fn run(&self, frame: &[u8]) -> Result<f64> {
         let mut attributes = TestRun {
             program: self.0.as_raw_fd().cast_unsigned(),
             data_size_in: frame.len() as u32,
@@ -179,7 +214,7 @@ impl Program {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(super) fn inject(&self, frame: &[u8], count: u32) -> Result<()> {
+    pub(crate) fn inject(&self, frame: &[u8], count: u32) -> Result<()> {
         let mut attributes = TestRun {
             program: self.0.as_raw_fd().cast_unsigned(),
             data_size_in: frame.len() as u32,
