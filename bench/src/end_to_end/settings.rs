@@ -53,7 +53,7 @@ impl Settings {
     pub(crate) fn quick() -> Self {
         Self {
             rounds: 1,
-            sizes: ["1400", "imix"].map(str::to_owned).to_vec(),
+            sizes: vec!["1400".to_owned()],
             trial_seconds: 0.1,
             confirm_seconds: 0.1,
             tcp_seconds: 0.2,
