@@ -34,6 +34,8 @@ const LAST_STEP: f64 = 1.08;
 const GAIN: f64 = 1.01;
 /// Share of the upper end that the zero-loss rate is found to.
 pub(crate) const RESOLUTION: f64 = 0.03;
+/// Share of a rate that must have been offered for the rate to hold.
+const OFFERED_SHARE: f64 = 0.97;
 /// How often a rate that lost packets in the longer trial is lowered by 5 %.
 const RETREATS: u32 = 10;
 
@@ -87,8 +89,11 @@ pub(crate) fn zero_loss_rate(
     upper: f64,
     mut trial: impl FnMut(Rate, TrialLength) -> Result<Outcome>,
 ) -> Result<Option<f64>> {
-    let mut loses =
-        |rate, length| trial(Rate::PacketsPerSecond(rate), length).map(|outcome| outcome.lost > 0);
+    // Nor does a rate hold at which the sender did not get round to sending.
+    let mut loses = |rate, length| {
+        let outcome = trial(Rate::PacketsPerSecond(rate), length)?;
+        Ok::<_, anyhow::Error>(outcome.lost > 0 || outcome.offered < OFFERED_SHARE * rate)
+    };
     let (mut low, mut high) = (0.0, upper);
     if !loses(upper, TrialLength::Short)? {
         low = upper;
@@ -195,8 +200,15 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_was_not_offered_does_not_hold() {
+        let idle = system(1e6, 70_000.0);
+        let found = zero_loss_rate(100_000.0, |rate, _| idle(rate)).unwrap().unwrap();
+        assert!((found - 70_000.0).abs() <= RESOLUTION * 100_000.0, "{found}");
+    }
+
+    #[test]
     fn a_system_that_always_loses_has_no_zero_loss_rate() {
-        let lossy = |_, _| Ok(Outcome { offered: 1.0, received: 1.0, lost: 1, arrived: 0 });
+        let lossy = |_, _| Ok(Outcome { offered: 1e6, received: 1.0, lost: 1, arrived: 0 });
         assert_eq!(zero_loss_rate(100_000.0, lossy).unwrap(), None);
     }
 }

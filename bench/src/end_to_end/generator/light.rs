@@ -119,6 +119,9 @@ impl<'a> LightGenerator<'a> {
         thread::scope(|scope| {
             let host = self.topology.host(End::A);
             let source = Source::new(&self.route, load.size, FIRST_PORT + number, self.flows)?;
+            // For each run of a program that is attached nowhere the kernel patches its code and waits for all processors.
+            // This does so once, and before the clock starts: it may take as long as a load.
+            let known = host.enter(|| source.program.attach_generic("lo"))??;
             let interval = Interval::after(WARM_UP.min(load.length), load.length);
             let sender = scope.spawn(move || {
                 pin(self.placement.sender)?;
@@ -126,6 +129,7 @@ impl<'a> LightGenerator<'a> {
             });
             let growth = interval.growth_per_second(sample);
             let sent = sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            drop(known);
             Ok((sent, growth?))
         })
     }
@@ -188,9 +192,6 @@ impl Source {
     /// Sends from now until `interval` ends. The calling thread is in the namespace of `port`.
     fn run(&self, load: &Load, interval: Interval, port: &str) -> Result<Sent> {
         prctl::set_timerslack(1).context("cannot make sleep exact")?;
-        // The kernel patches its code when it meets a program that it did not run before, and waits for all processors.
-        // An attached one it knows.
-        let _known = self.program.attach_generic("lo")?;
         let mut meter = Meter::new(interval);
         let mut now = Instant::now();
         let mut pacer = match load.rate {
