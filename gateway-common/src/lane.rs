@@ -1,11 +1,13 @@
-//! Lanes: the way of frames from one receive queue of an interface to one AF_XDP socket.
+//! Lanes: the way of frames from one receive queue of an interface to a worker.
 
 use crate::Pod;
 
 /// Value of array map `LANES` (mmap-able), same index as the socket's in map `XSKS`: `Port::first_lane` plus the receive
 /// queue.
 ///
-/// The XDP program hands a frame to the socket only while fewer than `limit` frames are on their way and the worker makes
+/// Frames go by the socket, or with `slots` by a ring of [`crate::Slot`]s; then the socket only wakes the worker.
+///
+/// The XDP program hands a frame over only while fewer than `limit` frames are on their way and the worker makes
 /// progress; else the kernel engine takes the frame. Fields that different sides write lie in different cache lines, and all
 /// are accessed with atomic instructions. Times may lag by a tick of the kernel's clock (`CLOCK_MONOTONIC_COARSE`).
 #[repr(C, align(64))]
@@ -13,12 +15,17 @@ use crate::Pod;
 pub struct Lane {
     /// Frames that may be on their way at once: what the rings have room for. 0 closes the lane. Written by the worker.
     pub limit: u64,
-    /// Frames taken out of the receive ring, or known to be lost before it. Written by the worker.
+    /// Frames taken out of the receive ring, or known to be lost before it; with slots, frames that are worked on. Written by
+    /// the worker.
     pub consumed: u64,
     /// Time of the last progress, ns of the monotonic clock. Written by the worker.
     pub progress_ns: u64,
+    /// Entries of the lane's ring of slots, a power of two; 0 if frames go by the socket. Written by the worker.
+    pub slots: u64,
+    /// 1 while the worker sleeps, or is about to, and a frame at its socket is needed to wake it. Written by the worker.
+    pub asleep: u64,
     /// Explicit padding to a cache line.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 3],
     /// Frames handed over. Written by the XDP programs; in generic mode several CPUs may serve one queue.
     pub produced: u64,
     /// Time at which a frame was handed to an empty lane, ns of the monotonic clock. Written by the XDP program.
@@ -33,8 +40,14 @@ pub struct Lane {
     /// waits is done the kernel engine takes all, so that frames of a flow change the engine seldom. Else 0. Written by the XDP
     /// programs.
     pub diverted: u64,
+    /// Frames that left their slot in place of a frame that arrived.
+    pub exchanged: u64,
     /// Explicit padding to a cache line.
-    pub reserved_line: [u64; 2],
+    pub reserved_line: u64,
+    /// Frames that have left their slots. Moved with compare-and-swap by the XDP program, one at a time, and by the worker.
+    pub sent: u64,
+    /// Explicit padding to a cache line.
+    pub reserved_both: [u64; 7],
 }
 
 /// What becomes of a frame that might go to a worker.
@@ -62,12 +75,13 @@ impl Lane {
         if difference.cast_signed() < 0 { 0 } else { difference }
     }
 
-    /// What to do with a frame at `now_ns`, and what [`Lane::diverted`] is to be if that is the kernel engine.
+    /// What to do with a frame at `now_ns` while `waiting` frames wait for the worker and `held` have not left the lane, and what
+    /// [`Lane::diverted`] is to be if that is the kernel engine.
     #[inline(always)]
     pub const fn state(
         limit: u64,
-        produced: u64,
-        consumed: u64,
+        held: u64,
+        waiting: u64,
         progress_ns: u64,
         waiting_since_ns: u64,
         diverted: u64,
@@ -76,12 +90,11 @@ impl Lane {
         if limit == 0 {
             return LaneState::Closed;
         }
-        let under_way = Self::under_way(produced, consumed);
-        if under_way == 0 {
-            return LaneState::Open;
-        }
-        if under_way >= limit {
+        if held >= limit {
             return LaneState::Full;
+        }
+        if waiting == 0 {
+            return LaneState::Open;
         }
         let latest = if progress_ns > waiting_since_ns { progress_ns } else { waiting_since_ns };
         // A time of the other side may lie a little ahead of `now_ns`.
@@ -113,38 +126,47 @@ pub struct Control {
 unsafe impl Pod for Lane {}
 // SAFETY: as above.
 unsafe impl Pod for Control {}
-const _: () = assert!(size_of::<Lane>() == 128);
+const _: () = assert!(size_of::<Lane>() == 192);
 const _: () = assert!(core::mem::offset_of!(Lane, produced) == 64);
+const _: () = assert!(core::mem::offset_of!(Lane, sent) == 128);
 const _: () = assert!(size_of::<Control>() == 64);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn closes_fills_and_stalls() {
-        let now = 1_000_000_000;
-        assert_eq!(Lane::state(0, 5, 5, now, now, 0, now), LaneState::Closed);
-        assert_eq!(Lane::state(8, 5, 5, 0, 0, 0, now), LaneState::Open, "an idle worker makes no progress");
-        assert_eq!(
-            Lane::state(8, 4, 5, 0, 0, 0, now),
-            LaneState::Open,
-            "a frame was given up for lost and came after all"
-        );
-        assert_eq!(Lane::state(8, 13, 5, now, now, 0, now), LaneState::Full);
-        assert_eq!(Lane::state(8, 12, 5, now, 0, 0, now), LaneState::Open);
-        let late = now + Lane::STALL_NS + 1;
-        assert_eq!(Lane::state(8, 6, 5, 0, now, 0, late), LaneState::Stalled);
-        assert_eq!(Lane::state(8, 6, 5, now, 0, 0, late - 1), LaneState::Open);
-        assert_eq!(Lane::state(8, 6, 5, late + 7, 0, 0, late), LaneState::Open, "clocks differ a little");
+    /// A lane that takes eight frames, `waiting` of which wait.
+    fn state(waiting: u64, progress_ns: u64, since_ns: u64, diverted: u64, now: u64) -> LaneState {
+        Lane::state(8, waiting, waiting, progress_ns, since_ns, diverted, now)
     }
 
     #[test]
-    fn a_lane_once_full_takes_frames_again_when_it_is_empty() {
+    fn closes_fills_and_stalls() {
         let now = 1_000_000_000;
-        for state in [LaneState::Full, LaneState::Stalled] {
-            assert_eq!(Lane::state(8, 6, 5, now, now, state as u64, now), state);
-            assert_eq!(Lane::state(8, 6, 6, now, now, state as u64, now), LaneState::Open);
+        assert_eq!(Lane::state(0, 0, 0, now, now, 0, now), LaneState::Closed);
+        assert_eq!(state(0, 0, 0, 0, now), LaneState::Open, "an idle worker makes no progress");
+        assert_eq!(Lane::under_way(4, 5), 0, "a frame was given up for lost and came after all");
+        assert_eq!(state(8, now, now, 0, now), LaneState::Full);
+        assert_eq!(state(7, now, 0, 0, now), LaneState::Open);
+        let late = now + Lane::STALL_NS + 1;
+        assert_eq!(state(1, 0, now, 0, late), LaneState::Stalled);
+        assert_eq!(state(1, now, 0, 0, late - 1), LaneState::Open);
+        assert_eq!(state(1, late + 7, 0, 0, late), LaneState::Open, "clocks differ a little");
+    }
+
+    #[test]
+    fn a_lane_once_full_takes_frames_again_when_none_waits() {
+        let now = 1_000_000_000;
+        for diverted in [LaneState::Full, LaneState::Stalled] {
+            assert_eq!(state(1, now, now, diverted as u64, now), diverted);
+            assert_eq!(state(0, now, now, diverted as u64, now), LaneState::Open);
         }
+    }
+
+    #[test]
+    fn frames_that_are_done_but_not_sent_hold_their_slots() {
+        let now = 1_000_000_000;
+        assert_eq!(Lane::state(8, 8, 0, now, now, 0, now), LaneState::Full);
+        assert_eq!(Lane::state(8, 7, 0, now, now, LaneState::Full as u64, now), LaneState::Open);
     }
 }

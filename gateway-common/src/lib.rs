@@ -25,6 +25,7 @@ pub mod replay;
 mod route;
 mod sa;
 mod shared_word;
+mod slot;
 pub mod trailer;
 mod tunnel;
 pub mod wire;
@@ -44,6 +45,7 @@ pub use port::{Port, PortRole};
 pub use route::{Route, RouteKind};
 pub use sa::{Aead, GhashTables, Sa, SaFlags, SpiKey};
 pub use shared_word::SharedWord;
+pub use slot::Slot;
 pub use tunnel::Tunnel;
 
 /// Marks a type whose every bit pattern is a valid value and which has no padding that user space would leak.

@@ -85,9 +85,9 @@ pub(crate) fn decapsulate(ctx: &XdpContext, port: &Port, ip: &Ipv4, offset: usiz
     let spi = esp.spi;
     if port.first_lane != 0
         && let Some(lane) = lane::find(ctx, port)
-        && lane::prepend(ctx, job, spi)
+        && lane.load(ctx, job, spi)
     {
-        return lane.send(tunnel);
+        return lane.send(ctx, tunnel);
     }
     // SAFETY: nothing with a destructor is alive.
     unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::opening(aead)) };

@@ -214,11 +214,11 @@ unsafe fn seal(
     if port.first_lane != 0
         && lane::serves(way.ifindex)
         && let Some(lane) = lane::find(ctx, port)
-        && lane::prepend(ctx, job, spi)
+        && lane.load(ctx, job, spi)
     {
         // SAFETY: the caller vouches for `sa`.
         unsafe { count(sa, tunnel, inner_len) };
-        return lane.send(tunnel);
+        return lane.send(ctx, tunnel);
     }
     // SAFETY: nothing with a destructor is alive.
     unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::sealing(aead)) };

@@ -1,13 +1,14 @@
-//! Lanes to the AF_XDP workers: which frames a worker gets instead of the kernel engine.
+//! Lanes to the workers: which frames a worker gets instead of the kernel engine, and on which way.
 
+use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head};
 use aya_ebpf::programs::XdpContext;
-use gateway_common::{DropReason, Handoff, Job, Lane, LaneState, Port};
+use gateway_common::{DropReason, Handoff, Job, Lane, LaneState, Port, Slot};
 
-use crate::atomic;
 use crate::drop::drop;
 use crate::maps::{LANES, PORTS, XSKS};
 use crate::packet::at;
+use crate::{atomic, exchange};
 
 /// Whether a worker has a socket on the interface to send on.
 #[inline(always)]
@@ -23,6 +24,9 @@ pub(crate) fn serves(ifindex: u32) -> bool {
 pub(crate) struct OpenLane {
     number: u32,
     lane: *mut Lane,
+    produced: u64,
+    /// Entries of its ring of slots; 0 if frames go by the socket.
+    slots: u64,
     is_empty: bool,
     now_ns: u64,
 }
@@ -43,11 +47,18 @@ pub(crate) fn find(ctx: &XdpContext, port: &Port) -> Option<OpenLane> {
         // Before the limit, which a worker short of buffers lowers before it takes frames out.
         let consumed = atomic::load(&raw const (*lane).consumed);
         let limit = atomic::load(&raw const (*lane).limit);
+        let slots = atomic::load(&raw const (*lane).slots);
         let progress_ns = atomic::load(&raw const (*lane).progress_ns);
         let waiting_since_ns = atomic::load(&raw const (*lane).waiting_since_ns);
         let diverted = atomic::load(&raw const (*lane).diverted);
+        let waiting = Lane::under_way(produced, consumed);
+        let held = if slots == 0 {
+            waiting
+        } else {
+            Lane::under_way(produced, atomic::load(&raw const (*lane).sent))
+        };
         let now_ns = bpf_ktime_get_coarse_ns();
-        let state = Lane::state(limit, produced, consumed, progress_ns, waiting_since_ns, diverted, now_ns);
+        let state = Lane::state(limit, held, waiting, progress_ns, waiting_since_ns, diverted, now_ns);
         match state {
             LaneState::Open => 0,
             LaneState::Closed => return None,
@@ -61,13 +72,13 @@ pub(crate) fn find(ctx: &XdpContext, port: &Port) -> Option<OpenLane> {
             return None;
         }
         XSKS.get(number)?;
-        Some(OpenLane { number, lane, is_empty: Lane::under_way(produced, consumed) == 0, now_ns })
+        Some(OpenLane { number, lane, produced, slots, is_empty: waiting == 0, now_ns })
     }
 }
 
 /// Writes the hand-off header before the frame; false, and the frame is as it was, if there is no room.
 #[inline(always)]
-pub(crate) fn prepend(ctx: &XdpContext, job: &Job, spi: [u8; 4]) -> bool {
+fn prepend(ctx: &XdpContext, job: &Job, spi: [u8; 4]) -> bool {
     // SAFETY: helper that checks its arguments; every packet pointer is fetched anew afterwards.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(Handoff::LEN as u32).cast_signed()) } != 0 {
         return false;
@@ -79,17 +90,54 @@ pub(crate) fn prepend(ctx: &XdpContext, job: &Job, spi: [u8; 4]) -> bool {
 }
 
 impl OpenLane {
-    /// Sends the frame to the worker; the verdict.
+    /// Puts the frame and what is to be done with it where the worker will find it; false, and the frame is as it was, if there is
+    /// no room. The worker does not look there before [`Self::send`].
     #[inline(always)]
-    pub(crate) fn send(self, tunnel: u32) -> u32 {
+    pub(crate) fn load(&self, ctx: &XdpContext, job: &Job, spi: [u8; 4]) -> bool {
+        if self.slots == 0 {
+            prepend(ctx, job, spi)
+        } else {
+            exchange::fill(ctx, Slot::index(self.number, self.slots, self.produced), job, spi)
+        }
+    }
+
+    /// Gives the worker the frame that was loaded; the verdict.
+    #[inline(always)]
+    pub(crate) fn send(self, ctx: &XdpContext, tunnel: u32) -> u32 {
         // SAFETY: `lane` points into the map; the fields are accessed with atomic instructions only.
         unsafe {
             if self.is_empty {
                 (&raw mut (*self.lane).waiting_since_ns).write_volatile(self.now_ns);
             }
             atomic::fetch_add(&raw mut (*self.lane).produced, 1);
+            if self.slots != 0 {
+                return if self.must_wake() {
+                    // The worker needs no byte of it.
+                    XSKS.redirect(self.number, 0).unwrap_or(XDP_DROP)
+                } else {
+                    exchange::take_along(ctx, self.lane, self.number, self.slots)
+                };
+            }
         }
         // The socket was there a moment ago. If it went away since, its worker has ended.
         XSKS.redirect(self.number, 0).unwrap_or_else(|_| drop(tunnel, DropReason::Worker))
+    }
+
+    /// Whether the worker sleeps, and the frame that it was just given is one to wake it for. A worker says that it will
+    /// sleep and looks for frames once more after that, so one of the two sees the other.
+    ///
+    /// # Safety
+    /// `lane` must point into map `LANES`.
+    #[inline(always)]
+    unsafe fn must_wake(&self) -> bool {
+        // SAFETY: the caller vouches for `lane`.
+        unsafe {
+            if atomic::load(&raw const (*self.lane).asleep) == 0 {
+                return false;
+            }
+            // It has said how far it got before it said that it will sleep.
+            let waiting = Lane::under_way(self.produced + 1, atomic::load(&raw const (*self.lane).consumed));
+            waiting == 1 || waiting.is_multiple_of(Slot::RING_AGAIN)
+        }
     }
 }

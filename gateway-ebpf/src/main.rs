@@ -22,6 +22,7 @@ mod drop;
 mod encap;
 mod entry;
 mod event;
+mod exchange;
 mod flows;
 mod lane;
 mod maps;

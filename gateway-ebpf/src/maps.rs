@@ -7,7 +7,7 @@ use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, XskMap};
 use gateway_common::{
     Budget, Control, DropReason, EventKind, Flow, GatewayConfig, GhashTables, Job, Lane, Port, ProgramSlot,
-    Route, Sa, SpiKey, Tunnel, TunnelCounters, limits,
+    Route, Sa, Slot, SpiKey, Tunnel, TunnelCounters, limits,
 };
 
 /// Tunnels when the agent does not say otherwise, the "no tunnel" entry included.
@@ -70,6 +70,10 @@ pub(crate) static XSKS: XskMap = XskMap::with_max_entries(limits::LANES, 0);
 
 #[map]
 pub(crate) static LANES: Array<Lane> = Array::with_max_entries(limits::LANES, BPF_F_MMAPABLE);
+
+/// The agent says how many there are: [`Slot::index`].
+#[map]
+pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);

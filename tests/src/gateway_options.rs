@@ -19,6 +19,8 @@ pub struct GatewayOptions {
     pub ring_size: Option<u32>,
     /// Frames per send call of a worker, at most.
     pub tx_budget: Option<u32>,
+    /// Whether frames go to workers by their sockets alone.
+    pub no_exchange: bool,
     /// Whether workers never sleep.
     pub busy_poll: bool,
     /// Child SAs for single receive queues.
@@ -93,6 +95,9 @@ impl GatewayOptions {
         }
         if let Some(directory) = &self.key_log {
             arguments.extend(["--key-log".to_owned(), directory.display().to_string()]);
+        }
+        if self.no_exchange {
+            arguments.push("--no-exchange".to_owned());
         }
         if self.busy_poll {
             arguments.push("--busy-poll".to_owned());

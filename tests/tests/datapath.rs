@@ -6,6 +6,7 @@ mod datapath {
     mod decap;
     mod encap;
     mod events;
+    mod exchange;
     mod handoff;
     mod port_entropy;
     mod prog_test_run;

@@ -117,14 +117,16 @@ impl fmt::Debug for Frame<'_> {
     }
 }
 
+/// Asks the processor to fetch the cache line of `address`, which may be any.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn prefetch_line(address: *const u8) {
+pub fn prefetch_line(address: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: a hint that reads nothing; any address may be given.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }
 
+/// Asks the processor to fetch the cache line of `address`; no such instruction is known here.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-fn prefetch_line(_address: *const u8) {}
+pub fn prefetch_line(_address: *const u8) {}

@@ -27,7 +27,7 @@ mod sys;
 mod umem;
 
 pub use error::{Error, Step};
-pub use frame::Frame;
+pub use frame::{Frame, prefetch_line};
 pub use poll::{Readiness, Waiter};
 pub use redirect::Redirect;
 pub use socket::{Mode, Options, Sizes, Socket, Statistics, Wake};

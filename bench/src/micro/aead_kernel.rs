@@ -35,7 +35,7 @@ impl KernelAead {
     /// # Errors
     /// The kernel refuses them (root is needed).
     pub(super) fn load() -> Result<Self> {
-        Ok(Self { object: Object::load(Limits { tunnels: 1, cpu_sas: 0 })? })
+        Ok(Self { object: Object::load(Limits { tunnels: 1, cpu_sas: 0, slots: 0 })? })
     }
 
     /// Seals and opens payloads of `length` bytes, in about `runs` runs.

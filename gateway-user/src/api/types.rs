@@ -79,7 +79,7 @@ pub struct LaneStatus {
     pub interface: String,
     /// Number of the receive queue.
     pub queue: u32,
-    /// `zero-copy` or `copy`; null while no worker has told.
+    /// `zero-copy`, `exchange` or `copy`; null while no worker has told.
     pub mode: Option<CopyMode>,
     /// Frames that found the worker's ring full and were sealed or opened by engine `kernel`.
     pub full: u64,
@@ -87,6 +87,8 @@ pub struct LaneStatus {
     pub stalled: u64,
     /// Frames handed to the worker.
     pub handed_over: u64,
+    /// Frames that left in place of one that arrived.
+    pub exchanged: u64,
 }
 
 /// Use of the shared bandwidth budget, in bytes of inner IP packets.

@@ -31,6 +31,7 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
             choice: args.engine,
             workers: args.workers,
             worker_cpus: args.worker_cpus,
+            exchange: !args.no_exchange,
             busy_poll: args.busy_poll,
             tx_budget: args.tx_budget,
             ring_size: args.ring_size,

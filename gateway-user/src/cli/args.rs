@@ -88,6 +88,10 @@ pub(super) struct AgentArgs {
     /// CPUs that the workers are bound to, in turn, such as 0,2-3. By default the last CPU, the one before it, and so on.
     #[arg(long, value_name = "LIST")]
     pub(super) worker_cpus: Option<CpuList>,
+    /// Hand frames to the workers by their sockets alone, where otherwise XDP programs would copy frames to the workers, and
+    /// finished frames back in their place.
+    #[arg(long)]
+    pub(super) no_exchange: bool,
     /// Let the workers never sleep: each takes a whole CPU.
     #[arg(long)]
     pub(super) busy_poll: bool,

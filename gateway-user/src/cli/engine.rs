@@ -35,12 +35,12 @@ fn describe(worker: &WorkerStatus) -> String {
     };
     let cpu = worker.cpu.map(|cpu| format!(" on CPU {cpu}")).unwrap_or_default();
     let sum = |count: fn(&LaneStatus) -> u64| worker.lanes.iter().map(count).sum::<u64>();
-    let (handed_over, full, stalled) =
-        (sum(|lane| lane.handed_over), sum(|lane| lane.full), sum(|lane| lane.stalled));
+    let (handed_over, exchanged) = (sum(|lane| lane.handed_over), sum(|lane| lane.exchanged));
+    let (full, stalled) = (sum(|lane| lane.full), sum(|lane| lane.stalled));
     let restarts = worker.restarts;
     format!(
-        "{}, {state}{cpu}, started again {restarts} times; frames: {handed_over} handed over, left to the kernel {full} \
-         (full) and {stalled} (stalled)",
+        "{}, {state}{cpu}, started again {restarts} times; frames: {handed_over} handed over, {exchanged} of them \
+         exchanged, left to the kernel {full} (full) and {stalled} (stalled)",
         worker.number
     )
 }
@@ -49,11 +49,12 @@ fn describe(worker: &WorkerStatus) -> String {
 fn mode(workers: &[WorkerStatus]) -> &'static str {
     let modes = || workers.iter().flat_map(|worker| worker.lanes.iter().filter_map(|lane| lane.mode));
     let has = |wanted| modes().any(|mode| mode == wanted);
-    match (has(CopyMode::ZeroCopy), has(CopyMode::Copy)) {
-        // The far end of vgw0 has always copies.
-        (true, true) => "zero-copy mode in part",
-        (true, false) => "zero-copy mode",
-        (false, _) => "copy mode",
+    match (has(CopyMode::ZeroCopy), has(CopyMode::Exchange), has(CopyMode::Copy)) {
+        // The far end of vgw0 never does without copies.
+        (true, false, false) => "zero-copy mode",
+        (true, _, _) => "zero-copy mode in part",
+        (false, true, _) => "exchange mode",
+        (false, false, _) => "copy mode",
     }
 }
 
@@ -64,7 +65,15 @@ mod tests {
 
     fn lane(interface: &str, mode: CopyMode) -> LaneStatus {
         let interface = interface.to_owned();
-        LaneStatus { interface, queue: 0, mode: Some(mode), full: 2, stalled: 3, handed_over: 40 }
+        LaneStatus {
+            interface,
+            queue: 0,
+            mode: Some(mode),
+            full: 2,
+            stalled: 3,
+            handed_over: 40,
+            exchanged: 30,
+        }
     }
 
     fn worker(number: u32, state: WorkerState) -> WorkerStatus {
@@ -89,6 +98,9 @@ mod tests {
         assert_eq!(summary(&xsk(vec![up.clone()])), "xsk (1 worker, copy mode)");
         assert_eq!(summary(&xsk(vec![up.clone(), up.clone()])), "xsk (2 workers, copy mode)");
         assert_eq!(summary(&xsk(vec![up.clone(), down])), "xsk (1 of 2 workers, copy mode)");
+        let mut exchanging = up.clone();
+        exchanging.lanes[0].mode = Some(CopyMode::Exchange);
+        assert_eq!(summary(&xsk(vec![exchanging])), "xsk (1 worker, exchange mode)");
         let mut fast = up;
         fast.lanes[0].mode = Some(CopyMode::ZeroCopy);
         assert_eq!(summary(&xsk(vec![fast])), "xsk (1 worker, zero-copy mode in part)");
@@ -103,6 +115,11 @@ mod tests {
         assert_eq!(details(&fallen), "Engine: auto wanted, no AF_XDP\n");
         let text = details(&xsk(vec![worker(0, WorkerState::Running)]));
         assert!(text.contains("process 77 on CPU 1, started again 5 times"), "{text}");
-        assert!(text.contains("80 handed over, left to the kernel 4 (full) and 6 (stalled)"), "{text}");
+        assert!(
+            text.contains(
+                "80 handed over, 60 of them exchanged, left to the kernel 4 (full) and 6 (stalled)"
+            ),
+            "{text}"
+        );
     }
 }

@@ -114,7 +114,9 @@ impl Datapath {
             );
         }
         let plan = plan_workers(&config.engine, &ports)?;
-        let object = Object::load(Limits { tunnels: config.max_tunnels, cpu_sas: config.cpu_sas })?;
+        let slots = plan.as_ref().map_or(0, |plan| slots(&config.engine, &ports, plan));
+        let limits = Limits { tunnels: config.max_tunnels, cpu_sas: config.cpu_sas, slots };
+        let object = Object::load(limits)?;
         let routes = duplicate(&object.ebpf, "ROUTES4")?.try_into()?;
         let tunnels = duplicate(&object.ebpf, "TUNNELS")?.try_into()?;
         let control = duplicate(&object.ebpf, "CONTROL")?.try_into()?;
@@ -389,7 +391,7 @@ impl Datapath {
 
     /// Starts engine `xsk`, or stays with `kernel` where the operator leaves the choice.
     async fn start_workers(&mut self, served: &[Served], plan: &Plan) -> Result<()> {
-        let EngineConfig { choice, busy_poll, tx_budget, ring_size, .. } = self.config.engine;
+        let EngineConfig { choice, exchange, busy_poll, tx_budget, ring_size, .. } = self.config.engine;
         let template = WorkerConfig {
             number: 0,
             cpu: None,
@@ -399,6 +401,7 @@ impl Datapath {
             vgw0_peer_mac: self.vgw0.xdp.mac,
             ring_size,
             zero_copy: self.xdp_mode == "native",
+            exchange: exchange && self.xdp_mode == "native",
             busy_poll,
             tx_budget,
         };
@@ -500,6 +503,17 @@ fn plan_workers(engine: &EngineConfig, ports: &BTreeMap<u32, (Interface, u32)>) 
     let interfaces: Vec<_> =
         ports.values().map(|(interface, _)| (interface.name.as_str(), interface.queues)).collect();
     Ok(Some(Plan::new(engine, &allowed, &interfaces)?))
+}
+
+/// Slots that the lanes of all interfaces need, those of `vgw0` included, which has a queue for each worker.
+fn slots(engine: &EngineConfig, ports: &BTreeMap<u32, (Interface, u32)>, plan: &Plan) -> u32 {
+    if !engine.exchange {
+        return 0;
+    }
+    let queues = ports.values().map(|(interface, _)| interface.queues.receive);
+    let queues: Vec<_> = queues.chain([plan.workers()]).collect();
+    let lanes: u32 = assign(&queues).iter().map(|range| range.count).sum();
+    lanes.saturating_mul(engine.ring_size)
 }
 
 /// Every interface that packets arrive at, with lanes for all its receive queues.

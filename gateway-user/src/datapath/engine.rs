@@ -14,6 +14,8 @@ pub struct EngineConfig {
     pub workers: Option<u32>,
     /// CPUs of the workers in turn; `None` for those that the agent may run on, the last one first.
     pub worker_cpus: Option<CpuList>,
+    /// Whether frames are exchanged for finished ones where sockets would copy them.
+    pub exchange: bool,
     /// Whether workers never sleep.
     pub busy_poll: bool,
     /// Frames that a worker has the kernel send per call, at most.
@@ -28,6 +30,7 @@ impl Default for EngineConfig {
             choice: EngineChoice::default(),
             workers: None,
             worker_cpus: None,
+            exchange: true,
             busy_poll: false,
             tx_budget: WorkerConfig::TX_BUDGET,
             ring_size: WorkerConfig::RING_SIZE,
@@ -74,10 +77,12 @@ pub struct LaneStats {
     pub interface: String,
     /// Number of the receive queue.
     pub queue: u32,
-    /// Whether frames are copied; `None` while no worker has told.
+    /// How frames come to the worker and go; `None` while no worker has told.
     pub mode: Option<CopyMode>,
     /// Frames handed to the worker.
     pub handed_over: u64,
+    /// Frames that left in place of one that arrived.
+    pub exchanged: u64,
     /// Frames that found as many on their way as may be, and went through the kernel engine.
     pub full: u64,
     /// Frames that found the worker without progress, and went through the kernel engine.

@@ -21,6 +21,8 @@ pub struct Limits {
     pub tunnels: u32,
     /// Receive queues that may have SAs of their own, per tunnel; 0 for none.
     pub cpu_sas: u32,
+    /// Slots of all lanes together; 0 for none.
+    pub slots: u32,
 }
 
 impl Limits {
@@ -86,6 +88,7 @@ impl Object {
             .map_max_entries("WORKER_COUNTERS", tunnels)
             .map_max_entries("WORKER_DROPS", tunnels * DropReason::COUNT)
             .map_max_entries("CPU_SAS", tunnels * limits.cpu_sas.max(1))
+            .map_max_entries("SLOTS", limits.slots.max(1))
             .map_max_entries("SAS", sas)
             .map_max_entries("GHASH", sas)
             .map_max_entries("SPIS", sas)

@@ -25,6 +25,9 @@ pub struct WorkerConfig {
     pub ring_size: u32,
     /// Whether to try sockets without copies first. To be left off where the programs run in generic mode.
     pub zero_copy: bool,
+    /// Whether frames go by slots where the socket would copy them ([`gateway_common::Slot`]). To be left off where the programs
+    /// run in generic mode, in which several CPUs may serve one receive queue.
+    pub exchange: bool,
     /// Never sleep.
     pub busy_poll: bool,
     /// Frames that the kernel sends per call, at most.
@@ -90,6 +93,8 @@ pub struct LaneReport {
 pub enum CopyMode {
     /// Frames lie in the worker's memory from the start.
     ZeroCopy,
+    /// The XDP program copies each frame to the worker and, in its place, one that the worker has finished.
+    Exchange,
     /// The kernel copies each frame.
     Copy,
 }
@@ -115,6 +120,7 @@ mod tests {
             vgw0_peer_mac: [2, 0, 0, 0, 1, 1],
             ring_size: WorkerConfig::RING_SIZE,
             zero_copy: true,
+            exchange: true,
             busy_poll: false,
             tx_budget: WorkerConfig::TX_BUDGET,
         };

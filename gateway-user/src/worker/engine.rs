@@ -1,27 +1,17 @@
-//! What a worker does with frames.
-
-use std::mem::offset_of;
-use std::sync::atomic::Ordering;
+//! From lanes to ports: takes frames, has them worked on, and sends what comes of that.
 
 use anyhow::Result;
-use gateway_common::budget::Meter;
 use gateway_common::wire::ETH_LEN;
-use gateway_common::{
-    Budget, DropReason, ETHERTYPE_RETURN, Ethernet, Flow, Handoff, Ipv4, Job, Lane as SharedLane,
-    ProgramSlot, ReturnHeader, ReturnKind,
-};
+use gateway_common::{DropReason, ETHERTYPE_RETURN, Ethernet, Handoff, Ipv4, ReturnHeader, ReturnKind};
 use xsk::Frame;
 
-use super::aead::{self, Failure};
-use super::inner::Inner;
-use super::keys::Keys;
+use super::clock::now_ns as clock;
 use super::lane::Lane;
 use super::maps::Maps;
-use super::order::Order;
 use super::plain;
 use super::port::Port;
-use super::tally::Tally;
-use super::ways::{self, Way};
+use super::slots::Filled;
+use super::work::{Notice, Outcome, Work};
 
 /// Frames taken from one lane at once.
 const BATCH: usize = 64;
@@ -29,12 +19,8 @@ const BATCH: usize = 64;
 const AHEAD: usize = 4;
 /// Cache lines that are fetched ahead: the hand-off header, and the headers behind it.
 const LINES_AHEAD: usize = 4;
-/// Least time between two notices of forged packets of one tunnel, in ns.
-const FORGED_INTERVAL_NS: u64 = 100_000_000;
-/// Least time between two questions for one way, in ns.
-const ASK_INTERVAL_NS: u64 = Flow::REFRESH_NS / 5;
-/// Time between two looks for keys that are not needed any more, in ns.
-const KEYS_INTERVAL_NS: u64 = 500_000_000;
+/// Frames in slots after which the XDP program is told how far the worker has got.
+const SHOWN: u64 = 8;
 
 /// The state of a worker.
 pub(super) struct Engine<'umem> {
@@ -46,14 +32,9 @@ pub(super) struct Engine<'umem> {
     return_header: ReturnHeader,
     free: Vec<Frame<'umem>>,
     batch: Vec<Frame<'umem>>,
-    keys: Keys,
-    keys_checked_ns: u64,
-    order: Order,
-    /// What [`Order`] had counted at the last look.
-    handed_back: u64,
-    tally: Tally,
-    /// Time of the last notice, by tunnel.
-    forged_ns: Vec<u64>,
+    /// Frames copied out of slots, with the interface that each is for.
+    copied: Vec<(Frame<'umem>, Option<u32>)>,
+    work: Work<'umem>,
 }
 
 impl<'umem> Engine<'umem> {
@@ -70,24 +51,17 @@ impl<'umem> Engine<'umem> {
         let macs = Ethernet { ethertype: ETHERTYPE_RETURN.to_be_bytes(), ..macs };
         let fits = plain::write(&mut ethernet, &macs);
         debug_assert!(fits);
-        let keys = Keys::new(maps.sas.len());
-        let forged_ns = vec![0; maps.tunnels() as usize];
-        let mut engine = Self {
+        let work = Work::new(maps, ports.iter().map(|port| port.index).collect(), lane);
+        Self {
             maps,
             ports,
             vgw0_peer,
             return_header: ReturnHeader { ethernet, reserved: [0; 2], kind: 0, lane },
             free,
             batch: Vec::with_capacity(BATCH),
-            keys,
-            keys_checked_ns: 0,
-            order: Order::new(0),
-            handed_back: 0,
-            tally: Tally::default(),
-            forged_ns,
-        };
-        engine.order = Order::new(engine.returned());
-        engine
+            copied: Vec::with_capacity(BATCH),
+            work,
+        }
     }
 
     /// All lanes.
@@ -120,7 +94,11 @@ impl<'umem> Engine<'umem> {
         let mut has_worked = false;
         for port in 0..self.ports.len() {
             for lane in 0..self.ports[port].lanes.len() {
-                has_worked |= self.serve(port, lane, now_ns)?;
+                has_worked |= if self.ports[port].lanes[lane].slots.is_some() {
+                    self.serve_slots(port, lane, now_ns)?
+                } else {
+                    self.serve_socket(port, lane, now_ns)?
+                };
             }
         }
         Ok(has_worked)
@@ -128,12 +106,35 @@ impl<'umem> Engine<'umem> {
 
     /// Whether frames were handed over that have not arrived. To be asked after a round without work.
     pub(super) fn is_missing_frames(&self) -> bool {
-        self.lanes().any(|lane| lane.under_way(&self.maps.lanes) > 0)
+        self.lanes().any(|lane| lane.is_missing_frames(&self.maps.lanes))
     }
 
     /// Whether an interface did not take all frames.
     pub(super) fn has_unsent(&self) -> bool {
         self.ports.iter().any(Port::is_pending)
+    }
+
+    /// Whether finished frames wait in slots for others that take them along.
+    pub(super) fn expects_more(&self) -> bool {
+        self.lanes().any(|lane| lane.slots.is_some() && lane.sent(&self.maps.lanes) != lane.done())
+    }
+
+    /// Has the XDP programs wake this worker for the next frame. False if there is one already; then it is awake.
+    pub(super) fn fall_asleep(&mut self) -> bool {
+        self.lanes().for_each(|lane| lane.show_asleep(&self.maps.lanes, true));
+        let is_idle = !self.lanes().any(|lane| lane.slots.is_some() && lane.waiting(&self.maps.lanes) > 0);
+        if !is_idle {
+            self.wake();
+        }
+        is_idle
+    }
+
+    /// Lets the XDP programs know that frames are found without waking this worker.
+    pub(super) fn wake(&mut self) {
+        for lane in self.ports.iter_mut().flat_map(|port| &mut port.lanes) {
+            lane.show_asleep(&self.maps.lanes, false);
+            lane.take_waking(&mut self.free);
+        }
     }
 
     /// Everything that is not a new packet: frames that an interface did not take, lost frames, stale keys, chunks that come back
@@ -146,6 +147,7 @@ impl<'umem> Engine<'umem> {
             port.flush(&mut self.free)?;
             port.collect(&mut self.free);
             for lane in &mut port.lanes {
+                lane.take_waking(&mut self.free);
                 let lost = lane.give_up_lost(&self.maps.lanes);
                 if lost > 0 {
                     self.maps.count_drops(0, DropReason::Worker, lost);
@@ -154,19 +156,25 @@ impl<'umem> Engine<'umem> {
                 lane.publish(&self.maps.lanes, now_ns);
             }
         }
-        if now_ns.saturating_sub(self.keys_checked_ns) >= KEYS_INTERVAL_NS {
-            self.keys_checked_ns = now_ns;
-            self.keys.forget_removed(&self.maps.sas);
-        }
-        if self.order.handed_back() == self.handed_back {
-            self.order.settle(self.returned());
-        }
-        self.handed_back = self.order.handed_back();
+        self.work.keep_house(now_ns);
         Ok(())
     }
 
-    /// Takes a batch from a lane, works on it and sends what comes of it.
-    fn serve(&mut self, port: usize, lane: usize, now_ns: u64) -> Result<bool> {
+    /// Sends all finished frames that wait in slots.
+    ///
+    /// # Errors
+    /// As [`Self::round`].
+    pub(super) fn send_finished(&mut self) -> Result<()> {
+        for port in 0..self.ports.len() {
+            for lane in 0..self.ports[port].lanes.len() {
+                self.empty_slots(port, lane);
+            }
+        }
+        self.flush()
+    }
+
+    /// Takes a batch from the socket of a lane, works on it and sends what comes of it.
+    fn serve_socket(&mut self, port: usize, lane: usize, now_ns: u64) -> Result<bool> {
         let mut batch = std::mem::take(&mut self.batch);
         let served = &mut self.ports[port].lanes[lane];
         if served.take(&mut batch, BATCH) == 0 {
@@ -180,117 +188,183 @@ impl<'umem> Engine<'umem> {
         }
         // Taken from the end, so in reverse.
         batch.reverse();
-        while let Some(frame) = batch.pop() {
+        while let Some(mut frame) = batch.pop() {
             if let Some(later) = batch.len().checked_sub(AHEAD).and_then(|index| batch.get(index)) {
                 later.prefetch(LINES_AHEAD);
             }
-            self.work(frame, now_ns);
+            match plain::read::<Handoff>(frame.bytes()) {
+                Some(handoff) => {
+                    let outcome = self.work.judge(&handoff, &mut frame.bytes_mut()[Handoff::LEN..], now_ns);
+                    self.follow(frame, &handoff, outcome);
+                }
+                None => self.drop(frame, 0, DropReason::Worker),
+            }
         }
         self.batch = batch;
-        self.tally.settle(self.maps);
+        self.finish_batch()?;
+        Ok(true)
+    }
+
+    /// Does with a frame from a socket as was decided.
+    #[inline]
+    fn follow(&mut self, mut frame: Frame<'umem>, handoff: &Handoff, outcome: Outcome) {
+        let tunnel = handoff.job.tunnel;
+        match outcome {
+            Outcome::Send { port, start, len } => {
+                let start = frame.start() + Handoff::LEN + start;
+                if frame.set_range(start, len) {
+                    self.send_on(frame, port, tunnel);
+                } else {
+                    self.drop(frame, tunnel, DropReason::Worker);
+                }
+            }
+            Outcome::HandBack { flow } => self.hand_back(frame, handoff, flow),
+            Outcome::Drop(reason) => self.drop(frame, tunnel, reason),
+        }
+    }
+
+    /// Works on a batch of the frames in the slots of a lane. Those that arrive meanwhile take along what is finished; what they
+    /// leave is sent.
+    fn serve_slots(&mut self, port: usize, lane: usize, now_ns: u64) -> Result<bool> {
+        let served = &mut self.ports[port].lanes[lane];
+        let batch = served.waiting(&self.maps.lanes).min(BATCH as u64);
+        if batch == 0 && served.sent(&self.maps.lanes) == served.done() {
+            return Ok(false);
+        }
+        let mut has_handed_back = false;
+        if batch > 0 {
+            served.publish(&self.maps.lanes, now_ns);
+            has_handed_back = self.work_on_slots(port, lane, batch, now_ns);
+        }
+        let served = &mut self.ports[port].lanes[lane];
+        let (sent, done) = (served.sent(&self.maps.lanes), served.done());
+        // The batch took its time.
+        let now_ns = if batch > 0 { clock() } else { now_ns };
+        let slots = served.slots.as_mut();
+        if slots.is_some_and(|slots| slots.must_send(sent, done, batch as usize, now_ns)) || has_handed_back {
+            // What is handed back must not overtake what was finished before.
+            self.empty_slots(port, lane);
+        }
+        self.finish_batch()?;
+        Ok(batch > 0)
+    }
+
+    /// Works on the next `batch` frames in the slots of a lane. True if some were handed back.
+    fn work_on_slots(&mut self, port: usize, lane: usize, batch: u64, now_ns: u64) -> bool {
+        let mut has_handed_back = false;
+        for position in 1..=batch {
+            let served = &self.ports[port].lanes[lane];
+            let number = served.done();
+            let Some(slots) = &served.slots else { break };
+            slots.prefetch(number + AHEAD as u64);
+            // SAFETY: it was handed over, this worker has not finished it, and this is the only handle.
+            match unsafe { slots.filled(number) } {
+                Some(filled) => has_handed_back |= self.work_on(filled, now_ns),
+                None => {
+                    slots.leave_nothing(number);
+                    self.maps.count_drops(0, DropReason::Worker, 1);
+                }
+            }
+            let served = &mut self.ports[port].lanes[lane];
+            served.finish();
+            if position % SHOWN == 0 || position == batch {
+                served.show_done(&self.maps.lanes);
+            }
+        }
+        has_handed_back
+    }
+
+    /// Works on the frame in a slot. True if it was handed back.
+    #[inline]
+    fn work_on(&mut self, filled: Filled<'umem>, now_ns: u64) -> bool {
+        let handoff = &filled.handoff;
+        let reason = match self.work.judge(handoff, filled.frame, now_ns) {
+            Outcome::Send { port, start, len } => {
+                if filled.finish(start, len, self.ports[port].index) {
+                    return false;
+                }
+                DropReason::Worker
+            }
+            Outcome::HandBack { flow } => {
+                filled.leave_nothing();
+                if let Some(frame) = self.copy(handoff, filled.frame) {
+                    self.hand_back(frame, handoff, flow);
+                    return true;
+                }
+                DropReason::Worker
+            }
+            Outcome::Drop(reason) => reason,
+        };
+        filled.leave_nothing();
+        self.maps.count_drops(handoff.job.tunnel, reason, 1);
+        false
+    }
+
+    /// A frame as it would have come by the socket.
+    #[cold]
+    fn copy(&mut self, handoff: &Handoff, bytes: &[u8]) -> Option<Frame<'umem>> {
+        let mut frame = self.take_free()?;
+        let is_written = frame.set_range(ReturnHeader::LEN, Handoff::LEN + bytes.len())
+            && plain::write(frame.bytes_mut(), handoff);
+        if is_written {
+            frame.bytes_mut()[Handoff::LEN..].copy_from_slice(bytes);
+            return Some(frame);
+        }
+        self.free.push(frame);
+        None
+    }
+
+    /// Puts all finished frames in the slots of a lane into the send rings, as far as there are chunks for them.
+    fn empty_slots(&mut self, port: usize, lane: usize) {
+        let mut copied = std::mem::take(&mut self.copied);
+        loop {
+            let served = &self.ports[port].lanes[lane];
+            let (mut sent, done) = (served.sent(&self.maps.lanes), served.done());
+            let end = sent + done.wrapping_sub(sent).min(BATCH as u64);
+            for number in sent..end {
+                let Some(mut frame) = self.take_free() else { break };
+                let slots = self.ports[port].lanes[lane].slots.as_ref();
+                let ifindex = slots.and_then(|slots| slots.copy(number, &mut frame));
+                copied.push((frame, ifindex));
+            }
+            let (first, end) = (sent, sent + copied.len() as u64);
+            if first == end {
+                break;
+            }
+            let served = &mut self.ports[port].lanes[lane];
+            if let (Some(slots), Some(shared)) = (&mut served.slots, self.maps.lanes.at(served.number)) {
+                slots.claim(shared, &mut sent, end);
+            }
+            for (number, (frame, ifindex)) in (first..end).zip(copied.drain(..)) {
+                match ifindex.and_then(|index| self.ports.iter().position(|port| port.index == index)) {
+                    Some(port) if number >= sent => self.send_on(frame, port, 0),
+                    _ => self.free.push(frame),
+                }
+            }
+        }
+        self.copied = copied;
+    }
+
+    /// Sends everything that a batch has led to.
+    fn finish_batch(&mut self) -> Result<()> {
+        self.work.settle();
+        while let Some(notice) = self.work.next_notice() {
+            self.notify(&notice);
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
         // What is handed back must not overtake what goes directly.
         for port in (0..self.ports.len()).filter(|port| *port != self.vgw0_peer) {
             self.ports[port].flush(&mut self.free)?;
         }
         self.ports[self.vgw0_peer].flush(&mut self.free)?;
-        Ok(true)
+        Ok(())
     }
 
-    #[inline]
-    fn work(&mut self, frame: Frame<'umem>, now_ns: u64) {
-        const SEAL: u32 = ProgramSlot::EncapDone as u32;
-        const OPEN: u32 = ProgramSlot::DecapDone as u32;
-        match plain::read::<Handoff>(frame.bytes()) {
-            Some(handoff) if handoff.job.next == SEAL => self.seal(frame, &handoff),
-            Some(handoff) if handoff.job.next == OPEN => self.open(frame, &handoff, now_ns),
-            _ => self.drop(frame, 0, DropReason::Worker),
-        }
-    }
-
-    #[inline]
-    fn seal(&mut self, mut frame: Frame<'umem>, handoff: &Handoff) {
-        let job = &handoff.job;
-        let Some((_, key)) = self.keys.find(&self.maps.sas, handoff) else {
-            return self.drop(frame, job.tunnel, DropReason::Worker);
-        };
-        let start = frame.start() + Handoff::LEN;
-        let sealed = aead::seal(&mut frame.bytes_mut()[Handoff::LEN..], job, key);
-        match sealed {
-            Ok(len) if frame.set_range(start, len) => self.send(frame, job.egress_ifindex, job.tunnel),
-            _ => self.drop(frame, job.tunnel, DropReason::Worker),
-        }
-    }
-
-    #[inline]
-    fn open(&mut self, mut frame: Frame<'umem>, handoff: &Handoff, now_ns: u64) {
-        let job = &handoff.job;
-        let Some((sa, key)) = self.keys.find(&self.maps.sas, handoff) else {
-            return self.drop(frame, job.tunnel, DropReason::Worker);
-        };
-        let opened = &mut frame.bytes_mut()[Handoff::LEN..];
-        match aead::open(opened, job, key) {
-            Ok(()) => {}
-            Err(Failure::Forged) => {
-                self.notice_forged(handoff, now_ns);
-                return self.drop(frame, job.tunnel, DropReason::AuthenticationFailed);
-            }
-            Err(Failure::Unfit) => return self.drop(frame, job.tunnel, DropReason::Worker),
-        }
-        let payload = &opened[job.offset as usize..][..job.length as usize];
-        let Some(inner) = Inner::parse(payload, job.outer_ecn) else {
-            return self.hand_back(frame, handoff, None);
-        };
-        let (flow, slot) = inner.flow(job.tunnel, job.ingress_ifindex);
-        let way = ways::find(self.maps, slot, &flow, ways::epoch(self.maps), now_ns);
-        let Some((way, egress)) = way
-            .filter(|way| inner.len <= way.mtu)
-            .and_then(|way| Some((way, self.ports.iter().position(|port| port.index == way.ifindex)?)))
-        else {
-            return self.hand_back(frame, handoff, Some(slot));
-        };
-        let (packets, bytes) = self.tally.pending(job.sa);
-        if sa.is_soft_lifetime_due(packets + 1, bytes + u64::from(inner.len))
-            || !self.order.may_go_directly(slot, || returned(self.maps, self.return_header.lane), now_ns)
-        {
-            return self.hand_back(frame, handoff, Some(slot));
-        }
-        if way.is_stale && self.order.may_ask(slot, ASK_INTERVAL_NS, now_ns) {
-            self.notify(ReturnKind::Resolve, handoff, Some(&inner.ip));
-        }
-        if !sa.accept(job.sequence) {
-            // It was in time when it arrived.
-            let reason = if sa.is_late(job.sequence) { DropReason::Worker } else { DropReason::Replayed };
-            return self.drop(frame, job.tunnel, reason);
-        }
-        if !self.admit(inner.len, now_ns) {
-            return self.drop(frame, job.tunnel, DropReason::BudgetExceeded);
-        }
-        if !forward(&mut frame, job, &inner, &way) {
-            return self.drop(frame, job.tunnel, DropReason::Worker);
-        }
-        self.tally.count(self.maps, job.sa, job.tunnel, inner.len);
-        self.send_on(frame, egress, job.tunnel);
-    }
-
-    /// Charges an inner packet of `bytes` to the gateway's budget; false if it must be dropped.
-    #[inline]
-    fn admit(&self, bytes: u32, now_ns: u64) -> bool {
-        let Some(budget) = self.maps.budget.at(0) else { return true };
-        let byte_time = budget.word(offset_of!(Budget, byte_time)).load(Ordering::Relaxed);
-        if byte_time == 0 {
-            return true;
-        }
-        let burst_ns = budget.word(offset_of!(Budget, burst_ns)).load(Ordering::Relaxed);
-        let meter = Meter {
-            arrival_ns: budget.word(offset_of!(Budget, arrival_ns)),
-            passed_bytes: budget.word(offset_of!(Budget, passed_bytes)),
-            dropped_bytes: budget.word(offset_of!(Budget, dropped_bytes)),
-        };
-        meter.admit(byte_time, burst_ns, now_ns, bytes)
-    }
-
-    /// Hands an opened frame back to the XDP program of `vgw0`, whose business it is.
-    fn hand_back(&mut self, mut frame: Frame<'umem>, handoff: &Handoff, slot: Option<u32>) {
+    /// Hands an opened frame, which begins with its hand-off header, back to the XDP program of `vgw0`, whose business it is.
+    fn hand_back(&mut self, mut frame: Frame<'umem>, handoff: &Handoff, flow: Option<u32>) {
         let job = &handoff.job;
         // The ICV is of no use any more.
         let len = ReturnHeader::LEN + Handoff::LEN + job.offset as usize + job.length as usize;
@@ -300,39 +374,29 @@ impl<'umem> Engine<'umem> {
         {
             return self.drop(frame, job.tunnel, DropReason::Worker);
         }
-        self.order.hand_back(slot);
+        self.work.note_handed_back(flow);
         self.send_on(frame, self.vgw0_peer, job.tunnel);
     }
 
-    /// Tells the XDP program of `vgw0` something about an SA, or asks for the way of packets with the header `ip`. Nothing is
-    /// lost when there is no frame to do so.
+    /// Tells the XDP program of `vgw0` something. Nothing is lost when there is no chunk to do so.
     #[cold]
-    fn notify(&mut self, kind: ReturnKind, handoff: &Handoff, ip: Option<&Ipv4>) {
+    fn notify(&mut self, notice: &Notice) {
         const FRONT: usize = ReturnHeader::LEN + Handoff::LEN;
         let Some(mut frame) = self.free.pop() else { return };
-        let header = self.header(kind);
-        let len = FRONT + ip.map_or(0, |_| size_of::<Ipv4>());
+        let header = self.header(notice.kind);
+        let len = FRONT + notice.ip.map_or(0, |_| size_of::<Ipv4>());
         let is_written = frame.set_range(0, len)
             && plain::write(frame.bytes_mut(), &header)
-            && plain::write(&mut frame.bytes_mut()[ReturnHeader::LEN..], handoff)
-            && ip.is_none_or(|ip| plain::write(&mut frame.bytes_mut()[FRONT..], ip));
+            && plain::write(&mut frame.bytes_mut()[ReturnHeader::LEN..], &notice.handoff)
+            && notice.ip.is_none_or(|ip| plain::write(&mut frame.bytes_mut()[FRONT..], &ip));
         if !is_written {
             self.free.push(frame);
             return;
         }
-        self.order.hand_back(None);
+        self.work.note_handed_back(None);
         let port = &mut self.ports[self.vgw0_peer];
         if let Err(frame) = port.send(frame, &mut self.free) {
             self.free.push(frame);
-        }
-    }
-
-    #[cold]
-    fn notice_forged(&mut self, handoff: &Handoff, now_ns: u64) {
-        let Some(last) = self.forged_ns.get_mut(handoff.job.tunnel as usize) else { return };
-        if now_ns.saturating_sub(*last) >= FORGED_INTERVAL_NS {
-            *last = now_ns;
-            self.notify(ReturnKind::AuthenticationFailed, handoff, None);
         }
     }
 
@@ -340,12 +404,15 @@ impl<'umem> Engine<'umem> {
         ReturnHeader { kind: kind as u32, ..self.return_header }
     }
 
+    /// A chunk that nothing is in; those whose frames were sent are collected if need be.
     #[inline]
-    fn send(&mut self, frame: Frame<'umem>, ifindex: u32, tunnel: u32) {
-        match self.ports.iter().position(|port| port.index == ifindex) {
-            Some(port) => self.send_on(frame, port, tunnel),
-            None => self.drop(frame, tunnel, DropReason::Worker),
+    fn take_free(&mut self) -> Option<Frame<'umem>> {
+        if self.free.is_empty() {
+            for port in &mut self.ports {
+                port.collect(&mut self.free);
+            }
         }
+        self.free.pop()
     }
 
     #[inline]
@@ -360,28 +427,4 @@ impl<'umem> Engine<'umem> {
         self.maps.count_drops(tunnel, reason, 1);
         self.free.push(frame);
     }
-
-    /// Frames that were handed back and are done.
-    fn returned(&self) -> u64 {
-        returned(self.maps, self.return_header.lane)
-    }
-}
-
-fn returned(maps: &Maps, lane: u32) -> u64 {
-    maps.lanes.at(lane).map_or(0, |lane| lane.word(offset_of!(SharedLane, returned)).load(Ordering::Acquire))
-}
-
-/// Removes everything around the inner packet of an opened frame, and makes it the next hop's. False if the frame is not what
-/// `job` says.
-#[inline]
-fn forward(frame: &mut Frame<'_>, job: &Job, inner: &Inner, way: &Way) -> bool {
-    let Some(start) = (frame.start() + Handoff::LEN + job.offset as usize).checked_sub(ETH_LEN) else {
-        return false;
-    };
-    if !frame.set_range(start, ETH_LEN + inner.len as usize) {
-        return false;
-    }
-    let [destination, source] = [0, 6].map(|at| std::array::from_fn(|byte| way.ethernet[at + byte]));
-    let (ethernet, packet) = frame.bytes_mut().split_at_mut(ETH_LEN);
-    plain::write(ethernet, &Ethernet::ipv4(destination, source)) && plain::write(packet, &inner.forwarded())
 }

@@ -7,16 +7,23 @@ use gateway_common::Lane as Shared;
 use xsk::{Frame, Socket};
 
 use super::mapped::{Entry, Mapped};
+use super::slots::Slots;
+
+/// Frames that may wait at the socket of a lane with slots, where each only wakes the worker.
+const WAKING: u64 = 64;
 
 /// A socket and the state of its lane.
 ///
-/// What the XDP program reads always satisfies `limit + consumed <= frames ever given to the kernel to receive into`, whatever the
+/// With slots the socket is there to wake the worker and to send. Else,
+/// what the XDP program reads always satisfies `limit + consumed <= frames ever given to the kernel to receive into`, whatever the
 /// moment at which it reads the two, in the order of `consumed` and `limit`. So the kernel never lacks a frame for what it
 /// was allowed to hand over.
 pub(super) struct Lane<'umem> {
     pub(super) socket: Socket<'umem>,
     /// Index into map `LANES`.
     pub(super) number: u32,
+    /// Where frames are, if not in the receive ring.
+    pub(super) slots: Option<Slots<'umem>>,
     /// Frames in the receive ring at most.
     ring: u64,
     /// Frames with the kernel or in the receive ring.
@@ -34,11 +41,13 @@ pub(super) struct Lane<'umem> {
 
 impl<'umem> Lane<'umem> {
     /// A closed lane with a receive ring of `ring` entries.
-    pub(super) fn new(socket: Socket<'umem>, number: u32, ring: u32) -> Self {
+    pub(super) fn new(socket: Socket<'umem>, number: u32, slots: Option<Slots<'umem>>, ring: u32) -> Self {
+        let ring = u64::from(ring);
         Self {
             socket,
             number,
-            ring: ring.into(),
+            ring: if slots.is_some() { ring.min(WAKING) } else { ring },
+            slots,
             stock: 0,
             limit: 0,
             consumed: 0,
@@ -53,6 +62,12 @@ impl<'umem> Lane<'umem> {
         let Some(entry) = lanes.at(self.number) else { return };
         entry.word(offset_of!(Shared, limit)).store(0, Ordering::SeqCst);
         self.consumed = produced(entry);
+        let size = self.slots.as_ref().map_or(0, Slots::size);
+        entry.word(offset_of!(Shared, slots)).store(size, Ordering::Release);
+        entry.word(offset_of!(Shared, asleep)).store(0, Ordering::Release);
+        if let Some(slots) = &mut self.slots {
+            slots.reset(entry, self.consumed);
+        }
         entry.word(offset_of!(Shared, consumed)).store(self.consumed, Ordering::Release);
         (self.limit, self.is_open) = (0, false);
     }
@@ -83,9 +98,60 @@ impl<'umem> Lane<'umem> {
         if waiting > 0 {
             self.socket.release_received();
             self.stock = self.stock.saturating_sub(waiting as u64);
-            self.consumed += waiting as u64;
+            if self.slots.is_none() {
+                self.consumed += waiting as u64;
+            }
         }
         waiting
+    }
+
+    /// Frames that were handed over and not taken. Those in slots can be worked on at once.
+    #[inline]
+    pub(super) fn waiting(&self, lanes: &Mapped<Shared>) -> u64 {
+        lanes.at(self.number).map_or(0, |entry| Shared::under_way(produced(entry), self.consumed))
+    }
+
+    /// Frames in slots that have left, of all.
+    #[inline]
+    pub(super) fn sent(&self, lanes: &Mapped<Shared>) -> u64 {
+        let load = |entry: Entry<'_, Shared>| entry.word(offset_of!(Shared, sent)).load(Ordering::Acquire);
+        lanes.at(self.number).map_or(self.consumed, load)
+    }
+
+    /// Frames that are done, of all.
+    #[inline]
+    pub(super) fn done(&self) -> u64 {
+        self.consumed
+    }
+
+    /// Counts a frame in a slot as done. The XDP program sees it after [`Self::show_done`].
+    #[inline]
+    pub(super) fn finish(&mut self) {
+        self.consumed += 1;
+    }
+
+    /// Lets the XDP program take along what is done.
+    #[inline]
+    pub(super) fn show_done(&self, lanes: &Mapped<Shared>) {
+        if let Some(entry) = lanes.at(self.number) {
+            entry.word(offset_of!(Shared, consumed)).store(self.consumed, Ordering::Release);
+        }
+    }
+
+    /// Says whether a frame must come to the socket to wake the worker. Who says so must look at [`Self::waiting`] afterwards.
+    pub(super) fn show_asleep(&self, lanes: &Mapped<Shared>, is_asleep: bool) {
+        if self.slots.is_some()
+            && let Some(entry) = lanes.at(self.number)
+        {
+            entry.word(offset_of!(Shared, asleep)).swap(is_asleep.into(), Ordering::SeqCst);
+        }
+    }
+
+    /// Takes what came to the socket to wake the worker.
+    pub(super) fn take_waking(&mut self, free: &mut Vec<Frame<'umem>>) {
+        if self.slots.is_some() && self.take(free, usize::MAX) > 0 {
+            self.restock(free);
+        }
     }
 
     /// Gives the kernel frames to receive into, as far as there are any.
@@ -115,7 +181,8 @@ impl<'umem> Lane<'umem> {
     #[inline]
     pub(super) fn publish(&mut self, lanes: &Mapped<Shared>, now_ns: u64) {
         let Some(entry) = lanes.at(self.number) else { return };
-        let limit = if self.is_open { self.stock } else { 0 };
+        let room = self.slots.as_ref().map_or(self.stock, Slots::size);
+        let limit = if self.is_open { room } else { 0 };
         if limit != self.limit {
             self.limit = limit;
             entry.word(offset_of!(Shared, limit)).store(limit, Ordering::Release);
@@ -124,15 +191,18 @@ impl<'umem> Lane<'umem> {
         entry.word(offset_of!(Shared, progress_ns)).store(now_ns, Ordering::Release);
     }
 
-    /// Frames on their way, or lost. Exact only while the receive ring is empty.
-    pub(super) fn under_way(&self, lanes: &Mapped<Shared>) -> u64 {
-        lanes.at(self.number).map_or(0, |entry| Shared::under_way(produced(entry), self.consumed))
+    /// Whether frames are on their way, or lost. Exact only while the receive ring is empty.
+    pub(super) fn is_missing_frames(&self, lanes: &Mapped<Shared>) -> bool {
+        self.slots.is_none() && self.waiting(lanes) > 0
     }
 
     /// Finds frames that were handed over and will never arrive, and stops waiting for them. To be called now and then, with
     /// at least some milliseconds in between. Returns how many there are.
     pub(super) fn give_up_lost(&mut self, lanes: &Mapped<Shared>) -> u64 {
         let mut lost = 0;
+        if self.slots.is_some() {
+            return 0;
+        }
         if let Ok(statistics) = self.socket.statistics() {
             let dropped = statistics.receive_dropped + statistics.receive_ring_full;
             lost = dropped - self.dropped;

@@ -128,6 +128,14 @@ impl<'map, T> Entry<'map, T> {
         unsafe { AtomicU32::from_ptr(self.value.as_ptr().byte_add(offset).cast()) }
     }
 
+    /// The byte at `offset` of the value. What lies there may change at any time, unless the parties have agreed otherwise.
+    #[inline(always)]
+    pub(crate) fn bytes(self, offset: usize) -> *mut u8 {
+        assert!(offset < size_of::<T>());
+        // SAFETY: within the value.
+        unsafe { self.value.as_ptr().byte_add(offset).cast() }
+    }
+
     /// Writes the value as the agent does: word by word, all but at once.
     #[cfg(test)]
     pub(crate) fn store(self, value: &T)

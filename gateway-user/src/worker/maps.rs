@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, XskMap};
-use gateway_common::{Budget, Control, DropReason, Flow, Lane, Sa, TunnelCounters};
+use gateway_common::{Budget, Control, DropReason, Flow, Lane, Sa, Slot, TunnelCounters};
 
 use super::mapped::Mapped;
 
@@ -14,6 +14,7 @@ use super::mapped::Mapped;
 pub(super) struct Maps {
     pub(super) sas: Mapped<Sa>,
     pub(super) lanes: Mapped<Lane>,
+    pub(super) slots: Mapped<Slot>,
     pub(super) control: Mapped<Control>,
     pub(super) flows: Mapped<Flow>,
     pub(super) budget: Mapped<Budget>,
@@ -27,6 +28,7 @@ impl Maps {
         Ok(Self {
             sas: Mapped::open(directory, "SAS", true)?,
             lanes: Mapped::open(directory, "LANES", true)?,
+            slots: Mapped::open(directory, "SLOTS", true)?,
             control: Mapped::open(directory, "CONTROL", false)?,
             flows: Mapped::open(directory, "FLOWS", false)?,
             budget: Mapped::open(directory, "BUDGET", true)?,
@@ -41,6 +43,7 @@ impl Maps {
         Self {
             sas: Mapped::anonymous(8),
             lanes: Mapped::anonymous(8),
+            slots: Mapped::anonymous(16),
             control: Mapped::anonymous(1),
             flows: Mapped::anonymous(gateway_common::limits::FLOWS),
             budget: Mapped::anonymous(1),

@@ -6,8 +6,9 @@
 //! ```text
 //! config      what the agent says, and the answer      setup       memory, sockets, maps
 //! privileges  what is given up                         run         rounds, sleep, the end
-//! engine      what is done with a frame                lane, port  sockets, and what XDP is told about them
-//! aead, keys  sealing and opening                      inner, ways, order  forwarding of opened packets
+//! engine      from lanes to ports                      lane, slots, port  where frames come from and go to
+//! work        what becomes of a frame                  inner, ways, order  forwarding of opened packets
+//! aead, keys  sealing and opening
 //! mapped, maps, sa, tally                              memory shared with the XDP programs
 //! ```
 
@@ -27,8 +28,10 @@ mod privileges;
 mod run;
 mod sa;
 mod setup;
+mod slots;
 mod tally;
 mod ways;
+mod work;
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::fd::AsFd as _;

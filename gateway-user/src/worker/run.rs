@@ -48,7 +48,7 @@ pub(super) fn run(mut engine: Engine<'_>, mut watch: Watch, busy_poll: bool) -> 
             continue;
         }
         // Waiting is what makes the kernel send what it did not take before.
-        if looks < LOOKS || busy_poll && !engine.has_unsent() {
+        if looks < LOOKS || engine.expects_more() || busy_poll && !engine.has_unsent() {
             looks += 1;
             std::hint::spin_loop();
             continue;
@@ -62,17 +62,21 @@ pub(super) fn run(mut engine: Engine<'_>, mut watch: Watch, busy_poll: bool) -> 
             sleep = sleep.min(sleep_unsent);
             sleep_unsent = (2 * sleep_unsent).min(SLEEP);
         }
+        looks = 0;
+        if !engine.fall_asleep() {
+            continue;
+        }
         if watch.has_ended(sleep)? {
             break;
         }
-        looks = 0;
+        engine.wake();
     }
     engine.close_lanes();
     for _ in 0..LAST_ROUNDS {
         engine.round(now_ns())?;
         std::thread::yield_now();
     }
-    Ok(())
+    engine.send_finished()
 }
 
 /// Everything that ends a sleep.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use gateway_common::wire::ETH_LEN;
-use gateway_common::{Ethernet, Handoff, limits};
+use gateway_common::{Ethernet, Handoff, Slot, limits};
 use xsk::{Chunk, Mode, Options, Sizes, Socket, Umem};
 
 use super::config::{CopyMode, LaneReport, WorkerConfig, WorkerInterface, WorkerReport};
@@ -14,6 +14,7 @@ use super::engine::Engine;
 use super::lane::Lane;
 use super::maps::{self, Maps};
 use super::port::Port;
+use super::slots::Slots;
 
 /// Room for the packets of one socket between socket and interface, in bytes: the kernel's share of them, for a full ring.
 const SEND_BUFFER_PER_FRAME: u32 = 4096;
@@ -50,7 +51,7 @@ pub(super) fn engine<'umem>(
     let mut ports = Vec::new();
     let deadline = Instant::now() + OCCUPIED;
     for interface in &config.interfaces {
-        ports.push(port(config, interface, umem, deadline)?);
+        ports.push(port(config, maps, interface, umem, deadline)?);
     }
     let report = report(config, &ports);
     let peer = config.interfaces.iter().position(|interface| interface.is_vgw0_peer);
@@ -64,6 +65,7 @@ pub(super) fn engine<'umem>(
 
 fn port<'umem>(
     config: &WorkerConfig,
+    maps: &'umem Maps,
     interface: &WorkerInterface,
     umem: &'umem Umem,
     deadline: Instant,
@@ -93,7 +95,9 @@ fn port<'umem>(
                 outcome => break outcome?,
             }
         };
-        lanes.push(Lane::new(socket, lane.lane, config.ring_size));
+        let by_slots = config.exchange && socket.mode() == Mode::Copy && config.fits_slots();
+        let slots = by_slots.then(|| Slots::new(&maps.slots, lane.lane, config.ring_size)).flatten();
+        lanes.push(Lane::new(socket, lane.lane, slots, config.ring_size));
     }
     Ok(Port::new(interface.index, lanes))
 }
@@ -117,6 +121,7 @@ fn report(config: &WorkerConfig, ports: &[Port<'_>]) -> WorkerReport {
             lane: lane.number,
             mode: match lane.socket.mode() {
                 Mode::ZeroCopy => CopyMode::ZeroCopy,
+                Mode::Copy if lane.slots.is_some() => CopyMode::Exchange,
                 Mode::Copy => CopyMode::Copy,
             },
         })
@@ -125,6 +130,11 @@ fn report(config: &WorkerConfig, ports: &[Port<'_>]) -> WorkerReport {
 }
 
 impl WorkerConfig {
+    /// Whether the longest frame of every interface fits into a slot.
+    fn fits_slots(&self) -> bool {
+        self.interfaces.iter().all(|interface| ETH_LEN + interface.mtu as usize <= Slot::ROOM)
+    }
+
     /// Whether the numbers make sense.
     fn check(&self) -> Result<()> {
         /// Most entries of a ring: more would only be memory.

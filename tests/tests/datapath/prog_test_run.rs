@@ -29,7 +29,8 @@ impl Programs {
     /// Loads every program.
     pub(crate) fn load() -> Self {
         Self {
-            object: Object::load(Limits { tunnels: 4, cpu_sas: 0 }).expect("the kernel accepts the programs"),
+            object: Object::load(Limits { tunnels: 4, cpu_sas: 0, slots: 0 })
+                .expect("the kernel accepts the programs"),
         }
     }
 

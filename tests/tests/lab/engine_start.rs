@@ -22,7 +22,7 @@ fn workers_run_by_default_and_do_the_work() {
                 assert!(lanes(&status, interface, "handed_over")? > 1000, "{status}");
             }
             let table = agent.vgw().text(&["status"])?;
-            assert!(table.contains("engine xsk (1 worker, copy mode)"), "{table}");
+            assert!(table.contains("engine xsk (1 worker, exchange mode)"), "{table}");
             assert!(table.contains("handed over"), "{table}");
             assert_eq!(events(agent, 230)?, 1, "the start of the workers");
         }
@@ -33,6 +33,26 @@ fn workers_run_by_default_and_do_the_work() {
         let algorithm = agents[0].vgw().connection("VNet2")?["esp_algorithm"].clone();
         assert!(algorithm.as_str().is_some_and(|name| name.starts_with(expected)), "{algorithm}");
         Ok(())
+    });
+}
+
+#[test]
+fn workers_that_get_frames_by_their_sockets_alone_do_the_work() {
+    scenario("workers_that_get_frames_by_their_sockets_alone_do_the_work", 2, |lab| {
+        let options = GatewayOptions { no_exchange: true, ..with_engine("xsk") };
+        let agents = lab.establish(&options)?;
+        exercise(lab, 1, 2)?;
+        exercise(lab, 2, 1)?;
+        for agent in &agents {
+            let status = agent.vgw().status()?;
+            for interface in [Site::LAN, Site::WAN] {
+                assert!(lanes(&status, interface, "handed_over")? > 1000, "{status}");
+                assert_eq!(lanes(&status, interface, "exchanged")?, 0, "{status}");
+            }
+            let table = agent.vgw().text(&["status"])?;
+            assert!(table.contains("engine xsk (1 worker, copy mode)"), "{table}");
+        }
+        no_wrong_drops(&agents)
     });
 }
 

@@ -46,6 +46,8 @@ pub const VGW_PEER_IFINDEX: u32 = 1001;
 
 /// Queues that can have SAs of their own.
 pub const CPU_SAS: u32 = 4;
+/// Slots of all lanes.
+pub(crate) const SLOTS: u32 = 1024;
 /// Receive queues of interface `lan`.
 pub const LAN_QUEUES: u32 = 8;
 
@@ -114,7 +116,7 @@ impl GatewayUnderTest {
         }
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot switch on forwarding")?;
 
-        let mut object = Object::load(Limits { tunnels: 8, cpu_sas: CPU_SAS })?;
+        let mut object = Object::load(Limits { tunnels: 8, cpu_sas: CPU_SAS, slots: SLOTS })?;
         let sas = SaTable::new(&object.ebpf)?;
         let cpu_sas = CpuSas::new(&object.ebpf, CPU_SAS)?;
         let counters = Counters::new(&object.ebpf)?;

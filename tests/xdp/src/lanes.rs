@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData, XskMap};
 use gateway_common::limits::FLOWS;
-use gateway_common::{Control, Flow, FlowKey, Lane, Port, PortRole};
+use gateway_common::{Control, Flow, FlowKey, Lane, Port, PortRole, Slot};
 use gateway_user::datapath::Plain;
 
 use crate::gateway::{GATEWAY_MAC, GatewayUnderTest, INGRESS, VGW_PEER_IFINDEX};
@@ -21,6 +21,7 @@ pub(crate) struct Lanes {
     sockets: XskMap<MapData>,
     flows: Array<MapData, Plain<Flow>>,
     control: Array<MapData, Plain<Control>>,
+    slots: Array<MapData, Plain<Slot>>,
     socket: Option<OwnedFd>,
 }
 
@@ -31,6 +32,7 @@ impl Lanes {
             sockets: take("XSKS")?.try_into()?,
             flows: take("FLOWS")?.try_into()?,
             control: take("CONTROL")?.try_into()?,
+            slots: take("SLOTS")?.try_into()?,
             socket: None,
         })
     }
@@ -57,6 +59,36 @@ impl GatewayUnderTest {
         self.lanes.socket = Some(socket);
         let far_ahead = u64::MAX / 2;
         self.edit_lane(|lane| *lane = Lane { limit: 1_000_000, progress_ns: far_ahead, ..Lane::default() })
+    }
+
+    /// As [`Self::open_lane`], with `slots` slots, a power of two, all of which the XDP program may fill.
+    ///
+    /// # Errors
+    /// The kernel has no AF_XDP, or refuses an update.
+    pub fn open_slots(&mut self, roles: u32, slots: u32) -> Result<()> {
+        self.open_lane(roles)?;
+        let slots = u64::from(slots);
+        self.edit_lane(|lane| (lane.limit, lane.slots) = (slots, slots))
+    }
+
+    /// What lies in the slot of frame `number` of [`LANE`].
+    ///
+    /// # Errors
+    /// The kernel refuses a look-up.
+    pub fn slot(&self, number: u64) -> Result<Slot> {
+        let index = Slot::index(LANE, self.lane()?.slots, number);
+        Ok(self.lanes.slots.get(&index, 0)?.0)
+    }
+
+    /// Changes what lies there.
+    ///
+    /// # Errors
+    /// The kernel refuses a look-up or the update.
+    pub fn edit_slot(&mut self, number: u64, edit: impl FnOnce(&mut Slot)) -> Result<()> {
+        let mut slot = self.slot(number)?;
+        edit(&mut slot);
+        let index = Slot::index(LANE, self.lane()?.slots, number);
+        Ok(self.lanes.slots.set(index, Plain(slot), 0)?)
     }
 
     /// Closes the socket of [`LANE`], as when its worker ends.

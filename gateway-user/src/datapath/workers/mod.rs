@@ -72,7 +72,8 @@ impl Workers {
         for (worker, config) in workers.iter_mut().zip(&self.configs) {
             for (stats, lane) in worker.lanes.iter_mut().zip(lanes(config)) {
                 let Some(lane) = (self.read_lane)(lane.lane) else { continue };
-                (stats.handed_over, stats.full, stats.stalled) = (lane.produced, lane.full, lane.stalled);
+                (stats.handed_over, stats.exchanged) = (lane.produced, lane.exchanged);
+                (stats.full, stats.stalled) = (lane.full, lane.stalled);
             }
         }
         workers

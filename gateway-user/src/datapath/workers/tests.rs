@@ -32,6 +32,7 @@ fn config(number: u32) -> WorkerConfig {
         vgw0_mac: [0; 6],
         vgw0_peer_mac: [0; 6],
         ring_size: WorkerConfig::RING_SIZE,
+        exchange: true,
         zero_copy: false,
         busy_poll: false,
         tx_budget: WorkerConfig::TX_BUDGET,

@@ -182,7 +182,7 @@ async fn status_has_the_promised_shape() {
         "wanted": "auto", "running": "xsk", "reason": null,
         "workers": [{
             "number": 0, "pid": 77, "cpu": 1, "state": "running", "restarts": 0, "last_error": null,
-            "lanes": [{ "interface": "wan0", "queue": 0, "mode": "zero-copy", "full": 2, "stalled": 3, "handed_over": 40 }]
+            "lanes": [{ "interface": "wan0", "queue": 0, "mode": "zero-copy", "full": 2, "stalled": 3, "handed_over": 40, "exchanged": 30 }]
         }]
     });
     let parameters = serde_json::json!({
@@ -263,6 +263,7 @@ fn worker() -> WorkerStats {
         queue: 0,
         mode: Some(CopyMode::ZeroCopy),
         handed_over: 40,
+        exchanged: 30,
         full: 2,
         stalled: 3,
     };
