@@ -24,8 +24,11 @@ pub struct Lane {
     pub slots: u64,
     /// 1 while the worker sleeps, or is about to, and a frame at its socket is needed to wake it. Written by the worker.
     pub asleep: u64,
+    /// 1 while the worker sends finished frames itself, or is about to, and the XDP program must take none along, which would
+    /// overtake those. Written by the worker.
+    pub hold: u64,
     /// Explicit padding to a cache line.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
     /// Frames handed over. Written by the XDP programs; in generic mode several CPUs may serve one queue.
     pub produced: u64,
     /// Time at which a frame was handed to an empty lane, ns of the monotonic clock. Written by the XDP program.

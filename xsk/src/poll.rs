@@ -38,16 +38,18 @@ impl Waiter {
         Self { polled, _descriptors: descriptors }
     }
 
-    /// Sleeps until a descriptor is ready or `timeout` has passed, rounded up to milliseconds; returns at once for zero. True
-    /// if one is ready.
+    /// Sleeps until a descriptor is ready or `timeout` has passed; returns at once for zero. True if one is ready.
     ///
     /// # Errors
     /// The kernel refuses. An interruption by a signal is none.
     pub fn wait(&mut self, timeout: Duration) -> Result<bool, Error> {
-        let timeout = i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-        // SAFETY: the pointer is valid for so many elements.
-        let ready =
-            unsafe { libc::poll(self.polled.as_mut_ptr(), self.polled.len() as libc::nfds_t, timeout) };
+        let timeout = libc::timespec {
+            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        let (polled, count) = (self.polled.as_mut_ptr(), self.polled.len() as libc::nfds_t);
+        // SAFETY: the pointers are valid, the first one for so many elements; no signal mask is given.
+        let ready = unsafe { libc::ppoll(polled, count, &raw const timeout, std::ptr::null()) };
         if ready < 0 {
             let error = io::Error::last_os_error();
             for polled in &mut self.polled {

@@ -67,13 +67,16 @@ impl EndToEnd {
     /// What of the UDP loads the workers had to leave to the kernel engine.
     fn hand_over(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for system in self.measured() {
-            let Some(HandOver { handed_over, full, stalled }) = system.results.hand_over else { continue };
+            let Some(HandOver { handed_over, exchanged, full, stalled }) = system.results.hand_over else {
+                continue;
+            };
             let all = handed_over + full + stalled;
             let share = 100.0 * (full + stalled) as f64 / all.max(1) as f64;
+            let exchanged = 100.0 * exchanged as f64 / all.max(1) as f64;
             writeln!(
                 formatter,
-                "{}: of {all} packets in these loads, counted at each gateway, {full} found the worker's lane full and {stalled} the \
-                 worker stalled; the kernel engine took these {share:.1} %.\n",
+                "{}: of {all} packets in these loads, counted at each gateway, {exchanged:.0} % left in place of one that arrived; {full} \
+                 found the worker's lane full and {stalled} the worker stalled; the kernel engine took these {share:.1} %.\n",
                 system.name
             )?;
         }

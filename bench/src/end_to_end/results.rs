@@ -83,6 +83,9 @@ pub(crate) struct Arrivals {
 pub(crate) struct HandOver {
     /// Handed over.
     pub(crate) handed_over: u64,
+    /// Of these, left in place of one that arrived.
+    #[serde(default)]
+    pub(crate) exchanged: u64,
     /// Left to the kernel engine because the worker had enough of them waiting.
     pub(crate) full: u64,
     /// Left to the kernel engine because the worker did not get on.
@@ -149,6 +152,7 @@ impl HandOver {
     /// Adds those of another round.
     pub(crate) fn add(&mut self, other: &Self) {
         self.handed_over += other.handed_over;
+        self.exchanged += other.exchanged;
         self.full += other.full;
         self.stalled += other.stalled;
     }
@@ -157,6 +161,7 @@ impl HandOver {
     pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             handed_over: self.handed_over.saturating_sub(before.handed_over),
+            exchanged: self.exchanged.saturating_sub(before.exchanged),
             full: self.full.saturating_sub(before.full),
             stalled: self.stalled.saturating_sub(before.stalled),
         }

@@ -6,6 +6,7 @@ use gateway_common::{DropReason, ETHERTYPE_RETURN, Ethernet, Handoff, Ipv4, Retu
 use xsk::Frame;
 
 use super::clock::now_ns as clock;
+use super::departure::Departure;
 use super::lane::Lane;
 use super::maps::Maps;
 use super::plain;
@@ -34,6 +35,8 @@ pub(super) struct Engine<'umem> {
     batch: Vec<Frame<'umem>>,
     /// Frames copied out of slots, with the interface that each is for.
     copied: Vec<(Frame<'umem>, Option<u32>)>,
+    /// How many frames leave their slots at once; `None` where no lane has slots, or the kernel does not know that way.
+    departure: Option<Departure>,
     work: Work<'umem>,
 }
 
@@ -45,6 +48,7 @@ impl<'umem> Engine<'umem> {
         vgw0_peer: usize,
         macs: Ethernet,
         free: Vec<Frame<'umem>>,
+        departure: Option<Departure>,
     ) -> Self {
         let lane = ports[vgw0_peer].lanes[0].number;
         let mut ethernet = [0; ETH_LEN];
@@ -60,8 +64,14 @@ impl<'umem> Engine<'umem> {
             free,
             batch: Vec::with_capacity(BATCH),
             copied: Vec::with_capacity(BATCH),
+            departure,
             work,
         }
+    }
+
+    /// Whether this worker runs an XDP program.
+    pub(super) fn departs(&self) -> bool {
+        self.departure.is_some()
     }
 
     /// All lanes.
@@ -114,9 +124,12 @@ impl<'umem> Engine<'umem> {
         self.ports.iter().any(Port::is_pending)
     }
 
-    /// Whether finished frames wait in slots for others that take them along.
-    pub(super) fn expects_more(&self) -> bool {
-        self.lanes().any(|lane| lane.slots.is_some() && lane.sent(&self.maps.lanes) != lane.done())
+    /// For how long finished frames go on waiting in slots for others that take them along, in ns; `None` if none waits.
+    pub(super) fn patience(&self, now_ns: u64) -> Option<u64> {
+        let patience = |lane: &Lane<'_>| {
+            lane.slots.as_ref()?.time_left(lane.sent(&self.maps.lanes), now_ns)
+        };
+        self.lanes().filter_map(patience).min()
     }
 
     /// Has the XDP programs wake this worker for the next frame. False if there is one already; then it is awake.
@@ -167,10 +180,10 @@ impl<'umem> Engine<'umem> {
     pub(super) fn send_finished(&mut self) -> Result<()> {
         for port in 0..self.ports.len() {
             for lane in 0..self.ports[port].lanes.len() {
-                self.empty_slots(port, lane);
+                self.empty_slots(port, lane)?;
             }
         }
-        self.flush()
+        Ok(())
     }
 
     /// Takes a batch from the socket of a lane, works on it and sends what comes of it.
@@ -232,18 +245,21 @@ impl<'umem> Engine<'umem> {
             return Ok(false);
         }
         let mut has_handed_back = false;
+        let mut now_ns = now_ns;
         if batch > 0 {
             served.publish(&self.maps.lanes, now_ns);
             has_handed_back = self.work_on_slots(port, lane, batch, now_ns);
+            // That took its time.
+            now_ns = clock();
         }
         let served = &mut self.ports[port].lanes[lane];
-        let (sent, done) = (served.sent(&self.maps.lanes), served.done());
-        // The batch took its time.
-        let now_ns = if batch > 0 { clock() } else { now_ns };
-        let slots = served.slots.as_mut();
-        if slots.is_some_and(|slots| slots.must_send(sent, done, batch as usize, now_ns)) || has_handed_back {
-            // What is handed back must not overtake what was finished before.
-            self.empty_slots(port, lane);
+        let done = served.done();
+        let (Some(slots), Some(shared)) = (&mut served.slots, self.maps.lanes.at(served.number)) else {
+            return Ok(false);
+        };
+        slots.note_batch(batch as usize, done, now_ns);
+        if slots.is_to_send(shared, has_handed_back, now_ns) {
+            self.empty_slots(port, lane)?;
         }
         self.finish_batch()?;
         Ok(batch > 0)
@@ -314,12 +330,13 @@ impl<'umem> Engine<'umem> {
         None
     }
 
-    /// Puts all finished frames in the slots of a lane into the send rings, as far as there are chunks for them.
-    fn empty_slots(&mut self, port: usize, lane: usize) {
+    /// Sends all finished frames in the slots of a lane, as far as there are chunks for them, if none is taken along meanwhile.
+    fn empty_slots(&mut self, port: usize, lane: usize) -> Result<()> {
+        self.depart(port, lane);
         let mut copied = std::mem::take(&mut self.copied);
         loop {
             let served = &self.ports[port].lanes[lane];
-            let (mut sent, done) = (served.sent(&self.maps.lanes), served.done());
+            let (sent, done) = (served.sent(&self.maps.lanes), served.done());
             let end = sent + done.wrapping_sub(sent).min(BATCH as u64);
             for number in sent..end {
                 let Some(mut frame) = self.take_free() else { break };
@@ -327,22 +344,52 @@ impl<'umem> Engine<'umem> {
                 let ifindex = slots.and_then(|slots| slots.copy(number, &mut frame));
                 copied.push((frame, ifindex));
             }
-            let (first, end) = (sent, sent + copied.len() as u64);
-            if first == end {
+            let end = sent + copied.len() as u64;
+            let served = &mut self.ports[port].lanes[lane];
+            let (Some(slots), Some(shared)) = (&mut served.slots, self.maps.lanes.at(served.number)) else {
+                break;
+            };
+            if sent == end || !slots.claim(shared, sent, end) {
                 break;
             }
-            let served = &mut self.ports[port].lanes[lane];
-            if let (Some(slots), Some(shared)) = (&mut served.slots, self.maps.lanes.at(served.number)) {
-                slots.claim(shared, &mut sent, end);
-            }
-            for (number, (frame, ifindex)) in (first..end).zip(copied.drain(..)) {
+            for (frame, ifindex) in copied.drain(..) {
                 match ifindex.and_then(|index| self.ports.iter().position(|port| port.index == index)) {
-                    Some(port) if number >= sent => self.send_on(frame, port, 0),
-                    _ => self.free.push(frame),
+                    Some(port) => self.send_on(frame, port, 0),
+                    None => self.free.push(frame),
                 }
             }
         }
+        self.free.extend(copied.drain(..).map(|(frame, _)| frame));
         self.copied = copied;
+        self.flush()?;
+        let served = &mut self.ports[port].lanes[lane];
+        if served.sent(&self.maps.lanes) == served.done()
+            && let (Some(slots), Some(shared)) = (&mut served.slots, self.maps.lanes.at(served.number))
+        {
+            slots.release(shared);
+        }
+        Ok(())
+    }
+
+    /// Lets finished frames leave their slots if they are worth it.
+    fn depart(&mut self, port: usize, lane: usize) {
+        let Some(departure) = &mut self.departure else { return };
+        let served = &self.ports[port].lanes[lane];
+        loop {
+            let sent = served.sent(&self.maps.lanes);
+            let frames = served.done().wrapping_sub(sent);
+            if frames < Departure::LEAST {
+                break;
+            }
+            if let Err(error) = departure.run(served.number, frames) {
+                eprintln!("the kernel makes no frames, so that each is sent by itself from now on: {error}");
+                self.departure = None;
+                break;
+            }
+            if served.sent(&self.maps.lanes) == sent {
+                break;
+            }
+        }
     }
 
     /// Sends everything that a batch has led to.

@@ -181,7 +181,7 @@ impl<'umem> Lane<'umem> {
     #[inline]
     pub(super) fn publish(&mut self, lanes: &Mapped<Shared>, now_ns: u64) {
         let Some(entry) = lanes.at(self.number) else { return };
-        let room = self.slots.as_ref().map_or(self.stock, Slots::size);
+        let room = self.slots.as_ref().map_or(self.stock, Slots::room);
         let limit = if self.is_open { room } else { 0 };
         if limit != self.limit {
             self.limit = limit;

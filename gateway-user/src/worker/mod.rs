@@ -6,7 +6,7 @@
 //! ```text
 //! config      what the agent says, and the answer      setup       memory, sockets, maps
 //! privileges  what is given up                         run         rounds, sleep, the end
-//! engine      from lanes to ports                      lane, slots, port  where frames come from and go to
+//! engine      from lanes to ports                      lane, slots, port, departure  where frames come from and go to
 //! work        what becomes of a frame                  inner, ways, order  forwarding of opened packets
 //! aead, keys  sealing and opening
 //! mapped, maps, sa, tally                              memory shared with the XDP programs
@@ -15,6 +15,7 @@
 mod aead;
 mod clock;
 mod config;
+mod departure;
 mod engine;
 mod inner;
 mod keys;
@@ -57,9 +58,10 @@ pub fn main() -> Result<()> {
     let umem = setup::memory(&config)?;
     let maps = maps::Maps::open(&config.pin_directory)?;
     let (engine, report) = setup::engine(&config, &maps, &umem)?;
+    let departs = engine.departs();
     let lifeline = std::io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
     let watch = run::Watch::new(&engine, lifeline)?;
-    privileges::drop_all()?;
+    privileges::drop_all(departs)?;
     let mut answer = serde_json::to_string(&report).context("cannot write the answer as JSON")?;
     answer.push('\n');
     let mut stdout = std::io::stdout().lock();

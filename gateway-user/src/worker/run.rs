@@ -48,15 +48,15 @@ pub(super) fn run(mut engine: Engine<'_>, mut watch: Watch, busy_poll: bool) -> 
             continue;
         }
         // Waiting is what makes the kernel send what it did not take before.
-        if looks < LOOKS || engine.expects_more() || busy_poll && !engine.has_unsent() {
+        if looks < LOOKS || busy_poll && !engine.has_unsent() {
             looks += 1;
             std::hint::spin_loop();
             continue;
         }
-        let mut sleep = SLEEP;
+        let mut sleep = engine.patience(now).map_or(SLEEP, Duration::from_nanos);
         if engine.is_missing_frames() {
             next_housekeeping = next_housekeeping.min(now + HOUSEKEEPING_MISSING_NS);
-            sleep = Duration::from_nanos(HOUSEKEEPING_MISSING_NS);
+            sleep = sleep.min(Duration::from_nanos(HOUSEKEEPING_MISSING_NS));
         }
         if engine.has_unsent() {
             sleep = sleep.min(sleep_unsent);

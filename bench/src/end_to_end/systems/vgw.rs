@@ -145,8 +145,9 @@ fn hand_over(status: &Value) -> HandOver {
     let array = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let lanes: Vec<Value> =
         array(&status["engine"]["workers"]).iter().flat_map(|worker| array(&worker["lanes"])).collect();
-    let sum = |name: &str| lanes.iter().filter_map(|lane| lane[name].as_u64()).sum();
-    HandOver { handed_over: sum("handed_over"), full: sum("full"), stalled: sum("stalled") }
+    let sum = |name| lanes.iter().filter_map(|lane| lane[name].as_u64()).sum();
+    let [handed_over, exchanged, full, stalled] = ["handed_over", "exchanged", "full", "stalled"].map(sum);
+    HandOver { handed_over, exchanged, full, stalled }
 }
 
 fn vnet(end: End) -> &'static str {
@@ -183,11 +184,12 @@ mod tests {
 
     #[test]
     fn hand_overs_of_all_lanes_of_all_workers_are_added() {
-        let lane =
-            |handed_over: u64| serde_json::json!({ "handed_over": handed_over, "full": 2, "stalled": 1 });
+        let lane = |handed_over: u64| {
+            serde_json::json!({ "handed_over": handed_over, "exchanged": 3, "full": 2, "stalled": 1 })
+        };
         let workers =
             [[lane(100), lane(10)], [lane(1), lane(0)]].map(|lanes| serde_json::json!({ "lanes": lanes }));
         let status = serde_json::json!({ "engine": { "running": "xsk", "workers": workers } });
-        assert_eq!(hand_over(&status), HandOver { handed_over: 111, full: 8, stalled: 4 });
+        assert_eq!(hand_over(&status), HandOver { handed_over: 111, exchanged: 12, full: 8, stalled: 4 });
     }
 }

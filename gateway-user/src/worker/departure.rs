@@ -1,0 +1,112 @@
+//! Frames that this worker has the kernel make, for an XDP program to fill them with finished ones: so many leave at once, and as
+//! cheaply as in place of frames that arrive.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use aya::programs::ProgramInfo;
+use gateway_common::{Slot, limits};
+
+use super::config::WorkerConfig;
+
+/// Command `BPF_PROG_TEST_RUN` of system call bpf(2).
+pub(super) const PROG_TEST_RUN: u32 = 10;
+/// Flag `BPF_F_TEST_XDP_LIVE_FRAMES`, since Linux 5.18: what the program redirects is sent
+/// (`Documentation/bpf/bpf_prog_run.rst` of the kernel).
+const LIVE_FRAMES: u32 = 2;
+/// Frames that the kernel makes at a time, at most (`TEST_XDP_MAX_BATCH`, `net/bpf/test_run.c`).
+const BATCH: u32 = 256;
+
+/// The program, and the frame that it is run on.
+pub(super) struct Departure {
+    program: OwnedFd,
+    vgw0_index: u32,
+    /// As many bytes as a frame for the last lane has.
+    template: Vec<u8>,
+}
+
+/// `struct xdp_md` of `linux/bpf.h`.
+#[repr(C)]
+struct Context {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// The fields of `union bpf_attr` of `linux/bpf.h` for [`PROG_TEST_RUN`].
+#[repr(C)]
+#[derive(Default)]
+struct Attributes {
+    program: u32,
+    result: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context_size_in: u32,
+    context_size_out: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    padding: u32,
+}
+
+impl Departure {
+    /// Fewer frames than this are cheaper to send one by one.
+    pub(super) const LEAST: u64 = 6;
+
+    /// Takes the program that is pinned in `directory`, for frames that seem to arrive at interface `vgw0_index`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn open(directory: &Path, vgw0_index: u32) -> Result<Self> {
+        let path = directory.join(WorkerConfig::PROGRAM);
+        let program = ProgramInfo::from_pin(&path).and_then(|info| info.fd());
+        let program = program.with_context(|| format!("cannot open program {}", path.display()))?;
+        let program = program.as_fd().try_clone_to_owned().context("no more descriptors")?;
+        let template = vec![0; (Slot::DEPARTURE + limits::LANES) as usize];
+        Ok(Self { program, vgw0_index, template })
+    }
+
+    /// Lets up to `frames` finished frames of `lane` leave.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn run(&mut self, lane: u32, frames: u64) -> io::Result<()> {
+        let len = (Slot::DEPARTURE + lane).min(self.template.len() as u32);
+        let context = Context {
+            data: 0,
+            data_end: len,
+            data_meta: 0,
+            ingress_ifindex: self.vgw0_index,
+            rx_queue_index: 0,
+            egress_ifindex: 0,
+        };
+        let frames = frames.min(BATCH.into()) as u32;
+        let attributes = Attributes {
+            program: self.program.as_raw_fd().cast_unsigned(),
+            data_size_in: len,
+            data_in: self.template.as_ptr().expose_provenance() as u64,
+            repeat: frames,
+            context_size_in: size_of::<Context>() as u32,
+            context_in: (&raw const context).expose_provenance() as u64,
+            flags: LIVE_FRAMES,
+            batch_size: frames,
+            ..Attributes::default()
+        };
+        // SAFETY: the structure is that of the command, and what it points to outlives the call, which only reads it.
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw const attributes, size_of::<Attributes>())
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
