@@ -11,7 +11,7 @@ use super::lane::Lane;
 use super::maps::Maps;
 use super::plain;
 use super::port::Port;
-use super::slots::Filled;
+use super::slots::{Filled, Slots};
 use super::work::{Notice, Outcome, Work};
 
 /// Frames taken from one lane at once.
@@ -126,9 +126,7 @@ impl<'umem> Engine<'umem> {
 
     /// For how long finished frames go on waiting in slots for others that take them along, in ns; `None` if none waits.
     pub(super) fn patience(&self, now_ns: u64) -> Option<u64> {
-        let patience = |lane: &Lane<'_>| {
-            lane.slots.as_ref()?.time_left(lane.sent(&self.maps.lanes), now_ns)
-        };
+        let patience = |lane: &Lane<'_>| lane.slots.as_ref()?.time_left(lane.sent(&self.maps.lanes), now_ns);
         self.lanes().filter_map(patience).min()
     }
 
@@ -180,7 +178,7 @@ impl<'umem> Engine<'umem> {
     pub(super) fn send_finished(&mut self) -> Result<()> {
         for port in 0..self.ports.len() {
             for lane in 0..self.ports[port].lanes.len() {
-                self.empty_slots(port, lane)?;
+                self.empty_slots(port, lane, false)?;
             }
         }
         Ok(())
@@ -241,7 +239,7 @@ impl<'umem> Engine<'umem> {
     fn serve_slots(&mut self, port: usize, lane: usize, now_ns: u64) -> Result<bool> {
         let served = &mut self.ports[port].lanes[lane];
         let batch = served.waiting(&self.maps.lanes).min(BATCH as u64);
-        if batch == 0 && served.sent(&self.maps.lanes) == served.done() {
+        if batch == 0 && !served.slots.as_ref().is_some_and(Slots::is_waiting) {
             return Ok(false);
         }
         let mut has_handed_back = false;
@@ -259,7 +257,8 @@ impl<'umem> Engine<'umem> {
         };
         slots.note_batch(batch as usize, done, now_ns);
         if slots.is_to_send(shared, has_handed_back, now_ns) {
-            self.empty_slots(port, lane)?;
+            let is_busy = slots.is_busy(now_ns);
+            self.empty_slots(port, lane, is_busy)?;
         }
         self.finish_batch()?;
         Ok(batch > 0)
@@ -331,8 +330,10 @@ impl<'umem> Engine<'umem> {
     }
 
     /// Sends all finished frames in the slots of a lane, as far as there are chunks for them, if none is taken along meanwhile.
-    fn empty_slots(&mut self, port: usize, lane: usize) -> Result<()> {
-        self.depart(port, lane);
+    fn empty_slots(&mut self, port: usize, lane: usize, is_busy: bool) -> Result<()> {
+        if is_busy {
+            self.depart(port, lane);
+        }
         let mut copied = std::mem::take(&mut self.copied);
         loop {
             let served = &self.ports[port].lanes[lane];
@@ -371,14 +372,14 @@ impl<'umem> Engine<'umem> {
         Ok(())
     }
 
-    /// Lets finished frames leave their slots if they are worth it.
+    /// Lets all finished frames in the slots of a lane leave, if the kernel makes frames for that.
     fn depart(&mut self, port: usize, lane: usize) {
         let Some(departure) = &mut self.departure else { return };
-        let served = &self.ports[port].lanes[lane];
+        let served = &mut self.ports[port].lanes[lane];
         loop {
             let sent = served.sent(&self.maps.lanes);
             let frames = served.done().wrapping_sub(sent);
-            if frames < Departure::LEAST {
+            if frames == 0 {
                 break;
             }
             if let Err(error) = departure.run(served.number, frames) {
@@ -386,7 +387,11 @@ impl<'umem> Engine<'umem> {
                 self.departure = None;
                 break;
             }
-            if served.sent(&self.maps.lanes) == sent {
+            let now_sent = served.sent(&self.maps.lanes);
+            if let Some(slots) = &mut served.slots {
+                slots.note_sent(now_sent);
+            }
+            if now_sent == sent {
                 break;
             }
         }

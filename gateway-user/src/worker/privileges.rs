@@ -94,7 +94,8 @@ fn filter(runs_program: bool) -> Result<BpfProgram> {
     ];
     let mut rules: BTreeMap<_, _> = allowed.into_iter().map(|call| (call, Vec::new())).collect();
     if runs_program {
-        let command = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, PROG_TEST_RUN.into());
+        let command =
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, PROG_TEST_RUN.into());
         rules.insert(libc::SYS_bpf, vec![SeccompRule::new(vec![command?])?]);
     }
     let architecture =

@@ -9,8 +9,8 @@ use gateway_common::wire::ETH_LEN;
 use gateway_common::{Ethernet, Handoff, Slot, limits};
 use xsk::{Chunk, Mode, Options, Sizes, Socket, Umem};
 
-use super::departure::Departure;
 use super::config::{CopyMode, LaneReport, WorkerConfig, WorkerInterface, WorkerReport};
+use super::departure::Departure;
 use super::engine::Engine;
 use super::lane::Lane;
 use super::maps::{self, Maps};
@@ -59,7 +59,8 @@ pub(super) fn engine<'umem>(
     let vgw0_peer = peer.context("no interface is the far end of vgw0")?;
     let macs = Ethernet::ipv4(config.vgw0_mac, config.vgw0_peer_mac);
     let exchanges = ports.iter().any(|port| port.lanes.iter().any(|lane| lane.slots.is_some()));
-    let departure = exchanges.then(|| Departure::open(&config.pin_directory, config.vgw0_index)).transpose()?;
+    let departure =
+        exchanges.then(|| Departure::open(&config.pin_directory, config.vgw0_index)).transpose()?;
     let mut engine = Engine::new(maps, ports, vgw0_peer, macs, umem.take_frames(), departure);
     engine.close_lanes();
     insert(&config.pin_directory, &engine)?;

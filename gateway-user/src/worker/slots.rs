@@ -14,9 +14,9 @@ const BURST: usize = 8;
 /// For how long frames count as arriving fast after a burst, or after one was taken along, in ns. Otherwise finished frames
 /// are sent at once.
 const BUSY_NS: u64 = 250_000;
-/// Least and most time that a finished frame waits for one that takes it along while frames arrive fast, in ns. To send it costs
-/// the worker several times as much.
-const PATIENCE_NS: (u64, u64) = (20_000, 100_000);
+/// How long a finished frame waits for one that takes it along while frames arrive fast, in ns. To have it leave otherwise costs
+/// two to three times as much.
+const PATIENCE_NS: u64 = 20_000;
 /// Time after which a frame that was taken along has left, in ns: the XDP program's redirects take effect at the end of the
 /// driver's round, which is 64 frames at most.
 const LEAVING_NS: u64 = 70_000;
@@ -32,15 +32,10 @@ pub(super) struct Slots<'map> {
     taken_ns: u64,
     /// Until when frames count as arriving fast.
     busy_until_ns: u64,
-    /// When the last batch was finished.
-    batch_ns: u64,
-    /// Time between batches: grows at once and shrinks slowly.
-    gap_ns: u64,
     /// Ends of batches of which something may wait, and when they were finished.
     finished: VecDeque<(u64, u64)>,
     /// Whether the XDP program takes nothing along.
     is_held: bool,
-    pat: u64,
 }
 
 /// The frame in a slot.
@@ -63,11 +58,8 @@ impl<'map> Slots<'map> {
             sent: 0,
             taken_ns: 0,
             busy_until_ns: 0,
-            batch_ns: 0,
-            gap_ns: 0,
             finished: VecDeque::new(),
             is_held: false,
-            pat: std::env::var("VGW_PAT").ok().and_then(|v| v.parse().ok()).unwrap_or(PATIENCE_NS.1),
         })
     }
 
@@ -132,9 +124,6 @@ impl<'map> Slots<'map> {
     pub(super) fn note_batch(&mut self, batch: usize, done: u64, now_ns: u64) {
         if batch > 0 {
             self.finished.push_back((done, now_ns));
-            let gap = now_ns.saturating_sub(self.batch_ns);
-            self.gap_ns = gap.max(self.gap_ns - self.gap_ns / 8);
-            self.batch_ns = now_ns;
         }
         if batch >= BURST {
             self.busy_until_ns = now_ns + BUSY_NS;
@@ -151,7 +140,7 @@ impl<'map> Slots<'map> {
             return false;
         };
         let waited_ns = now_ns.saturating_sub(*since_ns);
-        if !at_once && !self.is_held && now_ns < self.busy_until_ns && waited_ns < self.patience() {
+        if !at_once && !self.is_held && now_ns < self.busy_until_ns && waited_ns < PATIENCE_NS {
             return false;
         }
         if !self.is_held {
@@ -160,6 +149,22 @@ impl<'map> Slots<'map> {
             self.look(shared, now_ns);
         }
         now_ns.saturating_sub(self.taken_ns) >= LEAVING_NS
+    }
+
+    /// Whether frames arrive fast.
+    pub(super) fn is_busy(&self, now_ns: u64) -> bool {
+        now_ns < self.busy_until_ns
+    }
+
+    /// Whether there may be something to send, or frames are held.
+    #[inline]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_held || !self.finished.is_empty()
+    }
+
+    /// Takes note that frames before `sent` have left at this worker's own doing.
+    pub(super) fn note_sent(&mut self, sent: u64) {
+        self.sent = sent;
     }
 
     /// Lets the XDP program take frames along again.
@@ -174,13 +179,8 @@ impl<'map> Slots<'map> {
     /// Time until [`Self::is_to_send`] may come to another result, in ns, if nothing arrives; `None` if nothing waits.
     pub(super) fn time_left(&self, sent: u64, now_ns: u64) -> Option<u64> {
         let (_, since_ns) = self.finished.iter().find(|(end, _)| Shared::under_way(*end, sent) > 0)?;
-        let until_ns = if self.is_held { self.taken_ns + LEAVING_NS } else { since_ns + self.patience() };
+        let until_ns = if self.is_held { self.taken_ns + LEAVING_NS } else { since_ns + PATIENCE_NS };
         Some(until_ns.saturating_sub(now_ns))
-    }
-
-    /// How long a finished frame may wait: somewhat longer than it takes until the next ones arrive, within limits.
-    fn patience(&self) -> u64 {
-        (self.gap_ns + self.gap_ns / 2).clamp(PATIENCE_NS.0, self.pat)
     }
 
     /// Looks at what was taken along.
@@ -251,4 +251,199 @@ impl Filled<'_> {
 
 fn leave_nothing(entry: Entry<'_, Slot>) {
     entry.half(offset_of!(Slot, out_len)).store(0, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64};
+
+    use super::*;
+
+    const LANE: u32 = 2;
+    const SIZE: u32 = 8;
+    /// Long after the start.
+    const NOW: u64 = 1_000_000_000;
+
+    struct Maps {
+        slots: Mapped<Slot>,
+        lanes: Mapped<Shared>,
+    }
+
+    impl Maps {
+        fn new() -> Self {
+            Self { slots: Mapped::anonymous(LANE * SIZE), lanes: Mapped::anonymous(LANE + 1) }
+        }
+
+        fn slots(&self) -> Slots<'_> {
+            Slots::new(&self.slots, LANE, SIZE).unwrap()
+        }
+
+        fn shared(&self) -> Entry<'_, Shared> {
+            self.lanes.at(LANE).unwrap()
+        }
+
+        fn word(&self, offset: usize) -> &AtomicU64 {
+            self.shared().word(offset)
+        }
+
+        /// What the XDP program does with a frame that arrives; the number of the one taken along.
+        fn take_along(&self, done: u64) -> Option<u64> {
+            if self.word(offset_of!(Shared, hold)).load(Ordering::SeqCst) != 0 {
+                return None;
+            }
+            let sent = self.word(offset_of!(Shared, sent));
+            let number = sent.load(Ordering::SeqCst);
+            let is_there = Shared::under_way(done, number) > 0;
+            let is_taken =
+                || sent.compare_exchange(number, number + 1, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+            (is_there && is_taken()).then_some(number)
+        }
+    }
+
+    #[test]
+    fn there_must_be_as_many_slots_as_the_lane_is_to_have() {
+        let maps = Maps::new();
+        assert!(Slots::new(&maps.slots, LANE, SIZE).is_some());
+        assert!(Slots::new(&maps.slots, LANE, 2 * SIZE).is_none());
+        assert!(Slots::new(&maps.slots, LANE + 1, SIZE).is_none());
+        assert_eq!(maps.slots().room(), u64::from(SIZE) - 1, "one stays empty");
+    }
+
+    #[test]
+    fn single_frames_are_sent_at_once() {
+        let maps = Maps::new();
+        let mut slots = maps.slots();
+        assert_eq!(slots.time_left(0, NOW), None);
+        assert!(!slots.is_to_send(maps.shared(), true, NOW), "there is nothing");
+        slots.note_batch(1, 1, NOW);
+        assert!(slots.is_waiting());
+        assert!(slots.is_to_send(maps.shared(), false, NOW));
+        assert!(!slots.is_busy(NOW));
+        assert_eq!(maps.take_along(1), None, "frames that arrive meanwhile leave it alone");
+        assert!(slots.claim(maps.shared(), 0, 1));
+        slots.release(maps.shared());
+        assert!(!slots.is_to_send(maps.shared(), false, NOW) && !slots.is_waiting());
+    }
+
+    #[test]
+    fn many_frames_wait_a_little_for_others() {
+        let maps = Maps::new();
+        let mut slots = maps.slots();
+        slots.note_batch(BURST, 8, NOW);
+        assert!(!slots.is_to_send(maps.shared(), false, NOW));
+        assert_eq!(slots.time_left(0, NOW), Some(PATIENCE_NS));
+        assert_eq!(slots.time_left(8, NOW), None, "all have left");
+        assert!(!slots.is_to_send(maps.shared(), false, NOW + PATIENCE_NS - 1));
+        assert!(slots.is_to_send(maps.shared(), false, NOW + PATIENCE_NS));
+        assert!(slots.is_busy(NOW + PATIENCE_NS));
+    }
+
+    #[test]
+    fn what_was_taken_along_leaves_before_the_rest_is_sent() {
+        let maps = Maps::new();
+        let mut slots = maps.slots();
+        slots.note_batch(3, 3, NOW);
+        assert_eq!(maps.take_along(3), Some(0));
+        assert!(!slots.is_to_send(maps.shared(), false, NOW), "one is taken along, so more may come");
+        let due = NOW + PATIENCE_NS;
+        assert!(!slots.is_to_send(maps.shared(), false, due), "it may not have left yet");
+        assert_eq!(maps.take_along(3), None);
+        assert_eq!(slots.time_left(1, due), Some(NOW + LEAVING_NS - due));
+        assert!(slots.is_to_send(maps.shared(), false, NOW + LEAVING_NS));
+        assert!(slots.claim(maps.shared(), 1, 3));
+        slots.release(maps.shared());
+        slots.note_batch(1, 4, NOW + LEAVING_NS);
+        assert_eq!(maps.take_along(4), Some(3));
+    }
+
+    #[test]
+    fn of_frames_that_were_taken_along_none_is_claimed() {
+        let maps = Maps::new();
+        let mut slots = maps.slots();
+        slots.note_batch(2, 2, NOW);
+        assert_eq!(maps.take_along(2), Some(0));
+        assert!(!slots.claim(maps.shared(), 0, 2));
+        assert_eq!(maps.word(offset_of!(Shared, sent)).load(Ordering::SeqCst), 1);
+        assert!(!slots.is_to_send(maps.shared(), true, NOW), "it was taken along just now");
+        assert!(slots.is_to_send(maps.shared(), true, NOW + LEAVING_NS));
+    }
+
+    #[test]
+    fn every_frame_leaves_once_whoever_is_faster() {
+        const FRAMES: u64 = 50_000;
+        let maps = Maps::new();
+        let left: Vec<AtomicU64> = (0..FRAMES).map(|_| AtomicU64::new(0)).collect();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let done = maps.word(offset_of!(Shared, consumed)).load(Ordering::SeqCst);
+                    match maps.take_along(done) {
+                        Some(number) => drop(left[number as usize].fetch_add(1, Ordering::Relaxed)),
+                        None => std::thread::yield_now(),
+                    }
+                }
+            });
+            let (mut slots, mut now) = (maps.slots(), NOW);
+            let sent = || maps.word(offset_of!(Shared, sent)).load(Ordering::SeqCst);
+            let mut done = 0;
+            while sent() < FRAMES {
+                let batch = (FRAMES - done).min(1 + done % 5);
+                done += batch;
+                maps.word(offset_of!(Shared, consumed)).store(done, Ordering::SeqCst);
+                slots.note_batch(batch as usize, done, now);
+                now += PATIENCE_NS;
+                if slots.is_to_send(maps.shared(), false, now) {
+                    let first = sent();
+                    if slots.claim(maps.shared(), first, done) {
+                        (first..done)
+                            .for_each(|number| drop(left[number as usize].fetch_add(1, Ordering::Relaxed)));
+                    }
+                    slots.release(maps.shared());
+                }
+                if done.is_multiple_of(64) {
+                    std::thread::yield_now();
+                }
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert!(left.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn a_worker_says_what_of_a_frame_is_to_be_sent() {
+        let maps = Maps::new();
+        let slots = maps.slots();
+        let mut slot = Slot {
+            handoff: Handoff::default(),
+            len: 100,
+            out_start: 0,
+            out_len: 0,
+            out_ifindex: 0,
+            reserved: [0; 8],
+            frame: [7; Slot::ROOM + Slot::OUT_START_MAX + 1],
+        };
+        slot.handoff.spi = [1, 2, 3, 4];
+        let entry = maps.slots.at(Slot::index(LANE, SIZE.into(), 9)).unwrap();
+        entry.store(&slot);
+        // SAFETY: the only handle.
+        let filled = unsafe { slots.filled(9) }.unwrap();
+        assert_eq!((filled.frame.len(), filled.handoff.spi), (100, [1, 2, 3, 4]));
+        let half = |offset| entry.half(offset).load(Ordering::Relaxed);
+        assert!(filled.finish(58, 42, 3));
+        assert_eq!(
+            [offset_of!(Slot, out_start), offset_of!(Slot, out_len), offset_of!(Slot, out_ifindex)].map(half),
+            [58, 42, 3]
+        );
+        assert!(!filled.finish(Slot::OUT_START_MAX + 1, 42, 3));
+        assert_eq!(half(offset_of!(Slot, out_len)), 0);
+        assert!(!filled.finish(0, Slot::ROOM + 1, 3));
+        assert!(filled.finish(0, 42, 3));
+        slots.leave_nothing(9);
+        assert_eq!(half(offset_of!(Slot, out_len)), 0);
+        slot.len = Slot::ROOM as u32 + 1;
+        entry.store(&slot);
+        // SAFETY: nothing is handed out.
+        assert!(unsafe { slots.filled(9) }.is_none(), "longer than a slot");
+    }
 }

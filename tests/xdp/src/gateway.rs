@@ -264,8 +264,20 @@ impl GatewayUnderTest {
     /// # Errors
     /// There is no such queue, or the kernel refuses the run.
     pub fn run_from_queue(&mut self, queue: u32, frame: &[u8]) -> Result<Outcome> {
+        self.run_at_lan(PortRole::LAN, queue, frame)
+    }
+
+    /// Runs the attached program on a frame that a worker made, as if interface `lan` were `vgw0`.
+    ///
+    /// # Errors
+    /// The kernel refuses the run.
+    pub fn run_departure(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run_at_lan(PortRole::DEPARTURE, 0, frame)
+    }
+
+    fn run_at_lan(&mut self, roles: u32, queue: u32, frame: &[u8]) -> Result<Outcome> {
         let ingress = nix::net::if_::if_nametoindex("lan")?;
-        let port = Port { roles: PortRole::LAN, mac: GATEWAY_MAC, reserved: [0; 2], first_lane: 0, lanes: 0 };
+        let port = Port { roles, mac: GATEWAY_MAC, reserved: [0; 2], first_lane: 0, lanes: 0 };
         self.ports.insert(ingress, Plain(port), 0)?;
         // `struct xdp_md` of linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context: Vec<u8> =

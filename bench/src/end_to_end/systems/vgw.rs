@@ -184,9 +184,7 @@ mod tests {
 
     #[test]
     fn hand_overs_of_all_lanes_of_all_workers_are_added() {
-        let lane = |handed_over: u64| {
-            serde_json::json!({ "handed_over": handed_over, "exchanged": 3, "full": 2, "stalled": 1 })
-        };
+        let lane = |handed_over: u64| serde_json::json!({ "handed_over": handed_over, "exchanged": 3, "full": 2, "stalled": 1 });
         let workers =
             [[lane(100), lane(10)], [lane(1), lane(0)]].map(|lanes| serde_json::json!({ "lanes": lanes }));
         let status = serde_json::json!({ "engine": { "running": "xsk", "workers": workers } });
