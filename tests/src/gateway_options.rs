@@ -19,8 +19,8 @@ pub struct GatewayOptions {
     pub ring_size: Option<u32>,
     /// Frames per send call of a worker, at most.
     pub tx_budget: Option<u32>,
-    /// Whether frames go to workers by their sockets alone.
-    pub no_exchange: bool,
+    /// How frames go to workers.
+    pub hand_over: HandOver,
     /// Whether workers never sleep.
     pub busy_poll: bool,
     /// Child SAs for single receive queues.
@@ -49,6 +49,16 @@ pub struct GatewayOptions {
     pub force_udp_encapsulation: bool,
     /// Whether each inner flow has a UDP source port of its own.
     pub udp_port_entropy: bool,
+}
+
+/// How frames go to the workers of engine `xsk`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HandOver {
+    /// As the agent chooses.
+    #[default]
+    Any,
+    /// By their sockets alone.
+    Sockets,
 }
 
 /// Where a gateway's certificate lies: files in PEM.
@@ -96,8 +106,8 @@ impl GatewayOptions {
         if let Some(directory) = &self.key_log {
             arguments.extend(["--key-log".to_owned(), directory.display().to_string()]);
         }
-        if self.no_exchange {
-            arguments.push("--no-exchange".to_owned());
+        if self.hand_over == HandOver::Sockets {
+            arguments.extend(["--hand-over", "socket"].map(str::to_owned));
         }
         if self.busy_poll {
             arguments.push("--busy-poll".to_owned());

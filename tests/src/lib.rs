@@ -34,7 +34,7 @@ mod wait;
 pub use agent::Agent;
 pub use capture::{Capture, CaptureReport, PacketClass};
 pub use command::{output_of, run, try_run};
-pub use gateway_options::{CertificateFiles, GatewayOptions};
+pub use gateway_options::{CertificateFiles, GatewayOptions, HandOver};
 pub use iperf::{IperfReport, Transport, iperf};
 pub use nat::Nat;
 pub use netcfg::{LocalSite, NetCfg, VNet};

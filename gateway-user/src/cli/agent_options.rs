@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
-use super::args::{AgentArgs, Global};
+use super::args::{AgentArgs, Global, HandOver};
 use crate::agent::{CertificateFiles, Options, Peering};
 use crate::datapath::EngineConfig;
 
@@ -31,7 +31,7 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
             choice: args.engine,
             workers: args.workers,
             worker_cpus: args.worker_cpus,
-            exchange: !args.no_exchange,
+            exchange: args.hand_over == HandOver::Auto,
             busy_poll: args.busy_poll,
             tx_budget: args.tx_budget,
             ring_size: args.ring_size,

@@ -60,6 +60,13 @@ pub(super) enum Command {
     Netcfg(NetcfgCommand),
 }
 
+/// How frames go to workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum HandOver {
+    Auto,
+    Socket,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct AgentArgs {
     /// VNet whose gateway to run.
@@ -88,10 +95,10 @@ pub(super) struct AgentArgs {
     /// CPUs that the workers are bound to, in turn, such as 0,2-3. By default the last CPU, the one before it, and so on.
     #[arg(long, value_name = "LIST")]
     pub(super) worker_cpus: Option<CpuList>,
-    /// Hand frames to the workers by their sockets alone, where otherwise XDP programs would copy frames to the workers, and
-    /// finished frames back in their place.
-    #[arg(long)]
-    pub(super) no_exchange: bool,
+    /// How frames go to the workers: socket (AF_XDP sockets alone), or auto (where sockets would copy, XDP programs copy frames to
+    /// the workers, and finished frames back in their place).
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = HandOver::Auto)]
+    pub(super) hand_over: HandOver,
     /// Let the workers never sleep: each takes a whole CPU.
     #[arg(long)]
     pub(super) busy_poll: bool,

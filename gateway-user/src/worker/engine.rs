@@ -273,12 +273,11 @@ impl<'umem> Engine<'umem> {
             let Some(slots) = &served.slots else { break };
             slots.prefetch(number + AHEAD as u64);
             // SAFETY: it was handed over, this worker has not finished it, and this is the only handle.
-            match unsafe { slots.filled(number) } {
-                Some(filled) => has_handed_back |= self.work_on(filled, now_ns),
-                None => {
-                    slots.leave_nothing(number);
-                    self.maps.count_drops(0, DropReason::Worker, 1);
-                }
+            if let Some(mut filled) = unsafe { slots.filled(number) } {
+                has_handed_back |= self.work_on(&mut filled, now_ns);
+            } else {
+                slots.leave_nothing(number);
+                self.maps.count_drops(0, DropReason::Worker, 1);
             }
             let served = &mut self.ports[port].lanes[lane];
             served.finish();
@@ -291,7 +290,7 @@ impl<'umem> Engine<'umem> {
 
     /// Works on the frame in a slot. True if it was handed back.
     #[inline]
-    fn work_on(&mut self, filled: Filled<'umem>, now_ns: u64) -> bool {
+    fn work_on(&mut self, filled: &mut Filled<'umem>, now_ns: u64) -> bool {
         let handoff = &filled.handoff;
         let reason = match self.work.judge(handoff, filled.frame, now_ns) {
             Outcome::Send { port, start, len } => {

@@ -8,6 +8,7 @@ use gateway_common::{Handoff, Lane as Shared, Slot};
 use xsk::Frame;
 
 use super::mapped::{Entry, Mapped};
+use super::plain;
 
 /// Frames in one batch that show that they arrive fast.
 const BURST: usize = 8;
@@ -23,7 +24,7 @@ const LEAVING_NS: u64 = 70_000;
 
 /// The slots of one lane.
 pub(super) struct Slots<'map> {
-    slots: &'map Mapped<Slot>,
+    map: &'map Mapped<Slot>,
     lane: u32,
     size: u64,
     /// [`Shared::sent`] as it was when this worker looked last.
@@ -48,11 +49,11 @@ pub(super) struct Filled<'map> {
 
 impl<'map> Slots<'map> {
     /// The `size` slots of `lane`; `None` if there are not as many.
-    pub(super) fn new(slots: &'map Mapped<Slot>, lane: u32, size: u32) -> Option<Self> {
+    pub(super) fn new(map: &'map Mapped<Slot>, lane: u32, size: u32) -> Option<Self> {
         let size = u64::from(size);
-        slots.at(Slot::index(lane, size, size - 1))?;
+        map.at(Slot::index(lane, size, size - 1))?;
         Some(Self {
-            slots,
+            map,
             lane,
             size,
             sent: 0,
@@ -95,7 +96,8 @@ impl<'map> Slots<'map> {
         }
         // SAFETY: both lie within the value, and as the caller vouches nobody else touches them now.
         unsafe {
-            let handoff = entry.bytes(offset_of!(Slot, handoff)).cast::<Handoff>().read();
+            let handoff = entry.bytes(offset_of!(Slot, handoff));
+            let handoff = plain::read(std::slice::from_raw_parts(handoff, Handoff::LEN))?;
             let frame = std::slice::from_raw_parts_mut(entry.bytes(offset_of!(Slot, frame)), len);
             Some(Filled { entry, handoff, frame })
         }
@@ -226,7 +228,7 @@ impl<'map> Slots<'map> {
 
     #[inline]
     fn entry(&self, number: u64) -> Option<Entry<'map, Slot>> {
-        self.slots.at(Slot::index(self.lane, self.size, number))
+        self.map.at(Slot::index(self.lane, self.size, number))
     }
 }
 
@@ -373,13 +375,16 @@ mod tests {
         const FRAMES: u64 = 50_000;
         let maps = Maps::new();
         let left: Vec<AtomicU64> = (0..FRAMES).map(|_| AtomicU64::new(0)).collect();
+        let leave = |number: u64| {
+            left[number as usize].fetch_add(1, Ordering::Relaxed);
+        };
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     let done = maps.word(offset_of!(Shared, consumed)).load(Ordering::SeqCst);
                     match maps.take_along(done) {
-                        Some(number) => drop(left[number as usize].fetch_add(1, Ordering::Relaxed)),
+                        Some(number) => leave(number),
                         None => std::thread::yield_now(),
                     }
                 }
@@ -396,8 +401,7 @@ mod tests {
                 if slots.is_to_send(maps.shared(), false, now) {
                     let first = sent();
                     if slots.claim(maps.shared(), first, done) {
-                        (first..done)
-                            .for_each(|number| drop(left[number as usize].fetch_add(1, Ordering::Relaxed)));
+                        (first..done).for_each(leave);
                     }
                     slots.release(maps.shared());
                 }

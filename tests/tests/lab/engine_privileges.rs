@@ -1,7 +1,7 @@
 //! What a worker may do while it works.
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::{GatewayOptions, ping, scenario};
+use testbed::{GatewayOptions, HandOver, ping, scenario};
 
 /// Bit of CAP_BPF (`linux/capability.h`).
 const CAP_BPF: u64 = 1 << 39;
@@ -9,20 +9,23 @@ const CAP_BPF: u64 = 1 << 39;
 #[test]
 fn a_worker_at_work_may_run_a_program_and_nothing_else() {
     let options = GatewayOptions { engine: Some("xsk".to_owned()), ..GatewayOptions::default() };
-    privileges("a_worker_at_work_may_run_a_program_and_nothing_else", options, CAP_BPF);
+    privileges("a_worker_at_work_may_run_a_program_and_nothing_else", &options, CAP_BPF);
 }
 
 #[test]
 fn a_worker_that_exchanges_nothing_has_no_privileges() {
-    let options =
-        GatewayOptions { engine: Some("xsk".to_owned()), no_exchange: true, ..GatewayOptions::default() };
-    privileges("a_worker_that_exchanges_nothing_has_no_privileges", options, 0);
+    let options = GatewayOptions {
+        engine: Some("xsk".to_owned()),
+        hand_over: HandOver::Sockets,
+        ..GatewayOptions::default()
+    };
+    privileges("a_worker_that_exchanges_nothing_has_no_privileges", &options, 0);
 }
 
 /// The worker works, and of all capabilities has `left` alone.
-fn privileges(name: &str, options: GatewayOptions, left: u64) {
+fn privileges(name: &str, options: &GatewayOptions, left: u64) {
     scenario(name, 2, |lab| {
-        let agents = lab.establish(&options)?;
+        let agents = lab.establish(options)?;
         let report = ping(&lab.site(1).host, &format!("-c 3 -i 0.2 {}", lab.site(2).host_address()))?;
         ensure!(report.received == 3, "{}", report.text);
         let status = agents[0].vgw().status()?;

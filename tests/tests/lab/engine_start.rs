@@ -4,7 +4,7 @@ use crate::support::{events, exercise, first_worker, lanes, no_wrong_drops, with
 use anyhow::ensure;
 use nix::sys::signal::Signal;
 use std::time::Duration;
-use testbed::{GatewayOptions, Site, scenario};
+use testbed::{GatewayOptions, HandOver, Site, scenario};
 use xsk::{Chunk, Options, Sizes, Socket, Umem};
 
 #[test]
@@ -41,7 +41,7 @@ fn workers_run_by_default_and_do_the_work() {
 #[test]
 fn workers_that_get_frames_by_their_sockets_alone_do_the_work() {
     scenario("workers_that_get_frames_by_their_sockets_alone_do_the_work", 2, |lab| {
-        let options = GatewayOptions { no_exchange: true, ..with_engine("xsk") };
+        let options = GatewayOptions { hand_over: HandOver::Sockets, ..with_engine("xsk") };
         let agents = lab.establish(&options)?;
         exercise(lab, 1, 2)?;
         exercise(lab, 2, 1)?;

@@ -49,6 +49,6 @@ impl From<WorkerStats> for WorkerStatus {
 impl From<LaneStats> for LaneStatus {
     fn from(stats: LaneStats) -> Self {
         let LaneStats { interface, queue, mode, handed_over, exchanged, full, stalled } = stats;
-        Self { interface, queue, mode, handed_over, exchanged, full, stalled }
+        Self { interface, queue, mode, full, stalled, handed_over, exchanged }
     }
 }
