@@ -13,7 +13,8 @@ use crate::Pod;
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lane {
-    /// Frames that may be on their way at once: what the rings have room for. 0 closes the lane. Written by the worker.
+    /// Frames that may be on their way at once: what the rings have room for, or all slots but [`crate::Slot::EMPTY`]. 0 closes
+    /// the lane. Written by the worker.
     pub limit: u64,
     /// Frames taken out of the receive ring, or known to be lost before it; with slots, frames that are worked on. Written by
     /// the worker.
@@ -24,7 +25,7 @@ pub struct Lane {
     pub slots: u64,
     /// 1 while the worker sleeps, or is about to, and a frame at its socket is needed to wake it. Written by the worker.
     pub asleep: u64,
-    /// 1 while the worker sends finished frames itself, or is about to, and the XDP program must take none along, which would
+    /// 1 while the worker has finished frames sent itself, or is about to, and the XDP program must take none along, which would
     /// overtake those. Written by the worker.
     pub hold: u64,
     /// Explicit padding to a cache line.

@@ -29,9 +29,6 @@ impl PortRole {
     pub const WAN: u32 = 2;
     /// The peer end of `vgw0`: packets that the kernel routed into the tunnel interface arrive here.
     pub const TUNNEL: u32 = 4;
-    /// `vgw0` itself, where no frame ever meets the program: frames that "arrive" there are made by a worker, to be filled with
-    /// what it has finished. A frame of [`crate::Slot::DEPARTURE`] bytes and `n` more is for lane `n`.
-    pub const DEPARTURE: u32 = 8;
 }
 
 // SAFETY: repr(C), integers only, 20 bytes without implicit padding.

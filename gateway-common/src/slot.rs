@@ -7,11 +7,11 @@ use crate::{Handoff, Pod};
 /// A lane has a ring of [`crate::Lane::slots`] of these, those of lane `n` begin at index `(n - 1) * slots`. Number `i` of
 /// the lane, counted from 0 for ever, lies in the one at `i` modulo `slots`. The XDP program fills the slot that
 /// [`crate::Lane::produced`] stands at; the worker works on it in place and says in `out_*` what is to be sent; whoever moves
-/// [`crate::Lane::sent`] past it sends that. Until then the slot belongs to nobody else. One slot always stays empty: the one
-/// that `sent` was moved past last, which may still be read.
+/// [`crate::Lane::sent`] past it sends that. Until then the slot belongs to nobody else. Two slots always stay empty: those
+/// that `sent` was moved past last, by the program and by the worker, which may still be read.
 ///
 /// ```text
-/// sent ≤ consumed ≤ produced ≤ sent + limit      limit = slots - 1
+/// sent ≤ consumed ≤ produced ≤ sent + limit      limit = slots - 2
 ///      ▲ can go   ▲ to work on
 /// ```
 #[repr(C, align(64))]
@@ -34,12 +34,14 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Slots of a lane that stay empty.
+    pub const EMPTY: u64 = 2;
     /// Longest frame that goes through a slot, in bytes, Ethernet header included.
     pub const ROOM: usize = 1792;
     /// Bytes that may be in front of what is sent: more than all headers of an ESP packet. All ones, so that it serves as a mask.
     pub const OUT_START_MAX: usize = 127;
-    /// Length in bytes of a frame that is made to be filled with what the worker of lane 0 has finished, if there were one; see
-    /// [`crate::PortRole::DEPARTURE`].
+    /// A frame that a worker makes, to be filled with what it has finished for lane `n`, is so many bytes and `n` more long. It "arrives"
+    /// at the peer of `vgw0`, where no other frame meets the program of `vgw0`.
     pub const DEPARTURE: u32 = 64;
     /// A lane asks for its worker's attention again after so many frames that found it asleep.
     pub const RING_AGAIN: u64 = 64;

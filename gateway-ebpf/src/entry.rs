@@ -12,7 +12,7 @@ use gateway_common::{DropReason, Ethernet, Ipv4, Port, PortRole, RouteKind};
 use crate::drop::drop;
 use crate::maps::{CONFIG, PORTS};
 use crate::packet::{Udp, at, frame_len};
-use crate::{decap, encap, exchange, route};
+use crate::{decap, encap, route};
 
 /// Attached to every LAN and WAN interface and to the peer of `vgw0`.
 #[xdp]
@@ -26,9 +26,6 @@ fn classify(ctx: &XdpContext) -> Option<u32> {
     // SAFETY: entries are only replaced as a whole by the agent.
     let port = unsafe { PORTS.get(ctx.ingress_ifindex() as u32) }?;
     let roles = port.roles;
-    if roles & PortRole::DEPARTURE != 0 {
-        return Some(exchange::depart(ctx));
-    }
     let ethernet = at::<Ethernet>(ctx, 0)?;
     let ip = at::<Ipv4>(ctx, ETH_LEN)?;
     // SAFETY: both lie within the frame.

@@ -17,7 +17,10 @@ use crate::{atomic, route};
 /// Copies the frame into slot `index`, with what is to be done with it. False if it does not fit.
 #[inline(always)]
 pub(crate) fn fill(ctx: &XdpContext, index: u32, job: &Job, spi: [u8; 4]) -> bool {
-    let Some(len) = bounded(frame_len(ctx)) else { return false };
+    let len = bounded(frame_len(ctx));
+    if len == 0 {
+        return false;
+    }
     let Some(slot) = SLOTS.get_ptr_mut(index) else { return false };
     // SAFETY: `slot` points into the map, and is nobody else's until it is handed over. The helper checks its arguments.
     unsafe {
@@ -47,7 +50,7 @@ pub(crate) unsafe fn take_along(ctx: &XdpContext, lane: *mut Lane, number: u32, 
     }
 }
 
-/// The same for a frame that a worker made for this: its length tells the lane ([`gateway_common::PortRole::DEPARTURE`]).
+/// The same for a frame that a worker made for this: its length tells the lane ([`Slot::DEPARTURE`]).
 #[inline(always)]
 pub(crate) fn depart(ctx: &XdpContext) -> u32 {
     let number = frame_len(ctx).wrapping_sub(Slot::DEPARTURE);
@@ -73,25 +76,34 @@ unsafe fn leave(ctx: &XdpContext, lane: *mut Lane, number: u32, slots: u64) -> u
     }
     let Some(slot) = SLOTS.get_ptr_mut(Slot::index(number, slots, sent)) else { return XDP_DROP };
     // SAFETY: `slot` points into the map. What is read of one that leaves otherwise meanwhile is thrown away.
-    let (start, len, ifindex) = unsafe {
-        (
-            (&raw const (*slot).out_start).read_volatile(),
-            (&raw const (*slot).out_len).read_volatile(),
-            (&raw const (*slot).out_ifindex).read_volatile(),
-        )
-    };
-    let len = bounded(len);
-    if len.is_some_and(|len| !resize(ctx, len)) {
+    let said = unsafe { (&raw const (*slot).out_len).read_volatile() };
+    let len = bounded(said);
+    if len != 0 && !resize(ctx, len) {
         // The worker sends it, or a longer frame takes it along.
         return XDP_DROP;
     }
-    // From here on it is this run's. The slot is not filled anew meanwhile, since one always stays empty.
+    // From here on it is this run's. The slot is not filled anew meanwhile, since some always stay empty.
     // SAFETY: the caller vouches for `lane`.
     if !unsafe { atomic::compare_exchange(&raw mut (*lane).sent, sent, sent.wrapping_add(1)) } {
         return XDP_DROP;
     }
+    // The exchange orders what is read now behind `consumed`; what was read before may be of the slot's last frame on processors
+    // that reorder loads.
+    // SAFETY: `slot` points into the map.
+    let (start, ifindex, is_said) = unsafe {
+        (
+            (&raw const (*slot).out_start).read_volatile(),
+            (&raw const (*slot).out_ifindex).read_volatile(),
+            (&raw const (*slot).out_len).read_volatile() == said,
+        )
+    };
+    if !is_said {
+        return drop(0, DropReason::Worker);
+    }
     // Frames that were not to be sent count, too.
-    let Some(len) = len else { return XDP_DROP };
+    if len == 0 {
+        return XDP_DROP;
+    }
     // SAFETY: the start is masked and the length was checked, so that both lie within the field. The helper checks its
     // arguments.
     unsafe {
@@ -103,19 +115,20 @@ unsafe fn leave(ctx: &XdpContext, lane: *mut Lane, number: u32, slots: u64) -> u
     route::redirect(ifindex)
 }
 
-/// The length of a frame that fits into a slot, in a form that lets the verifier see both its bounds.
+/// The length of a frame that fits into a slot, in a form that lets the verifier see both its bounds; 0 if it does not. Not an
+/// `Option`: LLVM would read registers that the verifier knows to be unset.
 #[inline(always)]
-fn bounded(len: u32) -> Option<u32> {
+fn bounded(len: u32) -> u32 {
     const HEADER: u64 = ETH_LEN as u64;
     let mut behind_header = u64::from(len).wrapping_sub(HEADER);
     if behind_header > Slot::ROOM as u64 - HEADER {
-        return None;
+        return 0;
     }
     // SAFETY: no instruction; the barrier keeps LLVM from going back to `len`, of which the verifier knows nothing.
     unsafe {
         core::arch::asm!("", inout("r2") behind_header, options(nomem, nostack, preserves_flags));
     }
-    Some((behind_header + HEADER) as u32)
+    (behind_header + HEADER) as u32
 }
 
 /// Makes the frame `len` bytes long, whatever it holds then. False if there is no room.

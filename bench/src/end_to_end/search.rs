@@ -36,6 +36,8 @@ const GAIN: f64 = 1.01;
 pub(crate) const RESOLUTION: f64 = 0.03;
 /// Share of a rate that must have been offered for the rate to hold.
 const OFFERED_SHARE: f64 = 0.97;
+/// How often a rate is tried that was not offered though nothing was lost.
+const ATTEMPTS: u32 = 4;
 /// How often a rate that lost packets in the longer trial is lowered by 5 %.
 const RETREATS: u32 = 10;
 
@@ -89,10 +91,18 @@ pub(crate) fn zero_loss_rate(
     upper: f64,
     mut trial: impl FnMut(Rate, TrialLength) -> Result<Outcome>,
 ) -> Result<Option<f64>> {
-    // Nor does a rate hold at which the sender did not get round to sending.
+    // Nor does a rate hold at which the sender did not get round to sending, time and again.
     let mut loses = |rate, length| {
-        let outcome = trial(Rate::PacketsPerSecond(rate), length)?;
-        Ok::<_, anyhow::Error>(outcome.lost > 0 || outcome.offered < OFFERED_SHARE * rate)
+        for _ in 0..ATTEMPTS {
+            let outcome = trial(Rate::PacketsPerSecond(rate), length)?;
+            if outcome.lost > 0 {
+                break;
+            }
+            if outcome.offered >= OFFERED_SHARE * rate {
+                return Ok::<_, anyhow::Error>(false);
+            }
+        }
+        Ok(true)
     };
     let (mut low, mut high) = (0.0, upper);
     if !loses(upper, TrialLength::Short)? {

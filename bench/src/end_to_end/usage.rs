@@ -1,8 +1,10 @@
 //! Who used the processors.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::system::GatewayProcess;
@@ -52,20 +54,24 @@ impl Usage {
 /// Busy and stolen time of all processors together, in seconds.
 fn machine() -> Result<(f64, f64)> {
     let stat = fs::read_to_string("/proc/stat")?;
-    let (busy, stolen) = parse(&stat).context("/proc/stat has no line of all processors")?;
+    let (idle, stolen) = parse(&stat).context("/proc/stat has no line of all processors")?;
     let per_second = sysconf(SysconfVar::CLK_TCK)?.context("the kernel does not tell its tick")? as f64;
-    Ok((busy as f64 / per_second, stolen as f64 / per_second))
+    let processors =
+        sysconf(SysconfVar::_NPROCESSORS_ONLN)?.context("the kernel does not tell its processors")?;
+    let since_start = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?).as_secs_f64();
+    let all = since_start * processors as f64;
+    Ok((all - (idle + stolen) as f64 / per_second, stolen as f64 / per_second))
 }
 
-/// Ticks from the first line of proc_stat(5): `cpu user nice system idle iowait irq softirq steal guest guest_nice`. Guests'
-/// time is part of `user`.
+/// Idle and stolen ticks from the first line of proc_stat(5): `cpu user nice system idle iowait irq softirq steal guest
+/// guest_nice`. The kernel measures idle time, and samples the others: who sleeps before each tick goes unseen there.
 fn parse(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let ticks: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-    let &[user, nice, system, _idle, _iowait, irq, softirq, stolen, ..] = ticks.as_slice() else {
+    let &[_user, _nice, _system, idle, iowait, _irq, _softirq, stolen, ..] = ticks.as_slice() else {
         return None;
     };
-    Some((user + nice + system + irq + softirq, stolen))
+    Some((idle + iowait, stolen))
 }
 
 /// Processor time of a process and of all its descendants that live.
@@ -85,13 +91,22 @@ fn with_children(process: u32) -> Result<f64> {
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     #[test]
-    fn busy_time_is_all_but_idle_and_stolen_time() {
+    fn idle_and_stolen_time_are_those_of_all_processors() {
         let stat = "cpu  1 20 300 9999 8888 4000 50000 600000 7777 6666\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
-        assert_eq!(parse(stat), Some((54_321, 600_000)));
+        assert_eq!(parse(stat), Some((18_887, 600_000)));
         assert_eq!(parse("intr 1 2 3"), None);
+    }
+
+    #[test]
+    fn a_thread_that_works_makes_the_machine_busy() {
+        let (before, start) = (machine().unwrap(), Instant::now());
+        while start.elapsed() < Duration::from_millis(300) {}
+        let (after, stolen) = machine().unwrap();
+        let used = after - before.0 + (stolen - before.1);
+        assert!(used > 0.2, "{used} s");
     }
 
     #[test]

@@ -16,8 +16,10 @@ use crate::bpf::{Link, Map};
 /// Longer than any measurement: the wire carries nothing but ESP meanwhile.
 const QUIET_SECONDS: u32 = 3600;
 
-/// Packets that the generator sends at a time while the clock decides.
-const BURST: u32 = 2_000;
+/// Packets that the generator sends a worker at a time: fewer than its rings hold.
+const PORTION: u32 = 1_000;
+/// Time for the worker to catch up before the next ones.
+const PAUSE: Duration = Duration::from_millis(2);
 /// How long packets may be on their way on a crowded machine.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
@@ -37,6 +39,15 @@ pub(super) enum Until {
     Wire,
     /// To host 2: the wire is an XDP program that redirects, and gateway 2 works, too.
     Host,
+}
+
+/// What a packet costs a gateway with engine `xsk`, in ns of processor time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WorkerCost {
+    /// On the processor that sends it: making it, and what the XDP program does there.
+    pub(super) sender_ns: f64,
+    /// The worker's.
+    pub(super) worker_ns: f64,
 }
 
 impl Gateways {
@@ -91,27 +102,34 @@ impl Gateways {
         Ok(nanoseconds)
     }
 
-    /// Processor time of gateway 1's worker per packet, in ns, while more packets of `bytes` bytes arrive from host 1 than
-    /// it can seal: taking, sealing, sending, and what the kernel does for that in its time. Engine `xsk` only.
+    /// What a packet of `bytes` bytes from host 1 costs gateway 1 while many arrive but none too many, in ns: on the sending
+    /// processor, making it included, and the worker's time, in which it seals and the kernel sends. Engine `xsk` only.
     ///
     /// # Errors
-    /// There is no worker, or it got nothing.
-    pub(super) fn worker_ns(&self, bytes: usize, duration: Duration) -> Result<f64> {
+    /// There is no worker, or some packets did not go through it: then the time would be that of something else.
+    pub(super) fn worker_ns(&self, bytes: usize, duration: Duration) -> Result<WorkerCost> {
         let counter = Map::counter()?;
         let _links = self.end(Until::Wire, &counter)?;
         let before = self.worker()?;
-        self.lab.site(1).host.enter(|| -> Result<()> {
+        let (sender_ns, sent) = self.lab.site(1).host.enter(|| -> Result<(f64, u64)> {
             let _pinned = pin::to_processor(pin::GENERATOR)?;
             let generator = Generator::new(if_nametoindex(Site::HOST_PORT)?, &self.addresses, bytes)?;
-            let start = Instant::now();
+            let spent = Stopwatch::start()?;
+            let (start, mut sent) = (Instant::now(), 0);
             while start.elapsed() < duration {
-                generator.send(BURST)?;
+                generator.send(PORTION)?;
+                sent += u64::from(PORTION);
+                std::thread::sleep(PAUSE);
             }
-            Ok(())
+            Ok((spent.ns()? / sent as f64, sent))
         })??;
         let after = self.worker()?;
-        ensure!(after.1 > before.1, "the worker got nothing to seal");
-        Ok((after.0 - before.0) as f64 / (after.1 - before.1) as f64)
+        let handed_over = after.1 - before.1;
+        ensure!(
+            handed_over >= sent * 99 / 100,
+            "of {sent} packets the worker got {handed_over}, the kernel engine the rest"
+        );
+        Ok(WorkerCost { sender_ns, worker_ns: (after.0 - before.0) as f64 / handed_over as f64 })
     }
 
     /// Processor time in ns of gateway 1's worker, and the frames from the VNet that it was given.

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 use xdp_harness::frames::{Ip, pattern, udp};
 
-use crate::bpf::Program;
 use crate::bpf::programs;
+use crate::bpf::{Link, Program};
 
 /// Ethernet, IPv4 and UDP header.
 const HEADERS: usize = 14 + 20 + 8;
@@ -27,6 +27,8 @@ pub(super) struct Addresses {
 pub(super) struct Generator {
     program: Program,
     frame: Vec<u8>,
+    /// For each run of a program that is attached nowhere the kernel patches its code and waits for all processors.
+    _known: Link,
 }
 
 impl Generator {
@@ -38,7 +40,9 @@ impl Generator {
         let ip = Ip::new(addresses.source, addresses.destination);
         let packet = ip.packet(&udp(UDP_PORT, UDP_PORT, &pattern(bytes - 28)));
         let frame = [&addresses.destination_mac[..], &addresses.source_mac, &[0x08, 0x00], &packet].concat();
-        Ok(Self { program: programs::write_and_redirect(&frame[..HEADERS], interface)?, frame })
+        let program = programs::write_and_redirect(&frame[..HEADERS], interface)?;
+        let known = program.attach_generic("lo")?;
+        Ok(Self { program, frame, _known: known })
     }
 
     /// Sends `count` frames; the calling thread must be in the interface's namespace.

@@ -107,24 +107,8 @@ impl Micro {
     pub(super) fn scale(&mut self) {
         let sealing = self.gateways.iter().filter(|row| row.direction == "encapsulate");
         self.scaling = sealing
-            .map(|row| {
-                let packet_ns = row.limit.busy_ns + self.before_the_worker_ns(row);
-                Curve::new(row.engine.clone(), row.algorithm.clone(), row.size, packet_ns)
-            })
+            .map(|row| Curve::new(row.engine.clone(), row.algorithm.clone(), row.size, row.limit.busy_ns))
             .collect();
-    }
-
-    /// What the XDP program and the links cost before a worker gets a packet, in ns: not measured by itself, taken to be what
-    /// engine kernel needs beside its AEAD. 0 for engine kernel, whose time holds everything.
-    fn before_the_worker_ns(&self, row: &GatewayRow) -> f64 {
-        let same = |other: &&GatewayRow| {
-            (&*other.engine, &other.algorithm, other.size, &other.direction)
-                == ("kernel", &row.algorithm, row.size, &row.direction)
-        };
-        match self.gateways.iter().find(same) {
-            Some(kernel) if row.engine == "xsk" => (kernel.limit.busy_ns - kernel.limit.aead_ns).max(0.0),
-            _ => 0.0,
-        }
     }
 
     fn write_aead(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,7 +172,7 @@ impl Micro {
     fn write_gateways(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "\nGateways on links beside their limit, 1 / (forwarding alone + AEAD alone); processor time per packet, with engine xsk the worker's\n"
+            "\nGateways on links beside their limit, 1 / (forwarding alone + AEAD alone); processor time per packet, with engine xsk that of the XDP programs and of the worker together\n"
         )?;
         writeln!(
             formatter,

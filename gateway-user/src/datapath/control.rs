@@ -341,6 +341,7 @@ impl Datapath {
         forward_log(&mut self.object.ebpf)?;
         let mut config = GatewayConfig {
             vgw_peer_ifindex: self.vgw0.xdp.index,
+            vgw_ifindex: self.vgw0.stack.index,
             wan_addr: self.config.wan_addr.octets(),
             vgw0_mac: self.vgw0.stack.mac,
             vgw_peer_mac: self.vgw0.xdp.mac,
@@ -386,8 +387,6 @@ impl Datapath {
         for served in served {
             ports.insert(served.interface.index, Plain(served.port(with_lanes)), 0)?;
         }
-        let departure = Port { roles: PortRole::DEPARTURE, ..Port::default() };
-        ports.insert(self.vgw0.stack.index, Plain(departure), 0)?;
         Ok(())
     }
 
@@ -399,7 +398,6 @@ impl Datapath {
             cpu: None,
             pin_directory: self.pins.directory().to_owned(),
             interfaces: Vec::new(),
-            vgw0_index: self.vgw0.stack.index,
             vgw0_mac: self.vgw0.stack.mac,
             vgw0_peer_mac: self.vgw0.xdp.mac,
             ring_size,
@@ -411,7 +409,7 @@ impl Datapath {
         if template.exchange {
             // Workers run it on frames that they make.
             let path = self.pins.directory().join(WorkerConfig::PROGRAM);
-            self.object.program("gateway")?.pin(&path).context("cannot pin XDP program gateway")?;
+            self.object.program("returned")?.pin(&path).context("cannot pin XDP program returned")?;
         }
         let lanes: Array<_, Plain<Lane>> = duplicate(&self.object.ebpf, "LANES")?.try_into()?;
         let read_lane: ReadLane = Arc::new(move |index| lanes.get(&index, 0).ok().map(|Plain(lane)| lane));

@@ -17,8 +17,6 @@ pub struct WorkerConfig {
     pub pin_directory: PathBuf,
     /// Every interface that XDP programs are attached to and workers serve, that of `vgw0`'s far end included.
     pub interfaces: Vec<WorkerInterface>,
-    /// Interface index of `vgw0`.
-    pub vgw0_index: u32,
     /// MAC address of `vgw0`.
     pub vgw0_mac: [u8; 6],
     /// MAC address of the far end of `vgw0`.
@@ -37,8 +35,8 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// Name under which XDP program `gateway` is pinned in [`WorkerConfig::pin_directory`].
-    pub const PROGRAM: &str = "program-gateway";
+    /// Name under which XDP program `returned` is pinned in [`WorkerConfig::pin_directory`].
+    pub const PROGRAM: &str = "program-returned";
     /// Usual value of [`WorkerConfig::ring_size`].
     pub const RING_SIZE: u32 = 4096;
     /// Usual value of [`WorkerConfig::tx_budget`].
@@ -120,7 +118,6 @@ mod tests {
                 is_vgw0_peer: false,
                 lanes: vec![LaneConfig { queue: 1, lane: 2 }, LaneConfig { queue: 3, lane: 4 }],
             }],
-            vgw0_index: 9,
             vgw0_mac: [2, 0, 0, 0, 1, 0],
             vgw0_peer_mac: [2, 0, 0, 0, 1, 1],
             ring_size: WorkerConfig::RING_SIZE,

@@ -6,7 +6,7 @@ use gateway_common::{DropReason, ETHERTYPE_RETURN, Ethernet, Handoff, Ipv4, Retu
 use xsk::Frame;
 
 use super::clock::now_ns as clock;
-use super::departure::Departure;
+use super::departure::{self, Departure, NO_DEPARTURE};
 use super::lane::Lane;
 use super::maps::Maps;
 use super::plain;
@@ -82,7 +82,10 @@ impl<'umem> Engine<'umem> {
     /// Lets the XDP programs hand frames over.
     pub(super) fn open_lanes(&mut self, now_ns: u64) {
         for lane in self.ports.iter_mut().flat_map(|port| &mut port.lanes) {
-            lane.reset(&self.maps.lanes);
+            let lost = lane.reset(&self.maps.lanes);
+            if lost > 0 {
+                self.maps.count_drops(0, DropReason::Worker, lost);
+            }
             lane.restock(&mut self.free);
             lane.open(&self.maps.lanes, now_ns);
         }
@@ -256,7 +259,11 @@ impl<'umem> Engine<'umem> {
             return Ok(false);
         };
         slots.note_batch(batch as usize, done, now_ns);
-        if slots.is_to_send(shared, has_handed_back, now_ns) {
+        if has_handed_back {
+            // That must not overtake what was finished before.
+            slots.hold(shared);
+            self.empty_slots(port, lane, false)?;
+        } else if slots.is_to_send(shared, now_ns) {
             let is_busy = slots.is_busy(now_ns);
             self.empty_slots(port, lane, is_busy)?;
         }
@@ -382,8 +389,10 @@ impl<'umem> Engine<'umem> {
                 break;
             }
             if let Err(error) = departure.run(served.number, frames) {
-                eprintln!("the kernel makes no frames, so that each is sent by itself from now on: {error}");
-                self.departure = None;
+                if !departure::is_passing(&error) {
+                    eprintln!("{NO_DEPARTURE}: {error}");
+                    self.departure = None;
+                }
                 break;
             }
             let now_sent = served.sent(&self.maps.lanes);

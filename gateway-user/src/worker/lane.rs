@@ -57,11 +57,17 @@ impl<'umem> Lane<'umem> {
         }
     }
 
-    /// Begins to count where the XDP program stands, with nothing on its way.
-    pub(super) fn reset(&mut self, lanes: &Mapped<Shared>) {
-        let Some(entry) = lanes.at(self.number) else { return };
+    /// Begins to count where the XDP program stands, with nothing on its way. Returns how many frames an earlier worker has left
+    /// in the slots.
+    pub(super) fn reset(&mut self, lanes: &Mapped<Shared>) -> u64 {
+        let Some(entry) = lanes.at(self.number) else { return 0 };
         entry.word(offset_of!(Shared, limit)).store(0, Ordering::SeqCst);
         self.consumed = produced(entry);
+        let load = |offset| entry.word(offset).load(Ordering::Acquire);
+        let left = match load(offset_of!(Shared, slots)) {
+            0 => 0,
+            slots => Shared::under_way(self.consumed, load(offset_of!(Shared, sent))).min(slots),
+        };
         let size = self.slots.as_ref().map_or(0, Slots::size);
         entry.word(offset_of!(Shared, slots)).store(size, Ordering::Release);
         entry.word(offset_of!(Shared, asleep)).store(0, Ordering::Release);
@@ -70,6 +76,7 @@ impl<'umem> Lane<'umem> {
         }
         entry.word(offset_of!(Shared, consumed)).store(self.consumed, Ordering::Release);
         (self.limit, self.is_open) = (0, false);
+        left
     }
 
     /// Lets the XDP program hand frames over.

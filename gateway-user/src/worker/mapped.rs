@@ -26,7 +26,8 @@ pub(crate) struct Entry<'map, T> {
     map: PhantomData<&'map Mapped<T>>,
 }
 
-// SAFETY: the memory is this value's own, and is accessed with atomic instructions only.
+// SAFETY: the memory is this value's own, and is accessed with atomic instructions only, or by those whose turn it is
+// (`Entry::bytes`).
 unsafe impl<T: gateway_common::Pod> Send for Mapped<T> {}
 // SAFETY: as above.
 unsafe impl<T: gateway_common::Pod> Sync for Mapped<T> {}

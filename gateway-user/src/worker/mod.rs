@@ -1,7 +1,7 @@
 //! The AF_XDP worker: a process of its own that seals and opens what the XDP programs hand over.
 //!
 //! The agent starts `vgw worker` with a [`WorkerConfig`] on its standard input. The worker maps the gateway's maps, binds its
-//! sockets, gives up every privilege, answers with a [`WorkerReport`], and works until the agent closes the pipe or dies.
+//! sockets, gives up its privileges, answers with a [`WorkerReport`], and works until the agent closes the pipe or dies.
 //!
 //! ```text
 //! config      what the agent says, and the answer      setup       memory, sockets, maps

@@ -1,4 +1,4 @@
-//! What a worker gives up before the first packet: everything but its sockets and its memory.
+//! What a worker gives up before the first packet: everything but its sockets, its memory, and a program to run.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;

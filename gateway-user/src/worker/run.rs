@@ -20,8 +20,8 @@ const SLEEP: Duration = Duration::from_secs(1);
 const SLEEP_UNSENT: Duration = Duration::from_millis(1);
 /// Looks for packets before a sleep.
 const LOOKS: u32 = 32;
-/// Rounds after the end has come, for frames that are still on their way.
-const LAST_ROUNDS: u32 = 8;
+/// Rounds after the end has come, for frames that are still on their way: at least, and at most while there are any.
+const LAST_ROUNDS: (u32, u32) = (8, 1024);
 
 /// Handles packets until the lifeline of `watch` is closed at its other end.
 ///
@@ -53,7 +53,9 @@ pub(super) fn run(mut engine: Engine<'_>, mut watch: Watch, busy_poll: bool) -> 
             std::hint::spin_loop();
             continue;
         }
-        let mut sleep = engine.patience(now).map_or(SLEEP, Duration::from_nanos);
+        // What cannot be sent now waits like everything else that an interface does not take.
+        let patience = engine.patience(now).filter(|left| *left > 0 || !engine.has_unsent());
+        let mut sleep = patience.map_or(SLEEP, Duration::from_nanos);
         if engine.is_missing_frames() {
             next_housekeeping = next_housekeeping.min(now + HOUSEKEEPING_MISSING_NS);
             sleep = sleep.min(Duration::from_nanos(HOUSEKEEPING_MISSING_NS));
@@ -72,8 +74,10 @@ pub(super) fn run(mut engine: Engine<'_>, mut watch: Watch, busy_poll: bool) -> 
         engine.wake();
     }
     engine.close_lanes();
-    for _ in 0..LAST_ROUNDS {
-        engine.round(now_ns())?;
+    for round in 1..=LAST_ROUNDS.1 {
+        if !engine.round(now_ns())? && round >= LAST_ROUNDS.0 {
+            break;
+        }
         std::thread::yield_now();
     }
     engine.send_finished()

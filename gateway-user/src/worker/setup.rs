@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use gateway_common::wire::ETH_LEN;
-use gateway_common::{Ethernet, Handoff, Slot, limits};
+use gateway_common::{Ethernet, Handoff, ReturnHeader, Slot, limits};
 use xsk::{Chunk, Mode, Options, Sizes, Socket, Umem};
 
 use super::config::{CopyMode, LaneReport, WorkerConfig, WorkerInterface, WorkerReport};
-use super::departure::Departure;
+use super::departure::{Departure, NO_DEPARTURE};
 use super::engine::Engine;
 use super::lane::Lane;
 use super::maps::{self, Maps};
@@ -59,8 +59,11 @@ pub(super) fn engine<'umem>(
     let vgw0_peer = peer.context("no interface is the far end of vgw0")?;
     let macs = Ethernet::ipv4(config.vgw0_mac, config.vgw0_peer_mac);
     let exchanges = ports.iter().any(|port| port.lanes.iter().any(|lane| lane.slots.is_some()));
-    let departure =
-        exchanges.then(|| Departure::open(&config.pin_directory, config.vgw0_index)).transpose()?;
+    let departure = exchanges.then(|| Departure::open(&config.pin_directory, ports[vgw0_peer].index));
+    let departure = departure.transpose().unwrap_or_else(|error| {
+        eprintln!("{NO_DEPARTURE}: {error:#}");
+        None
+    });
     let mut engine = Engine::new(maps, ports, vgw0_peer, macs, umem.take_frames(), departure);
     engine.close_lanes();
     insert(&config.pin_directory, &engine)?;
@@ -134,9 +137,11 @@ fn report(config: &WorkerConfig, ports: &[Port<'_>]) -> WorkerReport {
 }
 
 impl WorkerConfig {
-    /// Whether the longest frame of every interface fits into a slot.
+    /// Whether the longest sealed frame fits into a slot. The far end of `vgw0` has room for one, and what a worker puts before it.
     fn fits_slots(&self) -> bool {
-        self.interfaces.iter().all(|interface| ETH_LEN + interface.mtu as usize <= Slot::ROOM)
+        let peer = self.interfaces.iter().filter(|interface| interface.is_vgw0_peer);
+        let longest = peer.map(|peer| ETH_LEN + peer.mtu as usize).max().unwrap_or(usize::MAX);
+        longest <= Slot::ROOM + ReturnHeader::LEN + Handoff::LEN
     }
 
     /// Whether the numbers make sense.

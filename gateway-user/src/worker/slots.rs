@@ -16,8 +16,12 @@ const BURST: usize = 8;
 /// are sent at once.
 const BUSY_NS: u64 = 250_000;
 /// How long a finished frame waits for one that takes it along while frames arrive fast, in ns. To have it leave otherwise costs
-/// two to three times as much.
+/// two to three times as much; where there are [`MANY`], that is.
 const PATIENCE_NS: u64 = 20_000;
+/// The same where there are fewer.
+const LONG_PATIENCE_NS: u64 = 60_000;
+/// Finished frames that are worth being made leave together.
+const MANY: u64 = 16;
 /// Time after which a frame that was taken along has left, in ns: the XDP program's redirects take effect at the end of the
 /// driver's round, which is 64 frames at most.
 const LEAVING_NS: u64 = 70_000;
@@ -71,7 +75,7 @@ impl<'map> Slots<'map> {
 
     /// Frames that may be in slots at once.
     pub(super) fn room(&self) -> u64 {
-        self.size - 1
+        self.size.saturating_sub(Slot::EMPTY)
     }
 
     /// Begins to count at `number`, with nothing in any slot. The lane is closed.
@@ -135,22 +139,27 @@ impl<'map> Slots<'map> {
     /// Whether this worker is to send the finished frames itself, now that those before `sent` have left: none that arrived has
     /// taken them along in time, or none is likely to. Those that were taken along before have left then.
     #[inline]
-    pub(super) fn is_to_send(&mut self, shared: Entry<'_, Shared>, at_once: bool, now_ns: u64) -> bool {
+    pub(super) fn is_to_send(&mut self, shared: Entry<'_, Shared>, now_ns: u64) -> bool {
         self.look(shared, now_ns);
         let Some((_, since_ns)) = self.finished.front() else {
             self.release(shared);
             return false;
         };
         let waited_ns = now_ns.saturating_sub(*since_ns);
-        if !at_once && !self.is_held && now_ns < self.busy_until_ns && waited_ns < PATIENCE_NS {
-            return false;
+        if self.is_held {
+            return now_ns.saturating_sub(self.taken_ns) >= LEAVING_NS;
         }
-        if !self.is_held {
-            shared.word(offset_of!(Shared, hold)).swap(1, Ordering::SeqCst);
-            self.is_held = true;
-            self.look(shared, now_ns);
+        if now_ns >= self.busy_until_ns || waited_ns >= self.patience(self.sent) {
+            self.hold(shared);
         }
-        now_ns.saturating_sub(self.taken_ns) >= LEAVING_NS
+        // A run of the XDP program that did not see it yet is over at the next look.
+        false
+    }
+
+    /// Has the XDP program take nothing along.
+    pub(super) fn hold(&mut self, shared: Entry<'_, Shared>) {
+        shared.word(offset_of!(Shared, hold)).swap(1, Ordering::SeqCst);
+        self.is_held = true;
     }
 
     /// Whether frames arrive fast.
@@ -181,8 +190,14 @@ impl<'map> Slots<'map> {
     /// Time until [`Self::is_to_send`] may come to another result, in ns, if nothing arrives; `None` if nothing waits.
     pub(super) fn time_left(&self, sent: u64, now_ns: u64) -> Option<u64> {
         let (_, since_ns) = self.finished.iter().find(|(end, _)| Shared::under_way(*end, sent) > 0)?;
-        let until_ns = if self.is_held { self.taken_ns + LEAVING_NS } else { since_ns + PATIENCE_NS };
+        let until_ns = if self.is_held { self.taken_ns + LEAVING_NS } else { since_ns + self.patience(sent) };
         Some(until_ns.saturating_sub(now_ns))
+    }
+
+    /// How long finished frames wait, if those before `sent` have left.
+    fn patience(&self, sent: u64) -> u64 {
+        let pending = self.finished.back().map_or(0, |(end, _)| Shared::under_way(*end, sent));
+        if pending < MANY { LONG_PATIENCE_NS } else { PATIENCE_NS }
     }
 
     /// Looks at what was taken along.
@@ -308,7 +323,7 @@ mod tests {
         assert!(Slots::new(&maps.slots, LANE, SIZE).is_some());
         assert!(Slots::new(&maps.slots, LANE, 2 * SIZE).is_none());
         assert!(Slots::new(&maps.slots, LANE + 1, SIZE).is_none());
-        assert_eq!(maps.slots().room(), u64::from(SIZE) - 1, "one stays empty");
+        assert_eq!(maps.slots().room(), u64::from(SIZE) - 2, "two stay empty");
     }
 
     #[test]
@@ -316,28 +331,32 @@ mod tests {
         let maps = Maps::new();
         let mut slots = maps.slots();
         assert_eq!(slots.time_left(0, NOW), None);
-        assert!(!slots.is_to_send(maps.shared(), true, NOW), "there is nothing");
+        assert!(!slots.is_to_send(maps.shared(), NOW), "there is nothing");
         slots.note_batch(1, 1, NOW);
         assert!(slots.is_waiting());
-        assert!(slots.is_to_send(maps.shared(), false, NOW));
+        assert!(!slots.is_to_send(maps.shared(), NOW), "the XDP program is told first");
+        assert!(slots.is_to_send(maps.shared(), NOW));
         assert!(!slots.is_busy(NOW));
         assert_eq!(maps.take_along(1), None, "frames that arrive meanwhile leave it alone");
         assert!(slots.claim(maps.shared(), 0, 1));
         slots.release(maps.shared());
-        assert!(!slots.is_to_send(maps.shared(), false, NOW) && !slots.is_waiting());
+        assert!(!slots.is_to_send(maps.shared(), NOW) && !slots.is_waiting());
     }
 
     #[test]
     fn many_frames_wait_a_little_for_others() {
         let maps = Maps::new();
         let mut slots = maps.slots();
-        slots.note_batch(BURST, 8, NOW);
-        assert!(!slots.is_to_send(maps.shared(), false, NOW));
+        slots.note_batch(BURST, BURST as u64, NOW);
+        assert!(!slots.is_to_send(maps.shared(), NOW));
+        assert_eq!(slots.time_left(0, NOW), Some(LONG_PATIENCE_NS));
+        assert_eq!(slots.time_left(BURST as u64, NOW), None, "all have left");
+        slots.note_batch(BURST, MANY, NOW);
         assert_eq!(slots.time_left(0, NOW), Some(PATIENCE_NS));
-        assert_eq!(slots.time_left(8, NOW), None, "all have left");
-        assert!(!slots.is_to_send(maps.shared(), false, NOW + PATIENCE_NS - 1));
-        assert!(slots.is_to_send(maps.shared(), false, NOW + PATIENCE_NS));
-        assert!(slots.is_busy(NOW + PATIENCE_NS));
+        let due = NOW + PATIENCE_NS;
+        assert!(!slots.is_to_send(maps.shared(), due - 1) && !slots.is_to_send(maps.shared(), due - 1));
+        assert!(!slots.is_to_send(maps.shared(), due) && slots.is_to_send(maps.shared(), due));
+        assert!(slots.is_busy(due));
     }
 
     #[test]
@@ -346,12 +365,15 @@ mod tests {
         let mut slots = maps.slots();
         slots.note_batch(3, 3, NOW);
         assert_eq!(maps.take_along(3), Some(0));
-        assert!(!slots.is_to_send(maps.shared(), false, NOW), "one is taken along, so more may come");
-        let due = NOW + PATIENCE_NS;
-        assert!(!slots.is_to_send(maps.shared(), false, due), "it may not have left yet");
+        assert!(!slots.is_to_send(maps.shared(), NOW), "one is taken along, so more may come");
+        let due = NOW + LONG_PATIENCE_NS;
+        assert!(
+            !slots.is_to_send(maps.shared(), due) && !slots.is_to_send(maps.shared(), due),
+            "it may be here still"
+        );
         assert_eq!(maps.take_along(3), None);
         assert_eq!(slots.time_left(1, due), Some(NOW + LEAVING_NS - due));
-        assert!(slots.is_to_send(maps.shared(), false, NOW + LEAVING_NS));
+        assert!(slots.is_to_send(maps.shared(), NOW + LEAVING_NS));
         assert!(slots.claim(maps.shared(), 1, 3));
         slots.release(maps.shared());
         slots.note_batch(1, 4, NOW + LEAVING_NS);
@@ -366,8 +388,9 @@ mod tests {
         assert_eq!(maps.take_along(2), Some(0));
         assert!(!slots.claim(maps.shared(), 0, 2));
         assert_eq!(maps.word(offset_of!(Shared, sent)).load(Ordering::SeqCst), 1);
-        assert!(!slots.is_to_send(maps.shared(), true, NOW), "it was taken along just now");
-        assert!(slots.is_to_send(maps.shared(), true, NOW + LEAVING_NS));
+        slots.hold(maps.shared());
+        assert!(!slots.is_to_send(maps.shared(), NOW), "it was taken along just now");
+        assert!(slots.is_to_send(maps.shared(), NOW + LEAVING_NS));
     }
 
     #[test]
@@ -397,8 +420,8 @@ mod tests {
                 done += batch;
                 maps.word(offset_of!(Shared, consumed)).store(done, Ordering::SeqCst);
                 slots.note_batch(batch as usize, done, now);
-                now += PATIENCE_NS;
-                if slots.is_to_send(maps.shared(), false, now) {
+                now += LONG_PATIENCE_NS;
+                if slots.is_to_send(maps.shared(), now) {
                     let first = sent();
                     if slots.claim(maps.shared(), first, done) {
                         (first..done).for_each(leave);

@@ -33,7 +33,6 @@ fn config(number: u32) -> WorkerConfig {
         vgw0_peer_mac: [0; 6],
         ring_size: WorkerConfig::RING_SIZE,
         exchange: true,
-        vgw0_index: 9,
         zero_copy: false,
         busy_poll: false,
         tx_budget: WorkerConfig::TX_BUDGET,
