@@ -8,8 +8,6 @@ use crate::Pod;
 pub struct GatewayConfig {
     /// Interface index of the peer of `vgw0`; a frame redirected to it enters the stack through `vgw0`.
     pub vgw_peer_ifindex: u32,
-    /// Interface index of `vgw0`.
-    pub vgw_ifindex: u32,
     /// Address that ESP for this gateway is sent to, network order.
     pub wan_addr: [u8; 4],
     /// MAC address of `vgw0`.
@@ -30,6 +28,6 @@ impl GatewayConfig {
     pub const GENERIC_PADDING: u32 = 1;
 }
 
-// SAFETY: repr(C), integers only, 32 bytes without implicit padding.
+// SAFETY: repr(C), integers only, 28 bytes without implicit padding.
 unsafe impl Pod for GatewayConfig {}
-const _: () = assert!(size_of::<GatewayConfig>() == 32);
+const _: () = assert!(size_of::<GatewayConfig>() == 28);

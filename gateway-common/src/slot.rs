@@ -8,7 +8,7 @@ use crate::{Handoff, Pod};
 /// the lane, counted from 0 for ever, lies in the one at `i` modulo `slots`. The XDP program fills the slot that
 /// [`crate::Lane::produced`] stands at; the worker works on it in place and says in `out_*` what is to be sent; whoever moves
 /// [`crate::Lane::sent`] past it sends that. Until then the slot belongs to nobody else. Two slots always stay empty: those
-/// that `sent` was moved past last, by the program and by the worker, which may still be read.
+/// that `sent` was moved past last may still be read.
 ///
 /// ```text
 /// sent ≤ consumed ≤ produced ≤ sent + limit      limit = slots - 2
@@ -40,9 +40,6 @@ impl Slot {
     pub const ROOM: usize = 1792;
     /// Bytes that may be in front of what is sent: more than all headers of an ESP packet. All ones, so that it serves as a mask.
     pub const OUT_START_MAX: usize = 127;
-    /// A frame that a worker makes, to be filled with what it has finished for lane `n`, is so many bytes and `n` more long. It "arrives"
-    /// at the peer of `vgw0`, where no other frame meets the program of `vgw0`.
-    pub const DEPARTURE: u32 = 64;
     /// A lane asks for its worker's attention again after so many frames that found it asleep.
     pub const RING_AGAIN: u64 = 64;
 }

@@ -10,7 +10,7 @@ use gateway_common::wire::ETH_LEN;
 use gateway_common::{DropReason, Handoff, Job, Lane, Slot};
 
 use crate::drop::drop;
-use crate::maps::{LANES, SLOTS};
+use crate::maps::SLOTS;
 use crate::packet::frame_len;
 use crate::{atomic, route};
 
@@ -38,40 +38,10 @@ pub(crate) fn fill(ctx: &XdpContext, index: u32, job: &Job, spi: [u8; 4]) -> boo
 #[inline(always)]
 pub(crate) unsafe fn take_along(ctx: &XdpContext, lane: *mut Lane, number: u32, slots: u64) -> u32 {
     // SAFETY: the caller vouches for `lane`.
-    unsafe {
-        if atomic::load(&raw const (*lane).hold) != 0 {
-            return XDP_DROP;
-        }
-        let verdict = leave(ctx, lane, number, slots);
-        if verdict != XDP_DROP {
-            (&raw mut (*lane).exchanged).write_volatile(atomic::load(&raw const (*lane).exchanged) + 1);
-        }
-        verdict
-    }
-}
-
-/// The same for a frame that a worker made for this: its length tells the lane ([`Slot::DEPARTURE`]).
-#[inline(always)]
-pub(crate) fn depart(ctx: &XdpContext) -> u32 {
-    let number = frame_len(ctx).wrapping_sub(Slot::DEPARTURE);
-    let Some(lane) = LANES.get_ptr_mut(number) else { return XDP_DROP };
-    // SAFETY: `lane` points into the map.
-    unsafe {
-        match atomic::load(&raw const (*lane).slots) {
-            0 => XDP_DROP,
-            slots => leave(ctx, lane, number, slots),
-        }
-    }
-}
-
-/// # Safety
-/// As for [`take_along`].
-#[inline(always)]
-unsafe fn leave(ctx: &XdpContext, lane: *mut Lane, number: u32, slots: u64) -> u32 {
-    // SAFETY: the caller vouches for `lane`.
     let (consumed, sent) =
         unsafe { (atomic::load(&raw const (*lane).consumed), atomic::load(&raw const (*lane).sent)) };
-    if Lane::under_way(consumed, sent) == 0 {
+    // SAFETY: the caller vouches for `lane`.
+    if Lane::under_way(consumed, sent) == 0 || unsafe { atomic::load(&raw const (*lane).hold) } != 0 {
         return XDP_DROP;
     }
     let Some(slot) = SLOTS.get_ptr_mut(Slot::index(number, slots, sent)) else { return XDP_DROP };
@@ -111,6 +81,7 @@ unsafe fn leave(ctx: &XdpContext, lane: *mut Lane, number: u32, slots: u64) -> u
         if bpf_xdp_store_bytes(ctx.ctx, 0, frame.cast(), len) != 0 {
             return drop(0, DropReason::Worker);
         }
+        (&raw mut (*lane).exchanged).write_volatile(atomic::load(&raw const (*lane).exchanged) + 1);
     }
     route::redirect(ifindex)
 }

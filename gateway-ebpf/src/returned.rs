@@ -14,19 +14,14 @@ use crate::drop::drop;
 use crate::maps::{CONFIG, JOB, LANES, SAS};
 use crate::packet::at;
 use crate::route::NextHop;
-use crate::{atomic, decap, event, exchange, flows, route};
+use crate::{atomic, decap, event, flows, route};
 
 /// Bytes before the opened frame, or before the inner header of a question.
 const FRONT: usize = ReturnHeader::LEN + Handoff::LEN;
 
-/// Attached to `vgw0` itself. What the kernel must see passes: frames that XDP redirected to the peer of `vgw0`. Workers run it on
-/// frames that they make for other frames to depart in: those seem to arrive elsewhere, and never pass.
+/// Attached to `vgw0` itself. What the kernel must see passes: frames that XDP redirected to the peer of `vgw0`.
 #[xdp]
 pub(crate) fn returned(ctx: XdpContext) -> u32 {
-    let Some(config) = CONFIG.get(0) else { return drop(0, DropReason::Internal) };
-    if ctx.ingress_ifindex() as u32 != config.vgw_ifindex {
-        return exchange::depart(&ctx);
-    }
     let Some(ethernet) = at::<Ethernet>(&ctx, 0) else { return XDP_PASS };
     // SAFETY: lies within the frame, and any alignment will do.
     if unsafe { (*ethernet).ethertype } != ETHERTYPE_RETURN.to_be_bytes() {

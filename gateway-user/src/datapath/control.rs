@@ -341,7 +341,6 @@ impl Datapath {
         forward_log(&mut self.object.ebpf)?;
         let mut config = GatewayConfig {
             vgw_peer_ifindex: self.vgw0.xdp.index,
-            vgw_ifindex: self.vgw0.stack.index,
             wan_addr: self.config.wan_addr.octets(),
             vgw0_mac: self.vgw0.stack.mac,
             vgw_peer_mac: self.vgw0.xdp.mac,
@@ -406,11 +405,6 @@ impl Datapath {
             busy_poll,
             tx_budget,
         };
-        if template.exchange {
-            // Workers run it on frames that they make.
-            let path = self.pins.directory().join(WorkerConfig::PROGRAM);
-            self.object.program("returned")?.pin(&path).context("cannot pin XDP program returned")?;
-        }
         let lanes: Array<_, Plain<Lane>> = duplicate(&self.object.ebpf, "LANES")?.try_into()?;
         let read_lane: ReadLane = Arc::new(move |index| lanes.get(&index, 0).ok().map(|Plain(lane)| lane));
         let shared: Vec<_> = served.iter().map(Served::shared).collect();

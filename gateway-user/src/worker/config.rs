@@ -35,8 +35,6 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// Name under which XDP program `returned` is pinned in [`WorkerConfig::pin_directory`].
-    pub const PROGRAM: &str = "program-returned";
     /// Usual value of [`WorkerConfig::ring_size`].
     pub const RING_SIZE: u32 = 4096;
     /// Usual value of [`WorkerConfig::tx_budget`].

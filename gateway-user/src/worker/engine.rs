@@ -6,7 +6,6 @@ use gateway_common::{DropReason, ETHERTYPE_RETURN, Ethernet, Handoff, Ipv4, Retu
 use xsk::Frame;
 
 use super::clock::now_ns as clock;
-use super::departure::{self, Departure, NO_DEPARTURE};
 use super::lane::Lane;
 use super::maps::Maps;
 use super::plain;
@@ -35,8 +34,6 @@ pub(super) struct Engine<'umem> {
     batch: Vec<Frame<'umem>>,
     /// Frames copied out of slots, with the interface that each is for.
     copied: Vec<(Frame<'umem>, Option<u32>)>,
-    /// How many frames leave their slots at once; `None` where no lane has slots, or the kernel does not know that way.
-    departure: Option<Departure>,
     work: Work<'umem>,
 }
 
@@ -48,7 +45,6 @@ impl<'umem> Engine<'umem> {
         vgw0_peer: usize,
         macs: Ethernet,
         free: Vec<Frame<'umem>>,
-        departure: Option<Departure>,
     ) -> Self {
         let lane = ports[vgw0_peer].lanes[0].number;
         let mut ethernet = [0; ETH_LEN];
@@ -64,14 +60,8 @@ impl<'umem> Engine<'umem> {
             free,
             batch: Vec::with_capacity(BATCH),
             copied: Vec::with_capacity(BATCH),
-            departure,
             work,
         }
-    }
-
-    /// Whether this worker runs an XDP program.
-    pub(super) fn departs(&self) -> bool {
-        self.departure.is_some()
     }
 
     /// All lanes.
@@ -181,7 +171,7 @@ impl<'umem> Engine<'umem> {
     pub(super) fn send_finished(&mut self) -> Result<()> {
         for port in 0..self.ports.len() {
             for lane in 0..self.ports[port].lanes.len() {
-                self.empty_slots(port, lane, false)?;
+                self.empty_slots(port, lane)?;
             }
         }
         Ok(())
@@ -262,10 +252,9 @@ impl<'umem> Engine<'umem> {
         if has_handed_back {
             // That must not overtake what was finished before.
             slots.hold(shared);
-            self.empty_slots(port, lane, false)?;
+            self.empty_slots(port, lane)?;
         } else if slots.is_to_send(shared, now_ns) {
-            let is_busy = slots.is_busy(now_ns);
-            self.empty_slots(port, lane, is_busy)?;
+            self.empty_slots(port, lane)?;
         }
         self.finish_batch()?;
         Ok(batch > 0)
@@ -336,10 +325,7 @@ impl<'umem> Engine<'umem> {
     }
 
     /// Sends all finished frames in the slots of a lane, as far as there are chunks for them, if none is taken along meanwhile.
-    fn empty_slots(&mut self, port: usize, lane: usize, is_busy: bool) -> Result<()> {
-        if is_busy {
-            self.depart(port, lane);
-        }
+    fn empty_slots(&mut self, port: usize, lane: usize) -> Result<()> {
         let mut copied = std::mem::take(&mut self.copied);
         loop {
             let served = &self.ports[port].lanes[lane];
@@ -376,33 +362,6 @@ impl<'umem> Engine<'umem> {
             slots.release(shared);
         }
         Ok(())
-    }
-
-    /// Lets all finished frames in the slots of a lane leave, if the kernel makes frames for that.
-    fn depart(&mut self, port: usize, lane: usize) {
-        let Some(departure) = &mut self.departure else { return };
-        let served = &mut self.ports[port].lanes[lane];
-        loop {
-            let sent = served.sent(&self.maps.lanes);
-            let frames = served.done().wrapping_sub(sent);
-            if frames == 0 {
-                break;
-            }
-            if let Err(error) = departure.run(served.number, frames) {
-                if !departure::is_passing(&error) {
-                    eprintln!("{NO_DEPARTURE}: {error}");
-                    self.departure = None;
-                }
-                break;
-            }
-            let now_sent = served.sent(&self.maps.lanes);
-            if let Some(slots) = &mut served.slots {
-                slots.note_sent(now_sent);
-            }
-            if now_sent == sent {
-                break;
-            }
-        }
     }
 
     /// Sends everything that a batch has led to.

@@ -1,12 +1,12 @@
 //! The AF_XDP worker: a process of its own that seals and opens what the XDP programs hand over.
 //!
 //! The agent starts `vgw worker` with a [`WorkerConfig`] on its standard input. The worker maps the gateway's maps, binds its
-//! sockets, gives up its privileges, answers with a [`WorkerReport`], and works until the agent closes the pipe or dies.
+//! sockets, gives up every privilege, answers with a [`WorkerReport`], and works until the agent closes the pipe or dies.
 //!
 //! ```text
 //! config      what the agent says, and the answer      setup       memory, sockets, maps
 //! privileges  what is given up                         run         rounds, sleep, the end
-//! engine      from lanes to ports                      lane, slots, port, departure  where frames come from and go to
+//! engine      from lanes to ports                      lane, slots, port  where frames come from and go to
 //! work        what becomes of a frame                  inner, ways, order  forwarding of opened packets
 //! aead, keys  sealing and opening
 //! mapped, maps, sa, tally                              memory shared with the XDP programs
@@ -15,7 +15,6 @@
 mod aead;
 mod clock;
 mod config;
-mod departure;
 mod engine;
 mod inner;
 mod keys;
@@ -58,10 +57,9 @@ pub fn main() -> Result<()> {
     let umem = setup::memory(&config)?;
     let maps = maps::Maps::open(&config.pin_directory)?;
     let (engine, report) = setup::engine(&config, &maps, &umem)?;
-    let departs = engine.departs();
     let lifeline = std::io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
     let watch = run::Watch::new(&engine, lifeline)?;
-    privileges::drop_all(departs)?;
+    privileges::drop_all()?;
     let mut answer = serde_json::to_string(&report).context("cannot write the answer as JSON")?;
     answer.push('\n');
     let mut stdout = std::io::stdout().lock();

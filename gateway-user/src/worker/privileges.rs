@@ -1,19 +1,15 @@
-//! What a worker gives up before the first packet: everything but its sockets, its memory, and a program to run.
+//! What a worker gives up before the first packet: everything but its sockets and its memory.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 
 use anyhow::{Context as _, Result};
-use caps::{CapSet, Capability};
+use caps::CapSet;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-};
-
-use super::departure::PROG_TEST_RUN;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 /// Name of the process in listings.
 const NAME: &CStr = c"vgw-worker";
@@ -45,22 +41,18 @@ pub(super) fn hide_memory() -> Result<()> {
     prctl::set_dumpable(false).context("cannot forbid dumps")
 }
 
-/// Drops every capability, and allows no more than the system calls of a worker at work. For good. One that `runs_program`
-/// keeps CAP_BPF, of which the system calls that are left allow one use only.
-pub(super) fn drop_all(runs_program: bool) -> Result<()> {
-    for set in [CapSet::Ambient, CapSet::Bounding, CapSet::Inheritable] {
+/// Drops every capability, and allows no more than the system calls of a worker at work. For good.
+pub(super) fn drop_all() -> Result<()> {
+    for set in [CapSet::Ambient, CapSet::Bounding, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted]
+    {
         caps::clear(None, set).with_context(|| format!("cannot drop the {set:?} capabilities"))?;
     }
-    let left = runs_program.then_some(Capability::CAP_BPF).into_iter().collect();
-    for set in [CapSet::Effective, CapSet::Permitted] {
-        caps::set(None, set, &left).with_context(|| format!("cannot drop the {set:?} capabilities"))?;
-    }
     prctl::set_no_new_privs().context("cannot forbid new privileges")?;
-    seccompiler::apply_filter_all_threads(&filter(runs_program)?).context("cannot restrict system calls")
+    seccompiler::apply_filter_all_threads(&filter()?).context("cannot restrict system calls")
 }
 
 /// Whatever is not listed kills the process.
-fn filter(runs_program: bool) -> Result<BpfProgram> {
+fn filter() -> Result<BpfProgram> {
     let allowed = [
         // Sending, waiting, counters of sockets.
         libc::SYS_sendto,
@@ -92,12 +84,7 @@ fn filter(runs_program: bool) -> Result<BpfProgram> {
         libc::SYS_rt_sigreturn,
         libc::SYS_sigaltstack,
     ];
-    let mut rules: BTreeMap<_, _> = allowed.into_iter().map(|call| (call, Vec::new())).collect();
-    if runs_program {
-        let command =
-            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, PROG_TEST_RUN.into());
-        rules.insert(libc::SYS_bpf, vec![SeccompRule::new(vec![command?])?]);
-    }
+    let rules: BTreeMap<_, _> = allowed.into_iter().map(|call| (call, Vec::new())).collect();
     let architecture =
         std::env::consts::ARCH.try_into().context("no system call filter for this processor")?;
     let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?;

@@ -10,7 +10,6 @@ use gateway_common::{Ethernet, Handoff, ReturnHeader, Slot, limits};
 use xsk::{Chunk, Mode, Options, Sizes, Socket, Umem};
 
 use super::config::{CopyMode, LaneReport, WorkerConfig, WorkerInterface, WorkerReport};
-use super::departure::{Departure, NO_DEPARTURE};
 use super::engine::Engine;
 use super::lane::Lane;
 use super::maps::{self, Maps};
@@ -58,13 +57,7 @@ pub(super) fn engine<'umem>(
     let peer = config.interfaces.iter().position(|interface| interface.is_vgw0_peer);
     let vgw0_peer = peer.context("no interface is the far end of vgw0")?;
     let macs = Ethernet::ipv4(config.vgw0_mac, config.vgw0_peer_mac);
-    let exchanges = ports.iter().any(|port| port.lanes.iter().any(|lane| lane.slots.is_some()));
-    let departure = exchanges.then(|| Departure::open(&config.pin_directory, ports[vgw0_peer].index));
-    let departure = departure.transpose().unwrap_or_else(|error| {
-        eprintln!("{NO_DEPARTURE}: {error:#}");
-        None
-    });
-    let mut engine = Engine::new(maps, ports, vgw0_peer, macs, umem.take_frames(), departure);
+    let mut engine = Engine::new(maps, ports, vgw0_peer, macs, umem.take_frames());
     engine.close_lanes();
     insert(&config.pin_directory, &engine)?;
     Ok((engine, report))

@@ -15,13 +15,9 @@ const BURST: usize = 8;
 /// For how long frames count as arriving fast after a burst, or after one was taken along, in ns. Otherwise finished frames
 /// are sent at once.
 const BUSY_NS: u64 = 250_000;
-/// How long a finished frame waits for one that takes it along while frames arrive fast, in ns. To have it leave otherwise costs
-/// two to three times as much; where there are [`MANY`], that is.
-const PATIENCE_NS: u64 = 20_000;
-/// The same where there are fewer.
-const LONG_PATIENCE_NS: u64 = 60_000;
-/// Finished frames that are worth being made leave together.
-const MANY: u64 = 16;
+/// How long a finished frame waits for one that takes it along while frames arrive fast, in ns: to send it costs the worker, and the
+/// next hop, several times as much.
+const PATIENCE_NS: u64 = 100_000;
 /// Time after which a frame that was taken along has left, in ns: the XDP program's redirects take effect at the end of the
 /// driver's round, which is 64 frames at most.
 const LEAVING_NS: u64 = 70_000;
@@ -149,7 +145,7 @@ impl<'map> Slots<'map> {
         if self.is_held {
             return now_ns.saturating_sub(self.taken_ns) >= LEAVING_NS;
         }
-        if now_ns >= self.busy_until_ns || waited_ns >= self.patience(self.sent) {
+        if now_ns >= self.busy_until_ns || waited_ns >= PATIENCE_NS {
             self.hold(shared);
         }
         // A run of the XDP program that did not see it yet is over at the next look.
@@ -162,20 +158,10 @@ impl<'map> Slots<'map> {
         self.is_held = true;
     }
 
-    /// Whether frames arrive fast.
-    pub(super) fn is_busy(&self, now_ns: u64) -> bool {
-        now_ns < self.busy_until_ns
-    }
-
     /// Whether there may be something to send, or frames are held.
     #[inline]
     pub(super) fn is_waiting(&self) -> bool {
         self.is_held || !self.finished.is_empty()
-    }
-
-    /// Takes note that frames before `sent` have left at this worker's own doing.
-    pub(super) fn note_sent(&mut self, sent: u64) {
-        self.sent = sent;
     }
 
     /// Lets the XDP program take frames along again.
@@ -190,14 +176,8 @@ impl<'map> Slots<'map> {
     /// Time until [`Self::is_to_send`] may come to another result, in ns, if nothing arrives; `None` if nothing waits.
     pub(super) fn time_left(&self, sent: u64, now_ns: u64) -> Option<u64> {
         let (_, since_ns) = self.finished.iter().find(|(end, _)| Shared::under_way(*end, sent) > 0)?;
-        let until_ns = if self.is_held { self.taken_ns + LEAVING_NS } else { since_ns + self.patience(sent) };
+        let until_ns = if self.is_held { self.taken_ns + LEAVING_NS } else { since_ns + PATIENCE_NS };
         Some(until_ns.saturating_sub(now_ns))
-    }
-
-    /// How long finished frames wait, if those before `sent` have left.
-    fn patience(&self, sent: u64) -> u64 {
-        let pending = self.finished.back().map_or(0, |(end, _)| Shared::under_way(*end, sent));
-        if pending < MANY { LONG_PATIENCE_NS } else { PATIENCE_NS }
     }
 
     /// Looks at what was taken along.
@@ -336,7 +316,6 @@ mod tests {
         assert!(slots.is_waiting());
         assert!(!slots.is_to_send(maps.shared(), NOW), "the XDP program is told first");
         assert!(slots.is_to_send(maps.shared(), NOW));
-        assert!(!slots.is_busy(NOW));
         assert_eq!(maps.take_along(1), None, "frames that arrive meanwhile leave it alone");
         assert!(slots.claim(maps.shared(), 0, 1));
         slots.release(maps.shared());
@@ -349,14 +328,11 @@ mod tests {
         let mut slots = maps.slots();
         slots.note_batch(BURST, BURST as u64, NOW);
         assert!(!slots.is_to_send(maps.shared(), NOW));
-        assert_eq!(slots.time_left(0, NOW), Some(LONG_PATIENCE_NS));
-        assert_eq!(slots.time_left(BURST as u64, NOW), None, "all have left");
-        slots.note_batch(BURST, MANY, NOW);
         assert_eq!(slots.time_left(0, NOW), Some(PATIENCE_NS));
+        assert_eq!(slots.time_left(BURST as u64, NOW), None, "all have left");
         let due = NOW + PATIENCE_NS;
         assert!(!slots.is_to_send(maps.shared(), due - 1) && !slots.is_to_send(maps.shared(), due - 1));
         assert!(!slots.is_to_send(maps.shared(), due) && slots.is_to_send(maps.shared(), due));
-        assert!(slots.is_busy(due));
     }
 
     #[test]
@@ -366,7 +342,7 @@ mod tests {
         slots.note_batch(3, 3, NOW);
         assert_eq!(maps.take_along(3), Some(0));
         assert!(!slots.is_to_send(maps.shared(), NOW), "one is taken along, so more may come");
-        let due = NOW + LONG_PATIENCE_NS;
+        let due = NOW + PATIENCE_NS;
         assert!(
             !slots.is_to_send(maps.shared(), due) && !slots.is_to_send(maps.shared(), due),
             "it may be here still"
@@ -420,7 +396,7 @@ mod tests {
                 done += batch;
                 maps.word(offset_of!(Shared, consumed)).store(done, Ordering::SeqCst);
                 slots.note_batch(batch as usize, done, now);
-                now += LONG_PATIENCE_NS;
+                now += PATIENCE_NS;
                 if slots.is_to_send(maps.shared(), now) {
                     let first = sent();
                     if slots.claim(maps.shared(), first, done) {

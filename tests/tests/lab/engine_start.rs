@@ -22,7 +22,6 @@ fn workers_run_by_default_and_do_the_work() {
                 assert!(lanes(&status, interface, "handed_over")? > 1000, "{status}");
                 assert!(lanes(&status, interface, "exchanged")? > 0, "{status}");
             }
-            assert!(!agent.log().contains("makes no frames"), "workers run the program");
             let table = agent.vgw().text(&["status"])?;
             assert!(table.contains("engine xsk (1 worker, exchange mode)"), "{table}");
             assert!(table.contains("handed over"), "{table}");

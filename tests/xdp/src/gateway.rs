@@ -127,7 +127,6 @@ impl GatewayUnderTest {
         let mut configs: Array<_, Plain<GatewayConfig>> = take("CONFIG")?.try_into()?;
         let config = GatewayConfig {
             vgw_peer_ifindex: VGW_PEER_IFINDEX,
-            vgw_ifindex: INGRESS,
             wan_addr: LOCAL.octets(),
             vgw0_mac: VGW0_MAC,
             vgw_peer_mac: [2, 0, 0, 0, 1, 1],
@@ -268,22 +267,10 @@ impl GatewayUnderTest {
         let ingress = nix::net::if_::if_nametoindex("lan")?;
         let port = Port { roles: PortRole::LAN, mac: GATEWAY_MAC, reserved: [0; 2], first_lane: 0, lanes: 0 };
         self.ports.insert(ingress, Plain(port), 0)?;
-        self.run_at("gateway", ingress, queue, frame)
-    }
-
-    /// Runs the program of `vgw0` on a frame that a worker made, as if interface `lan` were its peer.
-    ///
-    /// # Errors
-    /// The kernel refuses the run.
-    pub fn run_departure(&self, frame: &[u8]) -> Result<Outcome> {
-        self.run_at("returned", nix::net::if_::if_nametoindex("lan")?, 0, frame)
-    }
-
-    fn run_at(&self, program: &str, ingress: u32, queue: u32, frame: &[u8]) -> Result<Outcome> {
         // `struct xdp_md` of linux/bpf.h: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context: Vec<u8> =
             [0, frame.len() as u32, 0, ingress, queue, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
-        self.run_with(program, frame, Some(&context))
+        self.run_with("gateway", frame, Some(&context))
     }
 
     fn run_with(&self, program: &str, frame: &[u8], context: Option<&[u8]>) -> Result<Outcome> {
