@@ -342,17 +342,20 @@ mod tests {
         slots.note_batch(3, 3, NOW);
         assert_eq!(maps.take_along(3), Some(0));
         assert!(!slots.is_to_send(maps.shared(), NOW), "one is taken along, so more may come");
+        let taken = NOW + PATIENCE_NS - LEAVING_NS / 2;
+        assert_eq!(maps.take_along(3), Some(1));
+        assert!(!slots.is_to_send(maps.shared(), taken));
         let due = NOW + PATIENCE_NS;
         assert!(
             !slots.is_to_send(maps.shared(), due) && !slots.is_to_send(maps.shared(), due),
-            "it may be here still"
+            "it may be here"
         );
         assert_eq!(maps.take_along(3), None);
-        assert_eq!(slots.time_left(1, due), Some(NOW + LEAVING_NS - due));
-        assert!(slots.is_to_send(maps.shared(), NOW + LEAVING_NS));
-        assert!(slots.claim(maps.shared(), 1, 3));
+        assert_eq!(slots.time_left(2, due), Some(taken + LEAVING_NS - due));
+        assert!(slots.is_to_send(maps.shared(), taken + LEAVING_NS));
+        assert!(slots.claim(maps.shared(), 2, 3));
         slots.release(maps.shared());
-        slots.note_batch(1, 4, NOW + LEAVING_NS);
+        slots.note_batch(1, 4, taken + LEAVING_NS);
         assert_eq!(maps.take_along(4), Some(3));
     }
 
