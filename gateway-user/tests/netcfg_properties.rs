@@ -5,7 +5,7 @@ use gateway_user::model::{
     NetworkConfiguration, Placement, Profile, Subnet, VirtualNetworkSite,
 };
 use gateway_user::netcfg::{self, Limits};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -84,8 +84,8 @@ fn seed() -> impl Strategy<Value = Seed> {
         )
 }
 
-fn net(octets: [u8; 4], length: u8) -> Ipv4Net {
-    Ipv4Net::new(octets.into(), length).unwrap()
+fn net(octets: [u8; 4], length: u8) -> IpNet {
+    IpNet::new(octets.into(), length).unwrap()
 }
 
 fn chosen<'a, T>(items: &'a [T], choice: &'a [bool]) -> impl Iterator<Item = (usize, &'a T)> {

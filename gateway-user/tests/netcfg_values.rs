@@ -146,7 +146,8 @@ fn dns_server_addresses() {
 #[test]
 fn prefixes() {
     let path = "LocalNetworkSites/LocalNetworkSite[Branch.Office_7]/AddressSpace/AddressPrefix";
-    let not_a_prefix = "is not an IPv4 prefix; expected an address and a length as in 10.1.0.0/16";
+    let not_a_prefix =
+        "is not an IPv4 or IPv6 prefix; expected an address and a length as in 10.1.0.0/16 or fd00:1::/48";
     let no_network = "which no network can have";
     for (prefix, kind, problem) in [
         ("", ErrorKind::InvalidPrefix, format!("\"\" {not_a_prefix}")),
@@ -156,11 +157,9 @@ fn prefixes() {
         ("192.168.0.0/+24", ErrorKind::InvalidPrefix, format!("\"192.168.0.0/+24\" {not_a_prefix}")),
         ("192.168.0.0/024", ErrorKind::InvalidPrefix, format!("\"192.168.0.0/024\" {not_a_prefix}")),
         ("192.168.0.0/", ErrorKind::InvalidPrefix, format!("\"192.168.0.0/\" {not_a_prefix}")),
-        (
-            "2001:db8::/32",
-            ErrorKind::InvalidPrefix,
-            "\"2001:db8::/32\" is IPv6; address spaces are IPv4 only".to_owned(),
-        ),
+        ("2001:db8::", ErrorKind::InvalidPrefix, format!("\"2001:db8::\" {not_a_prefix}")),
+        ("2001:db8::/129", ErrorKind::InvalidPrefix, format!("\"2001:db8::/129\" {not_a_prefix}")),
+        ("fe80::%1/64", ErrorKind::InvalidPrefix, format!("\"fe80::%1/64\" {not_a_prefix}")),
         (
             "192.168.0.1/24",
             ErrorKind::HostBits,
@@ -168,6 +167,32 @@ fn prefixes() {
         ),
         ("192.168.0.0/30", ErrorKind::PrefixLength, "192.168.0.0/30 is not between /8 and /29".to_owned()),
         ("64.0.0.0/7", ErrorKind::PrefixLength, "64.0.0.0/7 is not between /8 and /29".to_owned()),
+        (
+            "2001:db8:1::1/64",
+            ErrorKind::HostBits,
+            "2001:db8:1::1/64 has bits set beyond its length; the network is 2001:db8:1::/64".to_owned(),
+        ),
+        (
+            "2001:db8:1::/127",
+            ErrorKind::PrefixLength,
+            "2001:db8:1::/127 is not between /16 and /126".to_owned(),
+        ),
+        ("2002::/15", ErrorKind::PrefixLength, "2002::/15 is not between /16 and /126".to_owned()),
+        (
+            "::ffff:10.0.0.0/104",
+            ErrorKind::UnusableRange,
+            format!("::ffff:10.0.0.0/104 overlaps the reserved range ::/8, {no_network}"),
+        ),
+        (
+            "fe80:0:0:1::/64",
+            ErrorKind::UnusableRange,
+            format!("fe80:0:0:1::/64 overlaps the link-local range fe80::/10, {no_network}"),
+        ),
+        (
+            "ff02::/16",
+            ErrorKind::UnusableRange,
+            format!("ff02::/16 overlaps the multicast range ff00::/8, {no_network}"),
+        ),
         (
             "0.0.0.0/8",
             ErrorKind::UnusableRange,
@@ -201,7 +226,9 @@ fn prefixes() {
     ] {
         assert_change(BRANCH, "192.168.0.0/24", prefix, kind, &format!("bad.xml:25: {path}: {problem}"));
     }
-    for prefix in ["64.0.0.0/8", "192.168.0.0/29", "198.51.100.0/24"] {
+    for prefix in
+        ["64.0.0.0/8", "192.168.0.0/29", "198.51.100.0/24", "2001:DB8:8000::/33", "fd00::/16", "fd00::/126"]
+    {
         let text = changed(BRANCH, "192.168.0.0/24", prefix);
         assert!(netcfg::parse("", text.as_bytes(), &Limits::default()).is_ok(), "{prefix}");
     }

@@ -1,6 +1,6 @@
 //! The part of the datapath that the core uses, as a seam for tests.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::datapath::{
     Datapath, DatapathStats, Direction, EngineStats, SaConfig, SaCounters, TunnelId, TunnelStats,
@@ -8,7 +8,7 @@ use crate::datapath::{
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
 pub(super) trait Dataplane {
-    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> anyhow::Result<()>;
+    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> anyhow::Result<()>;
     async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()>;
     async fn settle(&mut self) -> anyhow::Result<()>;
     fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
@@ -22,7 +22,7 @@ pub(super) trait Dataplane {
 }
 
 impl Dataplane for Datapath {
-    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> anyhow::Result<()> {
+    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> anyhow::Result<()> {
         Self::set_tunnel(self, id, remote_prefixes).await
     }
 

@@ -1,5 +1,6 @@
 //! The agent's main loop.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -90,7 +91,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         vnet: options.vnet.clone(),
         wan: options.wan.clone(),
         lan: options.lan.clone(),
-        wan_addr: settings.wan_address,
+        wan_addrs: IpAddr::from(settings.wan_address).into(),
         local_prefixes,
         bandwidth: options.bandwidth.map(Bandwidth::bits_per_second),
         max_tunnels: options.max_connections,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use gateway_common::wire::{ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ET
 use gateway_common::{
     Budget, Control, GatewayConfig, Handoff, Lane, Port, PortRole, ReturnHeader, Route, RouteKind, Tunnel,
 };
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::mpsc;
 
 use super::cpu_sas::CpuSas;
@@ -31,6 +31,7 @@ use super::served::Served;
 use super::stats::{Counters, DatapathStats, TunnelStats};
 use super::tunnel::TunnelId;
 use super::vgw0::TunnelInterface;
+use super::wan_addresses::WanAddresses;
 use super::workers::{CpuList, Plan, ReadLane, Workers, assign};
 use crate::model::EngineChoice;
 use crate::worker::WorkerConfig;
@@ -40,6 +41,9 @@ use crate::worker::WorkerConfig;
 const BURST_MS: u64 = 20;
 /// The bucket is never shallower than this many bytes, or a slow rate would pass no full-size packet.
 const BURST_MIN: u64 = 16 * 1024;
+
+/// Length of an IPv6 header (RFC 8200 section 3).
+const IPV6_LEN: usize = 40;
 
 /// Changes of the engine that wait for the agent; one more is lost.
 const ENGINE_EVENTS: usize = 64;
@@ -53,10 +57,10 @@ pub struct DatapathConfig {
     pub wan: String,
     /// Interfaces towards the VNet; may include `wan`.
     pub lan: Vec<String>,
-    /// Address of this gateway that peers send ESP to.
-    pub wan_addr: Ipv4Addr,
+    /// Addresses of this gateway that peers send ESP to.
+    pub wan_addrs: WanAddresses,
     /// Address space of the VNet.
-    pub local_prefixes: Vec<Ipv4Net>,
+    pub local_prefixes: Vec<IpNet>,
     /// Shared bandwidth of all tunnels and both directions, in bit/s; `None` for no limit.
     pub bandwidth: Option<u64>,
     /// Tunnels that may exist at once.
@@ -82,11 +86,12 @@ pub struct Datapath {
     sas: Arc<Mutex<SaTable>>,
     cpu_sas: CpuSas,
     counters: Counters,
-    remote_prefixes: BTreeMap<TunnelId, Vec<Ipv4Net>>,
+    remote_prefixes: BTreeMap<TunnelId, Vec<IpNet>>,
     /// Prefixes with a kernel route of ours to `vgw0`.
-    routed: BTreeSet<Ipv4Net>,
+    routed: BTreeSet<IpNet>,
     mtu: u32,
-    source: Option<Ipv4Addr>,
+    /// What the gateway itself sends into tunnels comes from here: at most one address of each family.
+    sources: Vec<IpAddr>,
     xdp_mode: &'static str,
     engine: RunningEngine,
     engine_events: Option<mpsc::Receiver<EngineEvent>>,
@@ -107,8 +112,8 @@ impl Datapath {
             let lan = netlink.interface(name).await?;
             ports.entry(lan.index).or_insert((lan, 0)).1 |= PortRole::LAN;
         }
-        let source = vnet_address(&netlink, &ports, &config.local_prefixes).await?;
-        if source.is_none() {
+        let sources = vnet_addresses(&netlink, &ports, &config.local_prefixes).await?;
+        if sources.is_empty() {
             tracing::warn!(
                 "no LAN interface has an address inside the VNet: the gateway itself cannot use its tunnels"
             );
@@ -128,7 +133,7 @@ impl Datapath {
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
         let queues = plan.as_ref().map_or(1, Plan::workers);
         let mtu = tunnel_interface_mtu(wan.mtu);
-        let created = TunnelInterface::create(&netlink, &config.vnet, mtu, config.wan_addr, queues).await;
+        let created = TunnelInterface::create(&netlink, &config.vnet, mtu, config.wan_addrs, queues).await;
         let vgw0 = match created {
             Ok(vgw0) => vgw0,
             Err(error) => {
@@ -139,7 +144,7 @@ impl Datapath {
         };
         let served = serve(&ports, &vgw0);
         let mut datapath = Self {
-            mtu: tunnel_mtu(wan.mtu),
+            mtu: tunnel_mtu(wan.mtu, outer_header(config.wan_addrs)),
             engine: RunningEngine::kernel(config.engine.choice, None),
             engine_events: None,
             config,
@@ -155,7 +160,7 @@ impl Datapath {
             counters,
             remote_prefixes: BTreeMap::new(),
             routed: BTreeSet::new(),
-            source,
+            sources,
             xdp_mode: "native",
         };
         if let Err(error) = datapath.set_up(&served, plan.as_ref()).await {
@@ -171,7 +176,7 @@ impl Datapath {
     ///
     /// # Errors
     /// The number is out of range, or the kernel refuses a route.
-    pub async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> Result<()> {
+    pub async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> Result<()> {
         ensure!(
             id.0 >= 1 && id.0 <= self.config.max_tunnels,
             "tunnel {} is out of range: at most {}",
@@ -341,7 +346,7 @@ impl Datapath {
         forward_log(&mut self.object.ebpf)?;
         let mut config = GatewayConfig {
             vgw_peer_ifindex: self.vgw0.xdp.index,
-            wan_addr: self.config.wan_addr.octets(),
+            wan_addr: self.config.wan_addrs.v4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
             vgw0_mac: self.vgw0.stack.mac,
             vgw_peer_mac: self.vgw0.xdp.mac,
             cpu_sas: self.config.cpu_sas,
@@ -356,11 +361,10 @@ impl Datapath {
             let mut budgets: Array<_, Plain<Budget>> = duplicate(&self.object.ebpf, "BUDGET")?.try_into()?;
             budgets.set(0, Plain(Budget::new(rate, burst)), 0)?;
         }
-        for prefix in &self.config.local_prefixes {
+        for prefix in self.config.local_prefixes.clone() {
             // What comes out of a tunnel for a part of the VNet that has no route must not take the default route.
-            self.netlink.close(*prefix).await?;
-            let route = Route { kind: RouteKind::LOCAL, tunnel: 0 };
-            self.routes.insert(&lpm_key(*prefix), Plain(route), 0)?;
+            self.netlink.close(prefix).await?;
+            self.set_route(prefix, Route { kind: RouteKind::LOCAL, tunnel: 0 })?;
         }
         self.set_ports(served, plan.is_some())?;
         self.object.pin_maps(self.pins.directory())?;
@@ -455,7 +459,7 @@ impl Datapath {
         Ok(())
     }
 
-    async fn change_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> Result<()> {
+    async fn change_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> Result<()> {
         let before = self.remote_prefixes.get(&id).cloned();
         if before.is_none() {
             self.counters.reset(id.0)?;
@@ -470,10 +474,9 @@ impl Datapath {
         }
         for prefix in remote_prefixes {
             self.netlink.close(*prefix).await?;
-            let route = Route { kind: RouteKind::REMOTE, tunnel: id.0 };
-            self.routes.insert(&lpm_key(*prefix), Plain(route), 0)?;
+            self.set_route(*prefix, Route { kind: RouteKind::REMOTE, tunnel: id.0 })?;
             if !self.routed.contains(prefix) {
-                self.netlink.add_route(*prefix, &self.vgw0.stack, self.mtu, self.source).await?;
+                self.netlink.add_route(*prefix, &self.vgw0.stack, self.mtu, self.source_of(*prefix)).await?;
                 self.routed.insert(*prefix);
             }
         }
@@ -481,16 +484,38 @@ impl Datapath {
         Ok(())
     }
 
-    async fn remove_prefix(&mut self, prefix: Ipv4Net) -> Result<()> {
+    async fn remove_prefix(&mut self, prefix: IpNet) -> Result<()> {
         if self.routed.contains(&prefix) {
             self.netlink.remove_route(prefix, &self.vgw0.stack).await?;
             self.routed.remove(&prefix);
         }
-        match self.routes.remove(&lpm_key(prefix)) {
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {}
-            removed => removed?,
-        }
+        self.remove_route(prefix)?;
         self.netlink.reopen(prefix).await
+    }
+
+    /// Tells the XDP programs what lies behind `prefix`. IPv6 prefixes are left to the kernel's routes.
+    fn set_route(&mut self, prefix: IpNet, route: Route) -> Result<()> {
+        match prefix {
+            IpNet::V4(prefix) => Ok(self.routes.insert(&lpm_key(prefix), Plain(route), 0)?),
+            IpNet::V6(_) => Ok(()),
+        }
+    }
+
+    /// Takes [`Self::set_route`] back; if that was done already it is no error.
+    fn remove_route(&mut self, prefix: IpNet) -> Result<()> {
+        let removed = match prefix {
+            IpNet::V4(prefix) => self.routes.remove(&lpm_key(prefix)),
+            IpNet::V6(_) => Ok(()),
+        };
+        match removed {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => Ok(removed?),
+        }
+    }
+
+    /// The gateway's own address inside the VNet of the same family as `prefix`.
+    fn source_of(&self, prefix: IpNet) -> Option<IpAddr> {
+        self.sources.iter().copied().find(|source| source.is_ipv4() == prefix.addr().is_ipv4())
     }
 }
 
@@ -550,28 +575,37 @@ fn tunnel_interface_mtu(wan_mtu: u32) -> u32 {
     outer_mtu(wan_mtu) + (ReturnHeader::LEN + Handoff::LEN) as u32
 }
 
+/// Length of the longest outer IP header that the gateway's addresses allow. A peer with a name may be found at an address of
+/// the other family later, and its tunnel's MTU does not change then.
+fn outer_header(addresses: WanAddresses) -> usize {
+    if addresses.v6.is_some() { IPV6_LEN } else { IPV4_LEN }
+}
+
 /// Largest inner packet whose encapsulation, in UDP at worst, fits the WAN's MTU and the in-kernel AEAD.
-fn tunnel_mtu(wan_mtu: u32) -> u32 {
-    let payload = outer_mtu(wan_mtu) - (IPV4_LEN + UDP_LEN + ESP_LEN + ESP_IV_LEN + ESP_ICV_LEN) as u32;
+fn tunnel_mtu(wan_mtu: u32, ip_header: usize) -> u32 {
+    let payload = outer_mtu(wan_mtu) - (ip_header + UDP_LEN + ESP_LEN + ESP_IV_LEN + ESP_ICV_LEN) as u32;
     (payload & !3) - ESP_TRAILER_LEN as u32
 }
 
-/// The first address of a LAN interface that lies in the VNet: the source of what the gateway itself sends into tunnels.
-async fn vnet_address(
+/// The first address of each family of a LAN interface that lies in the VNet: the sources of what the gateway itself sends
+/// into tunnels.
+async fn vnet_addresses(
     netlink: &Netlink,
     ports: &BTreeMap<u32, (Interface, u32)>,
-    local_prefixes: &[Ipv4Net],
-) -> Result<Option<Ipv4Addr>> {
+    local_prefixes: &[IpNet],
+) -> Result<Vec<IpAddr>> {
+    let mut found: Vec<IpAddr> = Vec::new();
     for (interface, role) in ports.values() {
         if role & PortRole::LAN != 0 {
             for address in netlink.addresses(interface).await? {
-                if local_prefixes.iter().any(|prefix| prefix.contains(&address)) {
-                    return Ok(Some(address));
+                let is_first = !found.iter().any(|other| other.is_ipv4() == address.is_ipv4());
+                if is_first && local_prefixes.iter().any(|prefix| prefix.contains(&address)) {
+                    found.push(address);
                 }
             }
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 fn lpm_key(prefix: Ipv4Net) -> Key<[u8; 4]> {
@@ -584,10 +618,12 @@ mod tests {
 
     #[test]
     fn tunnel_mtu_fills_the_wan_mtu_with_udp_encapsulation() {
-        assert_eq!(tunnel_mtu(1500), 1438);
-        for wan in 576..1600 {
-            let inner = tunnel_mtu(wan);
-            let outer = |inner: u32| (inner + 2).next_multiple_of(4) + 20 + 8 + 8 + 8 + 16;
+        let gateway = |v6| WanAddresses { v4: Some([192, 0, 2, 1].into()), v6 };
+        assert_eq!(tunnel_mtu(1500, outer_header(gateway(None))), 1438);
+        assert_eq!(tunnel_mtu(1500, outer_header(gateway(Some(1.into())))), 1418);
+        for (wan, header) in (576..1600).zip([20, 40].into_iter().cycle()) {
+            let inner = tunnel_mtu(wan, header);
+            let outer = |inner: u32| (inner + 2).next_multiple_of(4) + header as u32 + 8 + 8 + 8 + 16;
             assert!(outer(inner) <= wan && outer(inner + 1) > wan, "WAN {wan}, tunnel {inner}");
         }
     }

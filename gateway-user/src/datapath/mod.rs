@@ -23,6 +23,7 @@ mod stats;
 mod sysctl;
 mod tunnel;
 mod vgw0;
+mod wan_addresses;
 mod workers;
 
 pub use control::{Datapath, DatapathConfig};
@@ -34,4 +35,5 @@ pub use object::{Limits, Object, Plain};
 pub use sa_table::{Direction, SaConfig, SaCounters, SaTable};
 pub use stats::{BudgetStats, Counters, DatapathStats, TunnelStats};
 pub use tunnel::TunnelId;
+pub use wan_addresses::WanAddresses;
 pub use workers::{CpuList, CpuListError, PlanError};

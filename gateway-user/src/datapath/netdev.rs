@@ -1,11 +1,10 @@
 //! Interfaces, addresses and routes, over rtnetlink(7).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, bail};
 use futures::TryStreamExt as _;
-use ipnet::Ipv4Net;
-use rtnetlink::packet_route::AddressFamily;
+use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::{
@@ -95,19 +94,21 @@ impl Netlink {
         }
     }
 
-    /// IPv4 addresses of an interface, in the kernel's order (the primary address first).
-    pub(super) async fn addresses(&self, interface: &Interface) -> Result<Vec<Ipv4Addr>> {
+    /// Addresses of an interface, in the kernel's order (the primary address first).
+    pub(super) async fn addresses(&self, interface: &Interface) -> Result<Vec<IpAddr>> {
         let mut messages = self.handle.address().get().set_link_index_filter(interface.index).execute();
         let mut addresses = Vec::new();
         while let Some(message) = messages.try_next().await.context("cannot list addresses")? {
-            if message.header.family != AddressFamily::Inet {
-                continue;
-            }
-            for attribute in message.attributes {
-                if let AddressAttribute::Local(std::net::IpAddr::V4(address)) = attribute {
-                    addresses.push(address);
-                }
-            }
+            let local = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            });
+            // Of an IPv6 address without a peer the kernel tells this attribute alone.
+            let address = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address @ IpAddr::V6(_)) => Some(*address),
+                _ => None,
+            });
+            addresses.extend(local.or(address));
         }
         Ok(addresses)
     }
@@ -137,8 +138,9 @@ impl Netlink {
     }
 
     /// Gives an interface an address of its own that no other host is told of.
-    pub(super) async fn add_host_address(&self, interface: &Interface, address: Ipv4Addr) -> Result<()> {
-        let mut request = self.handle.address().add(interface.index, address.into(), 32);
+    pub(super) async fn add_host_address(&self, interface: &Interface, address: IpAddr) -> Result<()> {
+        let length = IpNet::from(address).max_prefix_len();
+        let mut request = self.handle.address().add(interface.index, address, length);
         request.message_mut().header.scope = AddressScope::Host;
         let added = request.execute().await;
         added.with_context(|| format!("cannot give {} the address {address}", interface.name))
@@ -153,16 +155,13 @@ impl Netlink {
     /// Routes `prefix` to an interface with a locked MTU. An existing route is left alone, which is an error.
     pub(super) async fn add_route(
         &self,
-        prefix: Ipv4Net,
+        prefix: IpNet,
         interface: &Interface,
         mtu: u32,
-        source: Option<Ipv4Addr>,
+        source: Option<IpAddr>,
     ) -> Result<()> {
-        let mut builder = route(prefix, interface);
-        if let Some(source) = source {
-            builder = builder.pref_source(source);
-        }
-        let mut message = builder.build();
+        let mut message = route(prefix, interface);
+        message.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
         message
             .attributes
             .push(RouteAttribute::Metrics(vec![RouteMetric::Lock(LOCK_MTU), RouteMetric::Mtu(mtu)]));
@@ -176,13 +175,13 @@ impl Netlink {
 
     /// Makes `prefix` unreachable wherever no better route exists, so that packets for it never leave in the clear while its
     /// route to the tunnel interface is missing.
-    pub(super) async fn close(&self, prefix: Ipv4Net) -> Result<()> {
+    pub(super) async fn close(&self, prefix: IpNet) -> Result<()> {
         let replaced = self.handle.route().add(closing_route(prefix)).replace().execute().await;
         replaced.with_context(|| format!("cannot make {prefix} unreachable without its tunnel"))
     }
 
     /// Takes [`Self::close`] back; if that was done already it is no error.
-    pub(super) async fn reopen(&self, prefix: Ipv4Net) -> Result<()> {
+    pub(super) async fn reopen(&self, prefix: IpNet) -> Result<()> {
         match self.handle.route().del(closing_route(prefix)).execute().await {
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
             removed => removed.with_context(|| format!("cannot remove the unreachable route of {prefix}")),
@@ -190,9 +189,18 @@ impl Netlink {
     }
 
     /// Prefixes that are closed now, by this agent or an earlier one.
-    pub(super) async fn closed(&self) -> Result<Vec<Ipv4Net>> {
-        let mut messages = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    pub(super) async fn closed(&self) -> Result<Vec<IpNet>> {
+        let families =
+            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
         let mut prefixes = Vec::new();
+        for family in families {
+            self.add_closed(family, &mut prefixes).await?;
+        }
+        Ok(prefixes)
+    }
+
+    async fn add_closed(&self, family: RouteMessage, prefixes: &mut Vec<IpNet>) -> Result<()> {
+        let mut messages = self.handle.route().get(family).execute();
         while let Some(message) = messages.try_next().await.context("cannot list routes")? {
             if message.header.kind != RouteType::Unreachable
                 || message.header.protocol != RouteProtocol::Other(ROUTE_PROTOCOL)
@@ -200,17 +208,20 @@ impl Netlink {
                 continue;
             }
             for attribute in &message.attributes {
-                if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
-                    prefixes.push(Ipv4Net::new(*address, message.header.destination_prefix_length)?);
-                }
+                let address = match attribute {
+                    RouteAttribute::Destination(RouteAddress::Inet(address)) => IpAddr::V4(*address),
+                    RouteAttribute::Destination(RouteAddress::Inet6(address)) => IpAddr::V6(*address),
+                    _ => continue,
+                };
+                prefixes.push(IpNet::new(address, message.header.destination_prefix_length)?);
             }
         }
-        Ok(prefixes)
+        Ok(())
     }
 
     /// Removes a route set by [`Self::add_route`]; one that is gone already is no error.
-    pub(super) async fn remove_route(&self, prefix: Ipv4Net, interface: &Interface) -> Result<()> {
-        match self.handle.route().del(route(prefix, interface).build()).execute().await {
+    pub(super) async fn remove_route(&self, prefix: IpNet, interface: &Interface) -> Result<()> {
+        match self.handle.route().del(route(prefix, interface)).execute().await {
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
             removed => {
                 removed.with_context(|| format!("cannot remove the route of {prefix} to {}", interface.name))
@@ -220,19 +231,30 @@ impl Netlink {
 }
 
 /// The route that loses against every other.
-fn closing_route(prefix: Ipv4Net) -> RouteMessage {
-    RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(prefix.network(), prefix.prefix_len())
-        .kind(RouteType::Unreachable)
-        .priority(u32::MAX)
-        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
-        .build()
+fn closing_route(prefix: IpNet) -> RouteMessage {
+    let mut message = to(prefix);
+    message.header.kind = RouteType::Unreachable;
+    message.attributes.push(RouteAttribute::Priority(u32::MAX));
+    message
 }
 
-fn route(prefix: Ipv4Net, interface: &Interface) -> RouteMessageBuilder<Ipv4Addr> {
-    RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(prefix.network(), prefix.prefix_len())
-        .output_interface(interface.index)
-        .scope(RouteScope::Link)
-        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+fn route(prefix: IpNet, interface: &Interface) -> RouteMessage {
+    let mut message = to(prefix);
+    message.header.scope = RouteScope::Link;
+    message.attributes.push(RouteAttribute::Oif(interface.index));
+    message
+}
+
+/// What all our routes to `prefix` have in common.
+fn to(prefix: IpNet) -> RouteMessage {
+    match prefix {
+        IpNet::V4(prefix) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(prefix.network(), prefix.prefix_len())
+            .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+            .build(),
+        IpNet::V6(prefix) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(prefix.network(), prefix.prefix_len())
+            .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+            .build(),
+    }
 }

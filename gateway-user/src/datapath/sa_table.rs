@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem::offset_of;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -40,9 +40,9 @@ pub struct SaConfig {
     /// The IV is the sequence number and is not sent (RFC 8750); packets are eight bytes shorter.
     pub implicit_iv: bool,
     /// Outer address and UDP port of this gateway.
-    pub local: SocketAddrV4,
-    /// Outer address and UDP port of the peer.
-    pub remote: SocketAddrV4,
+    pub local: SocketAddr,
+    /// Outer address and UDP port of the peer, of the same family.
+    pub remote: SocketAddr,
     /// ESP in UDP (RFC 3948).
     pub udp_encapsulation: bool,
     /// With encapsulation: the UDP source port tells inner flows apart, in place of the port of `local`.
@@ -123,7 +123,7 @@ impl SaTable {
     /// sends when the tunnel points to it.
     ///
     /// # Errors
-    /// The key has the wrong length, the SPI is zero or installed already, or no slot is free; nothing has changed then.
+    /// The key has the wrong length, the addresses cannot be used, the SPI is zero or installed already, or no slot is free; nothing has changed then.
     pub fn install(&mut self, direction: Direction, tunnel: u32, config: &SaConfig) -> Result<u32> {
         let key = (direction, tunnel, config.spi);
         ensure!(config.spi != 0, "SPI 0 is reserved");
@@ -134,10 +134,11 @@ impl SaTable {
         );
         let round_keys = expand_key(config.aead, &config.key)?;
         let tables = ghash_tables(config.aead, &config.key)?;
-        let entry = SecretEntry::new(tunnel, config, &round_keys);
+        let addresses = (outer_address(config.local)?, outer_address(config.remote)?);
+        let entry = SecretEntry::new(tunnel, config, addresses, &round_keys);
         self.sweep();
         let slot = self.free.pop().context("no slot is free for another SA")?;
-        let spi_key = spi_key(config);
+        let spi_key = SpiKey { spi: config.spi.to_be_bytes(), destination: addresses.0 };
         if let Err(error) = self.write(direction, slot, spi_key, &entry, tables.as_deref()) {
             self.retiring.push_back((Instant::now() + IN_USE, slot));
             return Err(error);
@@ -244,7 +245,13 @@ static EMPTY_TABLES: GhashTables = GhashTables::zeroed();
 struct SecretEntry(Box<Sa>);
 
 impl SecretEntry {
-    fn new(tunnel: u32, config: &SaConfig, round_keys: &[u32; AES_ROUND_KEY_WORDS]) -> Self {
+    /// `addresses` are the outer ones of this gateway and of the peer.
+    fn new(
+        tunnel: u32,
+        config: &SaConfig,
+        addresses: ([u8; 4], [u8; 4]),
+        round_keys: &[u32; AES_ROUND_KEY_WORDS],
+    ) -> Self {
         let mut sa = Box::new(Sa::zeroed());
         sa.key = *round_keys;
         sa.spi = config.spi.to_be_bytes();
@@ -256,8 +263,7 @@ impl SecretEntry {
             | if config.implicit_iv { SaFlags::IMPLICIT_IV } else { 0 };
         sa.aead = config.aead as u32;
         sa.replay_window = REPLAY_WINDOW_DEFAULT;
-        sa.local_addr = config.local.ip().octets();
-        sa.remote_addr = config.remote.ip().octets();
+        (sa.local_addr, sa.remote_addr) = addresses;
         sa.local_port = config.local.port().to_be_bytes();
         sa.remote_port = config.remote.port().to_be_bytes();
         sa.soft_bytes = config.soft_bytes;
@@ -274,6 +280,10 @@ impl Drop for SecretEntry {
     }
 }
 
-fn spi_key(config: &SaConfig) -> SpiKey {
-    SpiKey { spi: config.spi.to_be_bytes(), destination: config.local.ip().octets() }
+/// An outer address as the XDP programs know it.
+fn outer_address(address: SocketAddr) -> Result<[u8; 4]> {
+    match address.ip() {
+        IpAddr::V4(address) => Ok(address.octets()),
+        IpAddr::V6(address) => bail!("{address} is IPv6, and ESP is carried over IPv4 only"),
+    }
 }

@@ -1,12 +1,11 @@
 //! The tunnel interface: a veth pair whose one end, `vgw0`, belongs to the kernel's routing, and whose other end runs XDP.
 
-use std::net::Ipv4Addr;
-
 use anyhow::{Context as _, Result, bail};
 
 use super::ethtool::{Offload, switch_off};
 use super::netdev::{Interface, Netlink};
 use super::sysctl;
+use super::wan_addresses::WanAddresses;
 
 /// The end that the kernel routes to.
 pub(super) const NAME: &str = "vgw0";
@@ -23,14 +22,14 @@ pub(super) struct TunnelInterface {
 impl TunnelInterface {
     /// Makes the pair for `vnet`, replacing one that an agent for the same VNet left behind.
     ///
-    /// `address` is this host's outer address. `vgw0` bears it too, because the reverse-path check refuses sealed packets,
+    /// `addresses` are this host's outer addresses. `vgw0` bears that of IPv4 too, because the reverse-path check refuses sealed packets,
     /// which enter the stack there, on an interface without any address. `queues` is the number of receive queues, and of
     /// transmit queues, of each end.
     pub(super) async fn create(
         netlink: &Netlink,
         vnet: &str,
         mtu: u32,
-        address: Ipv4Addr,
+        addresses: WanAddresses,
         queues: u32,
     ) -> Result<Self> {
         let alias = format!("vnet-gateway {vnet}");
@@ -49,7 +48,7 @@ impl TunnelInterface {
         }
         netlink.add_veth(NAME, PEER, queues).await?;
         let pair = Self { stack: netlink.interface(NAME).await?, xdp: netlink.interface(PEER).await? };
-        if let Err(error) = pair.configure(netlink, mtu, &alias, address).await {
+        if let Err(error) = pair.configure(netlink, mtu, &alias, addresses).await {
             // The first failure is the one to report.
             let _ = netlink.delete(&pair.stack).await;
             return Err(error);
@@ -65,12 +64,21 @@ impl TunnelInterface {
         }
     }
 
-    async fn configure(&self, netlink: &Netlink, mtu: u32, alias: &str, address: Ipv4Addr) -> Result<()> {
+    async fn configure(
+        &self,
+        netlink: &Netlink,
+        mtu: u32,
+        alias: &str,
+        addresses: WanAddresses,
+    ) -> Result<()> {
         for end in [&self.stack, &self.xdp] {
             netlink.set_up(end, mtu, alias).await?;
         }
         set_kernel_options()?;
-        netlink.add_host_address(&self.stack, address).await
+        match addresses.v4 {
+            Some(address) => netlink.add_host_address(&self.stack, address.into()).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// Name of the subnet a virtual network must have before it can have a gateway.
@@ -41,7 +41,7 @@ pub struct LocalNetworkSite {
     /// Unique among the local network sites of the file.
     pub name: String,
     /// Prefixes reached through the site's gateway; disjoint, at least one.
-    pub address_space: Vec<Ipv4Net>,
+    pub address_space: Vec<IpNet>,
     /// Address of the site's gateway as written; `None` when the file has none.
     /// [`LocalNetworkSite::peer_address`] tells a usable address from a placeholder.
     pub gateway_address: Option<IpAddr>,
@@ -75,7 +75,7 @@ pub struct VirtualNetworkSite {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Prefixes of the network; disjoint, at least one.
-    pub address_space: Vec<Ipv4Net>,
+    pub address_space: Vec<IpNet>,
     /// Subnets, each inside one prefix of the address space, disjoint.
     pub subnets: Vec<Subnet>,
     /// Names of the DNS servers the network uses, in order of preference.
@@ -101,7 +101,7 @@ pub struct Subnet {
     /// Unique among the subnets of its virtual network.
     pub name: String,
     /// The range.
-    pub prefix: Ipv4Net,
+    pub prefix: IpNet,
 }
 
 /// The VPN gateway of a virtual network.
@@ -112,7 +112,7 @@ pub struct Gateway {
     pub profile: Profile,
     /// Prefixes that point-to-site clients get addresses from; empty when there are none.
     #[serde(default)]
-    pub client_address_pool: Vec<Ipv4Net>,
+    pub client_address_pool: Vec<IpNet>,
     /// Sites the gateway keeps a tunnel to.
     #[serde(default)]
     pub connections: Vec<ConnectionRef>,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -27,7 +27,7 @@ pub struct ResolvedConnection {
     /// How the site is reached.
     pub kind: ConnectionKind,
     /// Prefixes behind the site's gateway.
-    pub remote_prefixes: Vec<Ipv4Net>,
+    pub remote_prefixes: Vec<IpNet>,
     /// Address of the site's gateway; `None` when it is missing or a placeholder.
     pub gateway_address: Option<IpAddr>,
     /// Whether the site stands for a virtual network of the same file.

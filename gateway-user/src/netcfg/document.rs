@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::model::{
     ConnectionKind, ConnectionRef, DnsServer, Gateway, LocalNetworkSite, NetworkConfiguration, Placement,
@@ -20,7 +20,7 @@ pub(super) struct Located<T> {
 /// Prefixes that belong together.
 #[derive(Debug, Default)]
 pub(super) struct Space {
-    pub(super) prefixes: Vec<Located<Ipv4Net>>,
+    pub(super) prefixes: Vec<Located<IpNet>>,
     /// Whether `prefixes` is everything the file says; when one could not be read, rules on the whole are skipped.
     pub(super) complete: bool,
 }
@@ -60,7 +60,7 @@ pub(super) struct NetworkEntry {
 #[derive(Debug)]
 pub(super) struct SubnetEntry {
     pub(super) name: Located<String>,
-    pub(super) prefix: Option<Located<Ipv4Net>>,
+    pub(super) prefix: Option<Located<IpNet>>,
 }
 
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl Document {
 }
 
 impl Space {
-    fn into_model(self) -> Vec<Ipv4Net> {
+    fn into_model(self) -> Vec<IpNet> {
         self.prefixes.into_iter().map(|prefix| prefix.value).collect()
     }
 }

@@ -66,11 +66,11 @@ pub enum ErrorKind {
     InvalidText,
     /// Not an IP address, or one that cannot be used for this purpose.
     InvalidAddress,
-    /// Not an IPv4 prefix.
+    /// Not an IPv4 or IPv6 prefix.
     InvalidPrefix,
     /// A prefix with bits set beyond its length.
     HostBits,
-    /// A prefix shorter than /8 or longer than /29.
+    /// A prefix that is too short or too long for its family.
     PrefixLength,
     /// A prefix of addresses that no network can have.
     UnusableRange,

@@ -29,8 +29,9 @@
 //!   per virtual network); compared case-sensitively. They become path components, hence no spaces or separators.
 //! - Location and AffinityGroup: exactly one, 1 to 128 characters. Label: up to 256 characters. No control characters.
 //! - References resolve; a virtual network refers to a DNS server once.
-//! - Prefixes: IPv4, no host bits, /8 to /29, outside the ranges no network can have (0.0.0.0/8, 127.0.0.0/8,
-//!   169.254.0.0/16, 224.0.0.0/4, 240.0.0.0/4); disjoint within one address space or pool.
+//! - Prefixes: no host bits; IPv4 from /8 to /29, outside the ranges no network can have (0.0.0.0/8, 127.0.0.0/8,
+//!   169.254.0.0/16, 224.0.0.0/4, 240.0.0.0/4); IPv6 from /16 to /126, outside of ::/8, fe80::/10 and ff00::/8;
+//!   disjoint within one address space or pool. An address space may have prefixes of both families.
 //! - Subnets: each inside one prefix of the network, disjoint. A gateway needs one named exactly `GatewaySubnet`.
 //! - A site that bears the name of a virtual network stands for it and has the same address space.
 //! - A gateway: profile `default` or `azure`; at most [`Limits::max_connections`] connections, of type `IPsec`; none to

@@ -1,12 +1,12 @@
 //! Finding ranges that overlap.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::document::Located;
 
 /// A range and whose it is.
 pub(super) struct Owned<'d> {
-    pub(super) prefix: &'d Located<Ipv4Net>,
+    pub(super) prefix: &'d Located<IpNet>,
     /// Number of the owner, for comparison.
     pub(super) owner: usize,
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::model::{ConnectionKind, Placement, Profile};
 
@@ -214,7 +214,7 @@ impl Reader<'_> {
         space
     }
 
-    fn prefix(&mut self, at: &At<'_>) -> Option<Located<Ipv4Net>> {
+    fn prefix(&mut self, at: &At<'_>) -> Option<Located<IpNet>> {
         self.shape_of_text(at, &[]);
         let text = &at.element.text;
         let line = if text.line == 0 { at.element.line } else { text.line };

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::model::{GATEWAY_SUBNET, is_placeholder};
 
@@ -214,7 +214,7 @@ impl<'d> Rules<'d, '_> {
     /// A peer inside the address space behind it would have to be reached through the tunnel that it ends.
     fn outside_its_space(&mut self, site: &'d SiteEntry) {
         let Some(address) = &site.gateway_address else { return };
-        let IpAddr::V4(peer) = address.value else { return };
+        let peer = address.value;
         if let Some(prefix) = site.space.prefixes.iter().find(|prefix| prefix.value.contains(&peer)) {
             let message = format!(
                 "{peer} lies inside {} (line {}), which is reached through it",
@@ -230,16 +230,16 @@ impl<'d> Rules<'d, '_> {
         let remote = sites.iter().flat_map(|site| {
             site.space.prefixes.iter().map(|prefix| (prefix, "LocalNetworkSite", &site.name))
         });
-        let ranges: HashMap<Ipv4Net, _> =
+        let ranges: HashMap<IpNet, _> =
             remote.chain(own).map(|(prefix, what, name)| (prefix.value, (prefix.line, what, name))).collect();
         for site in sites {
             let Some(address) = &site.gateway_address else { continue };
-            let IpAddr::V4(peer) = address.value else { continue };
-            if is_placeholder(address.value) {
+            let peer = address.value;
+            if is_placeholder(peer) {
                 continue;
             }
-            let mut around = (0..=32).rev().filter_map(|length| {
-                let prefix = Ipv4Net::new(peer, length).ok()?.trunc();
+            let mut around = (0..=IpNet::from(peer).max_prefix_len()).rev().filter_map(|length| {
+                let prefix = IpNet::new(peer, length).ok()?.trunc();
                 Some((prefix, *ranges.get(&prefix)?))
             });
             // Inside its own site is an error on every gateway, and reported there.
@@ -266,7 +266,7 @@ impl<'d> Rules<'d, '_> {
     ) -> Vec<&'d SiteEntry> {
         let document = self.document;
         let mut lines: HashMap<&str, usize> = HashMap::new();
-        let mut spaces: HashMap<BTreeSet<Ipv4Net>, &Located<String>> = HashMap::new();
+        let mut spaces: HashMap<BTreeSet<IpNet>, &Located<String>> = HashMap::new();
         let mut sites = Vec::new();
         for ConnectionEntry { site: reference, .. } in connections {
             if let Some(line) = lines.insert(&reference.value, reference.line) {
@@ -335,7 +335,7 @@ impl<'d> Rules<'d, '_> {
         }
     }
 
-    fn overlap(&mut self, place: &str, first: (&Located<Ipv4Net>, &str), second: (&Located<Ipv4Net>, &str)) {
+    fn overlap(&mut self, place: &str, first: (&Located<IpNet>, &str), second: (&Located<IpNet>, &str)) {
         let message = format!(
             "{} of {} (line {}) overlaps {} of {} (line {}){place}",
             second.0.value, second.1, second.0.line, first.0.value, first.1, first.0.line
@@ -359,11 +359,11 @@ fn owner(what: &str, name: &Located<String>) -> String {
     format!("{what} {}", quoted(&name.value))
 }
 
-fn owned(prefixes: &[Located<Ipv4Net>], owner: usize) -> Vec<Owned<'_>> {
+fn owned(prefixes: &[Located<IpNet>], owner: usize) -> Vec<Owned<'_>> {
     prefixes.iter().map(|prefix| Owned { prefix, owner }).collect()
 }
 
-fn set(space: &Space) -> BTreeSet<Ipv4Net> {
+fn set(space: &Space) -> BTreeSet<IpNet> {
     space.prefixes.iter().map(|prefix| prefix.value).collect()
 }
 
@@ -374,7 +374,7 @@ fn case_hint<'n>(wanted: &str, mut names: impl Iterator<Item = &'n str>) -> Stri
         .map_or_else(String::new, |name| format!("; {} differs in case", quoted(name)))
 }
 
-fn listed(prefixes: impl ExactSizeIterator<Item = Ipv4Net>) -> String {
+fn listed(prefixes: impl ExactSizeIterator<Item = IpNet>) -> String {
     const SHOWN: usize = 8;
     let more = prefixes.len().saturating_sub(SHOWN);
     let shown: Vec<_> = prefixes.take(SHOWN).map(|prefix| prefix.to_string()).collect();

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::model::{MAX_NAME_LEN, is_placeholder, is_valid_name};
 
@@ -13,15 +13,20 @@ pub(super) type Broken = (ErrorKind, String);
 
 const MAX_LABEL: usize = 256;
 const MAX_PLACE: usize = 128;
-const PREFIX_LENGTHS: std::ops::RangeInclusive<u8> = 8..=29;
+const PREFIX_LENGTHS_V4: std::ops::RangeInclusive<u8> = 8..=29;
+const PREFIX_LENGTHS_V6: std::ops::RangeInclusive<u8> = 16..=126;
 
-/// Ranges no network can have: RFC 6890 and RFC 1112, section 4.
-const UNUSABLE: [(Ipv4Net, &str); 5] = [
-    (Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 8), "\"this network\""),
-    (Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8), "loopback"),
-    (Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16), "link-local"),
-    (Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4), "multicast"),
-    (Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4), "reserved"),
+/// Ranges no network can have: RFC 6890 and RFC 1112, section 4; for IPv6 RFC 4291, sections 2.4 and 2.5.
+const UNUSABLE: [(IpNet, &str); 8] = [
+    (IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 8)), "\"this network\""),
+    (IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)), "loopback"),
+    (IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)), "link-local"),
+    (IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4)), "multicast"),
+    (IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4)), "reserved"),
+    // The unspecified address, loopback and the IPv4-mapped addresses among them.
+    (IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 8)), "reserved"),
+    (IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)), "link-local"),
+    (IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)), "multicast"),
 ];
 
 /// A value for a message: control characters escaped, cut when long.
@@ -122,26 +127,26 @@ fn problem_v6(address: Ipv6Addr) -> Option<&'static str> {
 }
 
 /// What can be made of a prefix: the network when the text is an address and a length at all, and the rule it breaks.
-pub(super) fn prefix(text: &str) -> (Option<Ipv4Net>, Option<Broken>) {
+pub(super) fn prefix(text: &str) -> (Option<IpNet>, Option<Broken>) {
     let Some(written) = parse_prefix(text) else {
-        let message = if text.split('/').next().is_some_and(|part| part.parse::<Ipv6Addr>().is_ok()) {
-            format!("{} is IPv6; address spaces are IPv4 only", quoted(text))
-        } else {
-            format!(
-                "{} is not an IPv4 prefix; expected an address and a length as in 10.1.0.0/16",
-                quoted(text)
-            )
-        };
+        let message = format!(
+            "{} is not an IPv4 or IPv6 prefix; expected an address and a length as in 10.1.0.0/16 or fd00:1::/48",
+            quoted(text)
+        );
         return (None, Some((ErrorKind::InvalidPrefix, message)));
     };
     let network = written.trunc();
+    let lengths = match network {
+        IpNet::V4(_) => PREFIX_LENGTHS_V4,
+        IpNet::V6(_) => PREFIX_LENGTHS_V6,
+    };
     let broken = if written != network {
         Some((
             ErrorKind::HostBits,
             format!("{written} has bits set beyond its length; the network is {network}"),
         ))
-    } else if !PREFIX_LENGTHS.contains(&written.prefix_len()) {
-        let (min, max) = (PREFIX_LENGTHS.start(), PREFIX_LENGTHS.end());
+    } else if !lengths.contains(&written.prefix_len()) {
+        let (min, max) = (lengths.start(), lengths.end());
         Some((ErrorKind::PrefixLength, format!("{written} is not between /{min} and /{max}")))
     } else {
         unusable(network)
@@ -149,16 +154,16 @@ pub(super) fn prefix(text: &str) -> (Option<Ipv4Net>, Option<Broken>) {
     (Some(network), broken)
 }
 
-fn parse_prefix(text: &str) -> Option<Ipv4Net> {
+fn parse_prefix(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
     // `u8::from_str` takes "+8" and "08", which are not lengths.
     if !length.bytes().all(|byte| byte.is_ascii_digit()) || (length.len() > 1 && length.starts_with('0')) {
         return None;
     }
-    Ipv4Net::new(address.parse().ok()?, length.parse().ok()?).ok()
+    IpNet::new(address.parse().ok()?, length.parse().ok()?).ok()
 }
 
-fn unusable(network: Ipv4Net) -> Option<Broken> {
+fn unusable(network: IpNet) -> Option<Broken> {
     UNUSABLE.iter().find_map(|&(range, what)| {
         (range.contains(&network) || network.contains(&range)).then(|| {
             (

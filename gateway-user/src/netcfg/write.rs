@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::model::{
     DnsServer, Gateway, LocalNetworkSite, NetworkConfiguration, Placement, VirtualNetworkSite,
@@ -83,7 +83,7 @@ impl Xml {
         });
     }
 
-    fn prefix(&mut self, prefix: Ipv4Net) {
+    fn prefix(&mut self, prefix: IpNet) {
         self.leaf("AddressPrefix", prefix);
     }
 

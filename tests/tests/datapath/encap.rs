@@ -1,5 +1,7 @@
 //! Encapsulation: what leaves the gateway is ESP that an independent implementation opens.
 
+use std::net::IpAddr;
+
 use gateway_common::{Aead, Budget, DropReason, PortRole};
 use gateway_user::datapath::SaConfig;
 use xdp_harness::{
@@ -181,7 +183,7 @@ fn an_unresolved_next_hop_goes_through_the_stack() {
     for implicit_iv in [false, true] {
         let mut sa = sa(7 + u32::from(implicit_iv), Aead::ChaCha20Poly1305);
         sa.implicit_iv = implicit_iv;
-        sa.remote.set_ip(UNRESOLVED_REMOTE);
+        sa.remote.set_ip(UNRESOLVED_REMOTE.into());
         gateway.send_with(1, &sa).unwrap();
         let (sent, expected) = packet(100, 0);
         let outcome = gateway.run(&ethernet(&sent)).unwrap();
@@ -228,7 +230,7 @@ fn refused_packets_are_counted_by_reason() {
     expect(&mut gateway, &plain.packet(&pattern(600)), 1, DropReason::LifetimeExpired);
 
     let mut nowhere = sa(10, Aead::ChaCha20Poly1305);
-    nowhere.remote.set_ip([203, 0, 113, 5].into());
+    nowhere.remote.set_ip(IpAddr::from([203, 0, 113, 5]));
     gateway.send_with(1, &nowhere).unwrap();
     expect(&mut gateway, &plain.packet(&pattern(50)), 1, DropReason::NoRoute);
 

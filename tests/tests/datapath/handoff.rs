@@ -173,7 +173,7 @@ fn a_worker_can_open_every_frame_that_it_gets() {
 fn a_frame_for_the_stack_goes_to_a_worker_too() {
     let mut gateway = gateway();
     let mut sa = sa(0x4100, Aead::Aes256Gcm);
-    sa.remote.set_ip(UNRESOLVED_REMOTE);
+    sa.remote.set_ip(UNRESOLVED_REMOTE.into());
     gateway.send_with(1, &sa).unwrap();
     let handed = gateway.run(&outbound(100)).unwrap();
     assert_eq!(Handed::parse(&handed.frame).handoff.job.egress_ifindex, VGW_PEER_IFINDEX);

@@ -158,7 +158,7 @@ fn a_way_that_was_found_opens_no_other() {
 fn ways_into_the_stack_and_out_of_the_vnet_are_looked_up_each_time() {
     let mut gateway = gateway();
     let mut outbound = sa(0x7300, Aead::Aes128Gcm);
-    outbound.remote.set_ip(UNRESOLVED_REMOTE);
+    outbound.remote.set_ip(UNRESOLVED_REMOTE.into());
     gateway.send_with(1, &outbound).unwrap();
     gateway.run(&ethernet(&Ip::new(HOST, PEER_HOST).packet(&pattern(180)))).unwrap();
     assert_eq!(gateway.flow(outer_key(UNRESOLVED_REMOTE, 0, 50)).unwrap().version, 0);

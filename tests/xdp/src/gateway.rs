@@ -1,7 +1,7 @@
 //! The XDP programs under `BPF_PROG_TEST_RUN`: frames in, verdicts and frames out, in a network namespace of the calling
 //! thread's own. Nothing is attached.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -325,8 +325,8 @@ pub fn sa(spi: u32, aead: Aead) -> SaConfig {
         salt: [spi as u8, 2, 3, 4],
         esn: true,
         implicit_iv: false,
-        local: SocketAddrV4::new(LOCAL, 4500),
-        remote: SocketAddrV4::new(REMOTE, 4500),
+        local: (LOCAL, 4500).into(),
+        remote: (REMOTE, 4500).into(),
         udp_encapsulation: false,
         udp_port_entropy: false,
         soft_bytes: 0,

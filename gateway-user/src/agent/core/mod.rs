@@ -16,7 +16,7 @@ mod tests;
 mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -354,16 +354,14 @@ impl<D: Dataplane> Core<D> {
                 if let Some(log) = &self.key_log {
                     log.add_inbound(&sa);
                 }
-                let result =
-                    self.sa_config(&sa).and_then(|sa| self.dataplane.install_inbound(tunnel(peer), &sa));
+                let result = self.dataplane.install_inbound(tunnel(peer), &self.sa_config(&sa));
                 self.note_refusal(now, peer, "install an inbound SA", result);
             }
             Event::InstallOutbound { peer, sa } => {
                 if let Some(log) = &self.key_log {
                     log.add_outbound(&sa);
                 }
-                let result =
-                    self.sa_config(&sa).and_then(|sa| self.dataplane.install_outbound(tunnel(peer), &sa));
+                let result = self.dataplane.install_outbound(tunnel(peer), &self.sa_config(&sa));
                 self.note_refusal(now, peer, "install an outbound SA", result);
             }
             // The address of an SA cannot change under its sequence numbers while packets flow: the Child SA is rekeyed, and
@@ -442,9 +440,9 @@ impl<D: Dataplane> Core<D> {
         }
     }
 
-    fn sa_config(&self, sa: &EspSa) -> anyhow::Result<SaConfig> {
+    fn sa_config(&self, sa: &EspSa) -> SaConfig {
         let lifetime = ByteLifetime::new(self.profile());
-        Ok(SaConfig {
+        SaConfig {
             spi: sa.spi,
             aead: match sa.aead {
                 EspAead::ChaCha20Poly1305 | EspAead::ChaCha20Poly1305Iiv => Aead::ChaCha20Poly1305,
@@ -455,14 +453,14 @@ impl<D: Dataplane> Core<D> {
             salt: *sa.salt,
             esn: sa.esn,
             implicit_iv: sa.aead.implicit_iv(),
-            local: ipv4(sa.local)?,
-            remote: ipv4(sa.remote)?,
+            local: sa.local,
+            remote: sa.remote,
             udp_encapsulation: sa.udp_encapsulation,
             udp_port_entropy: self.spreads_ports(sa),
             soft_bytes: lifetime.soft,
             hard_bytes: lifetime.hard,
             resource: sa.resource,
-        })
+        }
     }
 
     /// Whether packets of `sa` may come from any source port: no address translation in front of us or of the peer's port
@@ -516,15 +514,6 @@ fn by_id<'c>(
 /// Peers and tunnels go under the same numbers.
 fn tunnel(peer: PeerId) -> TunnelId {
     TunnelId(peer.0)
-}
-
-fn ipv4(address: SocketAddr) -> anyhow::Result<SocketAddrV4> {
-    match address {
-        SocketAddr::V4(address) => Ok(address),
-        SocketAddr::V6(address) => {
-            bail!("{address} is not IPv4, which is all that this datapath carries ESP in")
-        }
-    }
 }
 
 fn list_or_none(names: &[&str]) -> String {

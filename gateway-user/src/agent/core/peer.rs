@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ike::wire::AddressRange;
 use ike::{Auth, CertificateAuth, ConnectionMode, PeerConfig, PeerId, Psk};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::super::certificates::{CertificateFileError, Certificates};
 use super::super::dataplane::Dataplane;
@@ -173,7 +173,7 @@ impl<D: Dataplane> Core<D> {
 }
 
 /// Traffic selectors in numerical order, so that the order in a file means nothing.
-fn selectors(whose: &str, prefixes: Option<&[Ipv4Net]>) -> Result<Vec<AddressRange>, String> {
+fn selectors(whose: &str, prefixes: Option<&[IpNet]>) -> Result<Vec<AddressRange>, String> {
     let mut prefixes = prefixes.unwrap_or_default().to_vec();
     prefixes.sort_unstable();
     if prefixes.len() > MOST_SELECTORS {
@@ -182,6 +182,6 @@ fn selectors(whose: &str, prefixes: Option<&[Ipv4Net]>) -> Result<Vec<AddressRan
             "the {whose} has {number} prefixes, and traffic selectors are {MOST_SELECTORS} at most: use --traffic-selectors any"
         ));
     }
-    let range = |prefix: &Ipv4Net| AddressRange::prefix(prefix.network().into(), prefix.prefix_len());
+    let range = |prefix: &IpNet| AddressRange::prefix(prefix.network(), prefix.prefix_len());
     Ok(prefixes.iter().filter_map(range).collect())
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use ike::PeerId;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::super::dataplane::Dataplane;
 use super::super::events::EventNumber;
@@ -21,7 +21,7 @@ use crate::model::{ConnectionState, GatewayState, ResolvedConnection};
 #[derive(Debug, Default)]
 pub(super) struct Tunnel {
     /// Every prefix that may lead into the tunnel.
-    prefixes: BTreeSet<Ipv4Net>,
+    prefixes: BTreeSet<IpNet>,
     /// Whether these are exactly the tunnel's; not so before the first success and after a failure.
     certain: bool,
 }
@@ -30,7 +30,7 @@ pub(super) struct Tunnel {
 #[derive(Debug)]
 pub(super) struct Leftover {
     site: String,
-    prefixes: BTreeSet<Ipv4Net>,
+    prefixes: BTreeSet<IpNet>,
     error: Option<String>,
 }
 
@@ -203,7 +203,7 @@ impl<D: Dataplane> Core<D> {
         Ok(())
     }
 
-    async fn set_tunnel(&mut self, site: &str, prefixes: &[Ipv4Net]) -> anyhow::Result<()> {
+    async fn set_tunnel(&mut self, site: &str, prefixes: &[IpNet]) -> anyhow::Result<()> {
         if let Some((prefix, other)) = self.taken(site, prefixes) {
             bail!("{prefix} is still in the tunnel of {}", connection_name(&self.settings.vnet, other));
         }
@@ -218,7 +218,7 @@ impl<D: Dataplane> Core<D> {
 
     /// The first prefix that may still lead into another tunnel, and the site at that one's end. The datapath would take
     /// it away from both when the other tunnel gives it up.
-    fn taken(&self, site: &str, prefixes: &[Ipv4Net]) -> Option<(Ipv4Net, &str)> {
+    fn taken(&self, site: &str, prefixes: &[IpNet]) -> Option<(IpNet, &str)> {
         let others = self.connections.iter().filter(|(other, _)| *other != site);
         let others = others.map(|(other, connection)| (other, &connection.tunnel.prefixes));
         let leftovers = self.leftovers.values().map(|leftover| (&leftover.site, &leftover.prefixes));

@@ -122,13 +122,12 @@ async fn what_the_datapath_refuses_takes_the_connection_down_and_is_tried_again(
 }
 
 #[tokio::test]
-async fn an_ipv6_peer_is_refused_by_name() {
+async fn an_sa_between_ipv6_addresses_reaches_the_datapath_as_it_is() {
     let (_dir, mut bench) = bench_with_key().await;
-    let sa = EspSa { remote: "[2001:db8::1]:4500".parse().unwrap(), ..esp_sa(1) };
-    apply(&mut bench, Event::InstallInbound { peer: PeerId(1), sa });
-    let error = bench.connection("VNet2").await.last_error.unwrap();
-    assert!(error.contains("2001:db8::1") && error.contains("IPv4"), "{error}");
-    assert!(bench.calls().iter().all(|call| !call.starts_with("install")));
+    let (local, remote) = ("[2001:db8::2]:4500".parse().unwrap(), "[2001:db8::1]:4500".parse().unwrap());
+    apply(&mut bench, Event::InstallInbound { peer: PeerId(1), sa: EspSa { local, remote, ..esp_sa(1) } });
+    let installed = &bench.core.dataplane.installed[0];
+    assert_eq!((installed.local, installed.remote), (local, remote));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::bail;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::super::super::dataplane::Dataplane;
 use crate::datapath::{DatapathStats, Direction, EngineStats, SaConfig, SaCounters, TunnelId, TunnelStats};
@@ -47,7 +47,7 @@ impl Recorder {
 }
 
 impl Dataplane for Recorder {
-    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[Ipv4Net]) -> anyhow::Result<()> {
+    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> anyhow::Result<()> {
         let prefixes: Vec<_> = remote_prefixes.iter().map(ToString::to_string).collect();
         self.change_tunnel(format!("set_tunnel {} [{}]", id.0, prefixes.join(" ")), id)
     }
