@@ -8,8 +8,10 @@ use crate::Pod;
 pub struct GatewayConfig {
     /// Interface index of the peer of `vgw0`; a frame redirected to it enters the stack through `vgw0`.
     pub vgw_peer_ifindex: u32,
-    /// Address that ESP for this gateway is sent to, network order.
-    pub wan_addr: [u8; 4],
+    /// IPv4 address that ESP for this gateway is sent to, network order; 0.0.0.0 if there is none.
+    pub wan_addr4: [u8; 4],
+    /// IPv6 address that ESP for this gateway is sent to, network order; :: if there is none.
+    pub wan_addr6: [u8; 16],
     /// MAC address of `vgw0`.
     pub vgw0_mac: [u8; 6],
     /// MAC address of the peer of `vgw0`.
@@ -28,6 +30,6 @@ impl GatewayConfig {
     pub const GENERIC_PADDING: u32 = 1;
 }
 
-// SAFETY: repr(C), integers only, 28 bytes without implicit padding.
+// SAFETY: repr(C), integers only, 44 bytes without implicit padding.
 unsafe impl Pod for GatewayConfig {}
-const _: () = assert!(size_of::<GatewayConfig>() == 28);
+const _: () = assert!(size_of::<GatewayConfig>() == 44);

@@ -1,7 +1,6 @@
 //! Ethernet header.
 
 use crate::Pod;
-use crate::wire::ETHERTYPE_IPV4;
 
 /// Ethernet header as on the wire.
 #[repr(C)]
@@ -16,10 +15,10 @@ pub struct Ethernet {
 }
 
 impl Ethernet {
-    /// Header of an IPv4 frame.
+    /// Header of a frame of `ethertype`, host order.
     #[inline(always)]
-    pub const fn ipv4(destination: [u8; 6], source: [u8; 6]) -> Self {
-        Self { destination, source, ethertype: ETHERTYPE_IPV4.to_be_bytes() }
+    pub const fn new(destination: [u8; 6], source: [u8; 6], ethertype: u16) -> Self {
+        Self { destination, source, ethertype: ethertype.to_be_bytes() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Events that the datapath raises for the agent.
 
 use crate::Pod;
+use crate::ip::Words;
 
 /// A record of ring buffer map `EVENTS`.
 #[repr(C)]
@@ -12,9 +13,11 @@ pub struct Event {
     pub tunnel: u32,
     /// SPI concerned, network order; zero if none.
     pub spi: [u8; 4],
-    /// Address concerned, network order; zero if none: the outer source of an unknown SPI, the peer of the SA whose
+    /// Explicit padding.
+    pub reserved: u32,
+    /// Address concerned, IPv4 ones mapped; zero if none: the outer source of an unknown SPI, the peer of the SA whose
     /// packet failed authentication, the inner source of a packet without an outbound SA.
-    pub source: [u8; 4],
+    pub source: Words,
 }
 
 /// Values of [`Event::kind`].
@@ -52,4 +55,4 @@ impl EventKind {
 
 // SAFETY: repr(C), integers only.
 unsafe impl Pod for Event {}
-const _: () = assert!(size_of::<Event>() == 16);
+const _: () = assert!(size_of::<Event>() == 32);

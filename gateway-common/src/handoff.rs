@@ -6,7 +6,7 @@ use crate::{Job, Pod};
 /// worker hands back. Written with `bpf_xdp_adjust_head`, so that no driver has to know XDP metadata.
 ///
 /// `job.offset` counts from the Ethernet header, as in the frame that an AEAD program gets; `job.next` tells whether to
-/// seal ([`crate::ProgramSlot::EncapDone`]) or to open ([`crate::ProgramSlot::DecapDone`]).
+/// seal ([`crate::ProgramSlot::EncapDone`], [`crate::ProgramSlot::EncapDoneUdp6`]) or to open ([`crate::ProgramSlot::DecapDone`]).
 ///
 /// What the XDP programs did before: for sealing everything but the AEAD, accounting included; for opening everything up to
 /// the anti-replay pre-check.
@@ -37,7 +37,7 @@ pub enum ReturnKind {
     /// Continue with the opened frame behind the hand-off header as `decap_done` does: replay update, policy, ECN, budget,
     /// route, accounting. If all is well, the way is also noted in map `FLOWS`.
     Deliver = 1,
-    /// Find the way of the inner IPv4 header behind the hand-off header (only the header is there) and note it in map `FLOWS`;
+    /// Find the way of the inner IP header behind the hand-off header (only the header is there) and note it in map `FLOWS`;
     /// nothing is delivered or counted.
     Resolve = 2,
     /// Raise [`crate::EventKind::AuthenticationFailed`] for the SA of the hand-off header; nothing else is there. The

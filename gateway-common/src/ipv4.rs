@@ -1,7 +1,7 @@
 //! IPv4 header, and the changes that forwarding makes to it.
 
 use crate::Pod;
-use crate::wire::{IPV4_DF, IPV4_FRAGMENT_MASK};
+use crate::wire::{IPV4_DF, IPV4_FRAGMENT_MASK, OUTER_HOP_LIMIT};
 
 /// IPv4 header without options as on the wire (RFC 791).
 #[repr(C)]
@@ -33,20 +33,19 @@ impl Ipv4 {
     /// An outer header: no options, DF set, which makes the identification meaningless (RFC 6864 section 4.1).
     #[inline(always)]
     pub const fn outer(tos: u8, total_len: u32, protocol: u8, source: [u8; 4], destination: [u8; 4]) -> Self {
-        const OUTER_TTL: u8 = 64;
         let mut header = Self {
             version_ihl: 0x45,
             tos,
             total_len: (total_len as u16).to_be_bytes(),
             id: [0; 2],
             fragment: IPV4_DF.to_be_bytes(),
-            ttl: OUTER_TTL,
+            ttl: OUTER_HOP_LIMIT,
             protocol,
             checksum: [0; 2],
             source,
             destination,
         };
-        let mut sum = word(0x45, tos) + total_len + IPV4_DF as u32 + word(OUTER_TTL, protocol);
+        let mut sum = word(0x45, tos) + total_len + IPV4_DF as u32 + word(OUTER_HOP_LIMIT, protocol);
         sum += word(source[0], source[1]) + word(source[2], source[3]);
         sum += word(destination[0], destination[1]) + word(destination[2], destination[3]);
         header.checksum = (!fold(sum)).to_be_bytes();

@@ -63,13 +63,25 @@ pub enum ProgramSlot {
     EncapDone = 6,
     /// Replay update, policy check and forwarding of an opened packet.
     DecapDone = 7,
+    /// As [`Self::EncapDone`], for ESP in UDP over IPv6, whose UDP checksum is computed first (RFC 8200 section 8.1).
+    EncapDoneUdp6 = 8,
+    /// Classification of frames with IPv6 packets.
+    Gateway6 = 9,
+    /// [`Self::DecapDone`] for inner IPv6 packets.
+    DecapDone6 = 10,
+    /// What a worker hands back that concerns an inner IPv6 packet.
+    Returned6 = 11,
+    /// Encapsulation of an IPv4 packet for a peer with an IPv6 address.
+    Encap4In6 = 12,
+    /// Encapsulation of an IPv6 packet for a peer with an IPv6 address.
+    Encap6In6 = 13,
     /// Never filled: a tail call to it falls through, which lets tests run an AEAD program alone.
-    Empty = 8,
+    Empty = 14,
 }
 
 impl ProgramSlot {
     /// Number of slots.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 15;
 
     /// Slot of the program that seals with the [`Aead`] of number `aead`.
     #[inline(always)]

@@ -2,9 +2,9 @@
 
 use crate::Pod;
 
-/// Value of the LPM map `ROUTES4` (key: prefix length and IPv4 address in network order).
+/// Value of the LPM maps `ROUTES4` and `ROUTES6` (key: prefix length and address in network order).
 ///
-/// Local and remote prefixes share one map. They cannot overlap, since the model refuses overlapping address spaces.
+/// Local and remote prefixes share a map. They cannot overlap, since the model refuses overlapping address spaces.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Route {

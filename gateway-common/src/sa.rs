@@ -3,14 +3,15 @@
 use crate::Pod;
 use crate::limits::{AES_ROUND_KEY_WORDS, GHASH_POSITIONS, REPLAY_SLOTS};
 
-/// Key of hash map `SPIS`: how an inbound ESP packet names its SA (RFC 4301 section 4.1).
+/// Key of hash map `SPIS`: how an inbound ESP packet names its SA (RFC 4301 section 4.1). The outer destination is this
+/// gateway's one address of the packet's IP version.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpiKey {
     /// SPI, network order.
     pub spi: [u8; 4],
-    /// Outer destination address, network order.
-    pub destination: [u8; 4],
+    /// 1 if the packet is IPv6, else 0.
+    pub is_v6: u32,
 }
 
 /// AEAD algorithms of ESP.
@@ -48,6 +49,8 @@ impl SaFlags {
     pub const IMPLICIT_IV: u32 = 4;
     /// With [`Self::UDP_ENCAP`]: each inner flow has a UDP source port of its own ([`crate::port_entropy`]).
     pub const UDP_PORT_ENTROPY: u32 = 8;
+    /// The outer packets are IPv6.
+    pub const OUTER_IPV6: u32 = 16;
 }
 
 /// Value of array map `SAS`; index 0 is never used. Secret: holds key material.
@@ -76,10 +79,10 @@ pub struct Sa {
     pub aead: u32,
     /// Anti-replay window in packets.
     pub replay_window: u32,
-    /// Outer address of this gateway, network order.
-    pub local_addr: [u8; 4],
-    /// Outer address of the peer, network order.
-    pub remote_addr: [u8; 4],
+    /// Outer address of this gateway, an IPv4 one mapped ([`crate::ip::mapped`]).
+    pub local_addr: [u8; 16],
+    /// Outer address of the peer, an IPv4 one mapped.
+    pub remote_addr: [u8; 16],
     /// UDP port of this gateway when encapsulating, network order; not used where flows have ports of their own.
     pub local_port: [u8; 2],
     /// UDP port of the peer when encapsulating, network order.
@@ -101,7 +104,7 @@ pub struct Sa {
     /// Counted by the datapath: nonzero once the soft-lifetime event was raised.
     pub soft_raised: u64,
     /// Explicit padding to a cache line.
-    pub reserved_line: [u64; 8],
+    pub reserved_line: [u64; 5],
     /// Anti-replay ring. A slot holds the number of its block of 32 sequence numbers in the upper half, and one bit per
     /// sequence number seen in the lower half, so that one compare-and-swap both enters a new block and marks a packet.
     pub replay: [u64; REPLAY_SLOTS],
@@ -125,8 +128,8 @@ impl Sa {
             flags: 0,
             aead: 0,
             replay_window: 0,
-            local_addr: [0; 4],
-            remote_addr: [0; 4],
+            local_addr: [0; 16],
+            remote_addr: [0; 16],
             local_port: [0; 2],
             remote_port: [0; 2],
             reserved: 0,
@@ -137,7 +140,7 @@ impl Sa {
             packets: 0,
             bytes: 0,
             soft_raised: 0,
-            reserved_line: [0; 8],
+            reserved_line: [0; 5],
             replay: [0; REPLAY_SLOTS],
         }
     }

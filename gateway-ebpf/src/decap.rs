@@ -3,39 +3,34 @@
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use aya_log_ebpf::debug;
 use gateway_common::limits::MAX_FRAME;
-use gateway_common::wire::{ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN};
+use gateway_common::wire::{ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, PROTO_IPV6};
 use gateway_common::{
-    DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ipv4, Job, Port, ProgramSlot, RouteKind, Sa,
-    SaFlags, SpiKey, ecn, trailer,
+    DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ipv4, Ipv6, Job, Port, ProgramSlot, RouteKind,
+    Sa, SaFlags, SpiKey, ecn, trailer,
 };
 
 use crate::drop::drop;
 use crate::encap::fill_aad;
 use crate::maps::{CONFIG, COUNTERS, JOB, PROGRAMS, SAS, SPIS};
 use crate::packet::{EspStart, at, frame_len};
-use crate::route::NextHop;
-use crate::{budget, event, flows, lane, replay, route, sa};
+use crate::route::{Family, NextHop};
+use crate::{budget, event, flows, lane, log, replay, route, sa};
 
 /// Finds the SA of the ESP packet at `offset` behind the outer header `ip`, and hands the frame that arrived at `port` to a
 /// worker or to its AEAD program.
 #[inline(always)]
-pub(crate) fn decapsulate(ctx: &XdpContext, port: &Port, ip: &Ipv4, offset: usize) -> u32 {
+pub(crate) fn decapsulate<O: Family>(ctx: &XdpContext, port: &Port, ip: &O, offset: usize) -> u32 {
     let Some(start) = at::<EspStart>(ctx, offset) else { return drop(0, DropReason::Malformed) };
     // SAFETY: lies within the frame.
     let start = unsafe { &*start };
     let esp = &start.header;
-    let key = SpiKey { spi: esp.spi, destination: ip.destination };
+    let key = SpiKey { spi: esp.spi, is_v6: u32::from(O::IS_V6) };
     // SAFETY: a plain integer is read from the map.
     let Some(index) = (unsafe { SPIS.get(key) }).copied() else {
-        if event::raise_limited(EventKind::UnknownSpi, 0, esp.spi, ip.source) {
-            debug!(
-                ctx,
-                "unknown SPI {:x} from {:i}",
-                u32::from_be_bytes(esp.spi),
-                u32::from_be_bytes(ip.source)
-            );
+        let [source, _] = ip.words();
+        if event::raise_limited(EventKind::UnknownSpi, 0, esp.spi, source) {
+            log::unknown_spi(ctx, esp.spi, source);
         }
         return drop(0, DropReason::UnknownSpi);
     };
@@ -57,7 +52,7 @@ pub(crate) fn decapsulate(ctx: &XdpContext, port: &Port, ip: &Ipv4, offset: usiz
         return drop(0, DropReason::UnknownSpi);
     }
     if is_expired {
-        event::raise_limited(EventKind::HardLifetime, tunnel, esp.spi, [0; 4]);
+        event::raise_limited(EventKind::HardLifetime, tunnel, esp.spi, [0; 2]);
         return drop(tunnel, DropReason::LifetimeExpired);
     }
     // SAFETY: `sa` points into the map.
@@ -80,7 +75,7 @@ pub(crate) fn decapsulate(ctx: &XdpContext, port: &Port, ip: &Ipv4, offset: usiz
     job.sequence = sequence;
     job.tunnel = tunnel;
     job.inner_len = 0;
-    job.outer_ecn = u32::from(ip.tos & 3);
+    job.outer_ecn = u32::from(ip.traffic_class() & 3);
     job.ingress_ifindex = ctx.ingress_ifindex() as u32;
     let spi = esp.spi;
     if port.first_lane != 0
@@ -97,12 +92,42 @@ pub(crate) fn decapsulate(ctx: &XdpContext, port: &Port, ip: &Ipv4, offset: usiz
 /// Continues a frame that an AEAD program has opened.
 #[xdp]
 pub(crate) fn decap_done(ctx: XdpContext) -> u32 {
-    let (Some(job), Some(config)) = (JOB.get(0), CONFIG.get(0)) else { return drop(0, DropReason::Internal) };
+    let Some(job) = JOB.get(0) else { return drop(0, DropReason::Internal) };
+    if holds_ipv6(&ctx, job, 0) {
+        // SAFETY: nothing with a destructor is alive.
+        unsafe { PROGRAMS.tail_call(&ctx, ProgramSlot::DecapDone6 as u32) };
+        return drop(job.tunnel, DropReason::Internal);
+    }
+    finish::<Ipv4>(&ctx, job)
+}
+
+/// Goes on where `decap_done` found an inner IPv6 packet.
+#[xdp]
+pub(crate) fn decap_done6(ctx: XdpContext) -> u32 {
+    let Some(job) = JOB.get(0) else { return drop(0, DropReason::Internal) };
+    finish::<Ipv6>(&ctx, job)
+}
+
+#[inline(always)]
+fn finish<I: Family>(ctx: &XdpContext, job: &Job) -> u32 {
+    let Some(config) = CONFIG.get(0) else { return drop(job.tunnel, DropReason::Internal) };
     let Some(sa) = SAS.get_ptr_mut(job.sa) else { return drop(job.tunnel, DropReason::Internal) };
     // SAFETY: `sa` points into the map.
-    match unsafe { forward(&ctx, config, job, sa, 0) } {
+    match unsafe { forward::<I>(ctx, config, job, sa, 0) } {
         Ok(ifindex) => route::redirect(ifindex),
         Err(reason) => drop(job.tunnel, reason),
+    }
+}
+
+/// Whether the trailer of an opened frame that starts `front` bytes into this one announces an IPv6 packet.
+#[inline(always)]
+pub(crate) fn holds_ipv6(ctx: &XdpContext, job: &Job, front: usize) -> bool {
+    // Both bytes, since the verifier learns nothing from a check for a single one.
+    let trailer_at = front + job.offset as usize + job.length as usize - ESP_TRAILER_LEN;
+    match at::<[u8; ESP_TRAILER_LEN]>(ctx, trailer_at & MAX_FRAME) {
+        // SAFETY: lies within the frame.
+        Some(trailer) => unsafe { (*trailer)[1] == PROTO_IPV6 },
+        None => false,
     }
 }
 
@@ -112,7 +137,7 @@ pub(crate) fn decap_done(ctx: XdpContext) -> u32 {
 /// # Safety
 /// `sa` must point into map `SAS`.
 #[inline(always)]
-pub(crate) unsafe fn forward(
+pub(crate) unsafe fn forward<I: Family>(
     ctx: &XdpContext,
     config: &GatewayConfig,
     job: &Job,
@@ -126,28 +151,32 @@ pub(crate) unsafe fn forward(
         let is_late = front != 0 && unsafe { replay::is_late(sa, job.sequence) };
         return Err(if is_late { DropReason::Worker } else { DropReason::Replayed });
     }
-    let inner_len = strip(ctx, job, front, config.padding)?;
-    let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Internal)?;
+    let inner_len = strip::<I>(ctx, job, front, config.padding)?;
+    let ip = at::<I>(ctx, ETH_LEN).ok_or(DropReason::Internal)?;
     // SAFETY: lies within the frame.
     let ip = unsafe { &mut *ip };
-    let needs_stack = ip.ttl <= 1 || ip.header_len() as usize != IPV4_LEN;
+    let needs_stack = ip.hop_limit() <= 1 || ip.concerns_routers();
     let key = FlowKey::inner(job.tunnel, job.ingress_ifindex, ip);
+    let key = flows::keep::<I>(&key).ok_or(DropReason::Internal)?;
     let epoch = flows::epoch();
-    let known = if needs_stack { None } else { flows::find(&key, epoch, inner_len) };
+    let known = if needs_stack { None } else { flows::find(key, epoch, inner_len) };
     // What is noted was found allowed.
     if known.is_none() {
-        let from = route::lookup(ip.source);
-        let to = route::lookup(ip.destination);
+        let from = I::lookup(ip.source());
+        let to = I::lookup(ip.destination());
         if from.kind != RouteKind::REMOTE || from.tunnel != job.tunnel || to.kind != RouteKind::LOCAL {
             return Err(DropReason::SelectorMismatch);
         }
     }
-    let Some(ecn) = ecn::decapsulate(ip.tos, job.outer_ecn as u8) else { return Err(DropReason::EcnDrop) };
+    let Some(ecn) = ecn::decapsulate(ip.traffic_class(), job.outer_ecn as u8) else {
+        return Err(DropReason::EcnDrop);
+    };
     if !budget::admit(inner_len) {
         return Err(DropReason::BudgetExceeded);
     }
-    if ip.tos & 3 != ecn {
-        ip.set_tos(ip.tos & 0xfc | ecn);
+    let class = ip.traffic_class();
+    if class & 3 != ecn {
+        ip.set_traffic_class(class & 0xfc | ecn);
     }
     let next_hop = match known {
         Some(way) => NextHop::Direct(way),
@@ -162,7 +191,7 @@ pub(crate) unsafe fn forward(
                 }
                 flows::note(key, epoch, &way);
             }
-            ip.decrement_ttl();
+            ip.decrement_hop_limit();
             way
         }
         NextHop::Stack => route::into_stack(config),
@@ -171,7 +200,7 @@ pub(crate) unsafe fn forward(
     let ethernet_at = at::<Ethernet>(ctx, 0).ok_or(DropReason::Internal)?;
     // SAFETY: lies within the frame; the counters are per CPU; the caller vouches for `sa`.
     unsafe {
-        *ethernet_at = way.ethernet;
+        *ethernet_at = way.ethernet::<I>();
         sa::count(sa, job.tunnel, inner_len);
         if let Some(counters) = COUNTERS.get_ptr_mut(job.tunnel) {
             (*counters).in_packets += 1;
@@ -184,7 +213,7 @@ pub(crate) unsafe fn forward(
 /// Removes everything around the inner packet but room for an Ethernet header, and `padding` bytes behind it. Returns the length of
 /// the inner packet.
 #[inline(always)]
-fn strip(ctx: &XdpContext, job: &Job, front: u32, padding: u32) -> Result<u32, DropReason> {
+fn strip<I: Family>(ctx: &XdpContext, job: &Job, front: u32, padding: u32) -> Result<u32, DropReason> {
     let surplus = front + job.offset - ETH_LEN as u32;
     // SAFETY: helper that checks its arguments; every packet pointer is fetched anew afterwards.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus.cast_signed()) } != 0 {
@@ -194,8 +223,8 @@ fn strip(ctx: &XdpContext, job: &Job, front: u32, padding: u32) -> Result<u32, D
     let trailer = at::<[u8; ESP_TRAILER_LEN]>(ctx, trailer_at & MAX_FRAME).ok_or(DropReason::Malformed)?;
     // SAFETY: lies within the frame.
     let [pad_length, next_header] = unsafe { *trailer };
-    trailer::check_next_header(next_header)?;
-    let ip = at::<Ipv4>(ctx, ETH_LEN).ok_or(DropReason::Malformed)?;
+    trailer::check_next_header::<I>(next_header)?;
+    let ip = at::<I>(ctx, ETH_LEN).ok_or(DropReason::Malformed)?;
     // SAFETY: lies within the frame.
     let inner_len = trailer::inner_len(unsafe { &*ip }, pad_length, job.length)?;
     let surplus = frame_len(ctx).cast_signed() - (ETH_LEN as u32 + inner_len + padding).cast_signed();

@@ -2,11 +2,25 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use gateway_common::limits::FLOWS as ENTRIES;
-use gateway_common::{Ethernet, Flow, FlowKey};
+use gateway_common::{Flow, FlowKey, Ip};
 
 use crate::atomic;
-use crate::maps::{CONTROL, FLOWS};
+use crate::maps::{CONTROL, FLOWS, KEY};
 use crate::route::Way;
+
+/// `key`, of a packet of version `I`, at a place where the stack has room for it.
+#[inline(always)]
+pub(crate) fn keep<I: Ip>(key: &FlowKey) -> Option<&FlowKey> {
+    if !I::IS_V6 {
+        return Some(key);
+    }
+    let kept = KEY.get_ptr_mut(0)?;
+    // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
+    unsafe {
+        *kept = *key;
+        Some(&*kept)
+    }
+}
 
 /// The epoch of what is found from now on. To be asked for before the first look-up: when the agent changes something
 /// meanwhile, what is noted is void at once.
@@ -38,6 +52,7 @@ pub(crate) fn find(key: &FlowKey, epoch: u64, len: u32) -> Option<Way> {
             || (&raw const (*entry).key.class).read_volatile() != key.class
             || (&raw const (*entry).key.source).read_volatile() != key.source
             || (&raw const (*entry).key.destination).read_volatile() != key.destination
+            || key.is_v6() && !has_front(&raw const (*entry).key, key)
         {
             return None;
         }
@@ -45,19 +60,51 @@ pub(crate) fn find(key: &FlowKey, epoch: u64, len: u32) -> Option<Way> {
         let way = Way {
             ifindex: (&raw const (*entry).ifindex).read_volatile(),
             mtu,
-            ethernet: Ethernet::ipv4(macs.read_volatile(), macs.add(1).read_volatile()),
+            destination: macs.read_volatile(),
+            source: macs.add(1).read_volatile(),
         };
         if atomic::load(&raw const (*entry).version) == version { Some(way) } else { None }
     }
 }
 
+/// Whether what only IPv6 addresses have is equal.
+///
+/// # Safety
+/// `noted` must point into map `FLOWS`.
+#[inline(always)]
+unsafe fn has_front(noted: *const FlowKey, key: &FlowKey) -> bool {
+    let mut difference = 0;
+    for word in 0..3 {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            difference |= (&raw const (*noted).source_front[word]).read_volatile() ^ key.source_front[word];
+            difference |=
+                (&raw const (*noted).destination_front[word]).read_volatile() ^ key.destination_front[word];
+        }
+    }
+    difference == 0
+}
+
+/// Whether an entry that this program may write is that of `key`.
+#[inline(always)]
+fn is_of(entry: &Flow, key: &FlowKey) -> bool {
+    let noted = &entry.key;
+    noted.tunnel == key.tunnel
+        && noted.ingress_ifindex == key.ingress_ifindex
+        && noted.class == key.class
+        && noted.source == key.source
+        && noted.destination == key.destination
+        // SAFETY: the reference is valid.
+        && (!key.is_v6() || unsafe { has_front(noted, key) })
+}
+
 /// Notes that packets of `key` go `way`, unless another flow's way that is still good has the place.
 #[inline(always)]
-pub(crate) fn note(key: FlowKey, epoch: u64, way: &Way) {
+pub(crate) fn note(key: &FlowKey, epoch: u64, way: &Way) {
     // SAFETY: helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    change(&key, |entry| {
-        if entry.key != key
+    change(key, |entry| {
+        if !is_of(entry, key)
             && entry.epoch == epoch
             && now.saturating_sub(entry.resolved_ns) < Flow::LIFETIME_NS
         {
@@ -65,19 +112,19 @@ pub(crate) fn note(key: FlowKey, epoch: u64, way: &Way) {
         }
         entry.epoch = epoch;
         entry.resolved_ns = now;
-        entry.key = key;
+        entry.key = *key;
         entry.ifindex = way.ifindex;
         entry.mtu = way.mtu;
-        entry.ethernet[..6].copy_from_slice(&way.ethernet.destination);
-        entry.ethernet[6..].copy_from_slice(&way.ethernet.source);
+        entry.ethernet[..6].copy_from_slice(&way.destination);
+        entry.ethernet[6..].copy_from_slice(&way.source);
     });
 }
 
 /// Takes back what was noted for `key`, if anything.
 #[inline(always)]
-pub(crate) fn forget(key: FlowKey) {
-    change(&key, |entry| {
-        if entry.key == key {
+pub(crate) fn forget(key: &FlowKey) {
+    change(key, |entry| {
+        if is_of(entry, key) {
             entry.resolved_ns = 0;
             // No packet fits, however short a time ago the machine was started.
             entry.mtu = 0;

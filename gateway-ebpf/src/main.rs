@@ -16,6 +16,7 @@
 
 mod atomic;
 mod budget;
+mod checksum;
 mod crypto;
 mod decap;
 mod drop;
@@ -25,6 +26,7 @@ mod event;
 mod exchange;
 mod flows;
 mod lane;
+mod log;
 mod maps;
 mod packet;
 mod port_entropy;

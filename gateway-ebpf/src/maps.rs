@@ -6,9 +6,11 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, XskMap};
 use gateway_common::{
-    Budget, Control, DropReason, EventKind, Flow, GatewayConfig, GhashTables, Job, Lane, Port, ProgramSlot,
-    Route, Sa, Slot, SpiKey, Tunnel, TunnelCounters, limits,
+    Budget, Control, DropReason, EventKind, Flow, FlowKey, GatewayConfig, GhashTables, Job, Lane, Port,
+    ProgramSlot, Route, Sa, Slot, SpiKey, Tunnel, TunnelCounters, limits,
 };
+
+use crate::route::Question;
 
 /// Tunnels when the agent does not say otherwise, the "no tunnel" entry included.
 const TUNNELS_DEFAULT: u32 = 11;
@@ -23,6 +25,9 @@ pub(crate) static PORTS: HashMap<u32, Port> = HashMap::with_max_entries(256, 0);
 
 #[map]
 pub(crate) static ROUTES4: LpmTrie<[u8; 4], Route> = LpmTrie::with_max_entries(65_536, 1);
+
+#[map]
+pub(crate) static ROUTES6: LpmTrie<[u8; 16], Route> = LpmTrie::with_max_entries(65_536, 1);
 
 #[map]
 pub(crate) static TUNNELS: Array<Tunnel> = Array::with_max_entries(TUNNELS_DEFAULT, 0);
@@ -60,6 +65,13 @@ pub(crate) static EVENT_TIMES: Array<u64> = Array::with_max_entries(TUNNELS_DEFA
 
 #[map]
 pub(crate) static JOB: PerCpuArray<Job> = PerCpuArray::with_max_entries(1, 0);
+
+/// The key of the flow that is at work, of IPv6 ones.
+#[map]
+pub(crate) static KEY: PerCpuArray<FlowKey> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static FIB: PerCpuArray<Question> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(ProgramSlot::COUNT, 0);

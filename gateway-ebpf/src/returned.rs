@@ -3,17 +3,18 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use gateway_common::ip::to_words;
 use gateway_common::limits::MAX_FRAME;
-use gateway_common::wire::{ETH_LEN, IPV4_LEN};
+use gateway_common::wire::ETH_LEN;
 use gateway_common::{
-    DropReason, ETHERTYPE_RETURN, Ethernet, FlowKey, GatewayConfig, Handoff, Ipv4, Job, ProgramSlot,
-    ReturnHeader, ReturnKind, RouteKind, Sa,
+    DropReason, ETHERTYPE_RETURN, Ethernet, FlowKey, GatewayConfig, Handoff, Ip, Ipv4, Ipv6, Job,
+    ProgramSlot, ReturnHeader, ReturnKind, RouteKind, Sa,
 };
 
 use crate::drop::drop;
-use crate::maps::{CONFIG, JOB, LANES, SAS};
+use crate::maps::{CONFIG, JOB, LANES, PROGRAMS, SAS};
 use crate::packet::at;
-use crate::route::NextHop;
+use crate::route::{Family, NextHop};
 use crate::{atomic, decap, event, flows, route};
 
 /// Bytes before the opened frame, or before the inner header of a question.
@@ -30,16 +31,34 @@ pub(crate) fn returned(ctx: XdpContext) -> u32 {
     let Some(header) = at::<ReturnHeader>(&ctx, 0) else { return drop(0, DropReason::Malformed) };
     // SAFETY: lies within the frame, which has no alignment.
     let header = unsafe { header.read_unaligned() };
-    let verdict = answer(&ctx, header.kind);
-    if let Some(lane) = LANES.get_ptr_mut(header.lane) {
-        // SAFETY: `lane` points into the map.
-        unsafe { atomic::fetch_add(&raw mut (*lane).returned, 1) };
-    }
+    let verdict = answer::<Ipv4>(&ctx, header.kind);
+    count(header.lane);
     verdict
 }
 
+/// Goes on where `returned` found an inner IPv6 packet.
+#[xdp]
+pub(crate) fn returned6(ctx: XdpContext) -> u32 {
+    let Some(header) = at::<ReturnHeader>(&ctx, 0) else { return drop(0, DropReason::Malformed) };
+    // SAFETY: lies within the frame, which has no alignment.
+    let header = unsafe { header.read_unaligned() };
+    let verdict = answer::<Ipv6>(&ctx, header.kind);
+    count(header.lane);
+    verdict
+}
+
+/// Counts a frame of the worker of `lane` that is done.
 #[inline(always)]
-fn answer(ctx: &XdpContext, kind: u32) -> u32 {
+fn count(lane: u32) {
+    if let Some(lane) = LANES.get_ptr_mut(lane) {
+        // SAFETY: `lane` points into the map.
+        unsafe { atomic::fetch_add(&raw mut (*lane).returned, 1) };
+    }
+}
+
+/// Does what the worker asks for, if the packet it concerns is of version `I`, or there is none; else the other program does.
+#[inline(always)]
+fn answer<I: Family>(ctx: &XdpContext, kind: u32) -> u32 {
     let Some(handoff) = at::<Handoff>(ctx, ReturnHeader::LEN) else { return drop(0, DropReason::Malformed) };
     let (Some(job), Some(config)) = (JOB.get_ptr_mut(0), CONFIG.get(0)) else {
         return drop(0, DropReason::Internal);
@@ -53,15 +72,15 @@ fn answer(ctx: &XdpContext, kind: u32) -> u32 {
     };
     let Some(sa) = SAS.get_ptr_mut(job.sa) else { return drop(0, DropReason::Malformed) };
     // SAFETY: `sa` points into the map.
-    let (installed, tunnel, remote_addr) = unsafe { ((*sa).spi, (*sa).tunnel, (*sa).remote_addr) };
+    let (installed, tunnel, remote_addr) = unsafe { ((*sa).spi, (*sa).tunnel, to_words(&(*sa).remote_addr)) };
     if spi == [0; 4] || spi != installed {
         return drop(0, DropReason::Worker);
     }
     job.tunnel = tunnel;
     match ReturnKind::from_number(kind) {
         // SAFETY: `sa` points into the map.
-        Some(ReturnKind::Deliver) => unsafe { deliver(ctx, config, job, sa) },
-        Some(ReturnKind::Resolve) => resolve(ctx, job),
+        Some(ReturnKind::Deliver) => unsafe { deliver::<I>(ctx, config, job, sa) },
+        Some(ReturnKind::Resolve) => resolve::<I>(ctx, job),
         Some(ReturnKind::AuthenticationFailed) => {
             event::raise_limited(gateway_common::EventKind::AuthenticationFailed, tunnel, spi, remote_addr);
             XDP_DROP
@@ -70,19 +89,30 @@ fn answer(ctx: &XdpContext, kind: u32) -> u32 {
     }
 }
 
+/// Goes on in program `returned6`.
+#[inline(always)]
+fn as_ipv6(ctx: &XdpContext, job: &Job) -> u32 {
+    // SAFETY: nothing with a destructor is alive.
+    unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::Returned6 as u32) };
+    drop(job.tunnel, DropReason::Internal)
+}
+
 /// # Safety
 /// `sa` must point into map `SAS`.
 #[inline(always)]
-unsafe fn deliver(ctx: &XdpContext, config: &GatewayConfig, job: &Job, sa: *mut Sa) -> u32 {
+unsafe fn deliver<I: Family>(ctx: &XdpContext, config: &GatewayConfig, job: &Job, sa: *mut Sa) -> u32 {
     let (offset, length) = (job.offset as usize, job.length as usize);
     if job.next != ProgramSlot::DecapDone as u32
-        || !(ETH_LEN + IPV4_LEN..=MAX_FRAME).contains(&offset)
+        || !(ETH_LEN + Ipv4::LEN..=MAX_FRAME).contains(&offset)
         || !(4..=MAX_FRAME).contains(&length)
     {
         return drop(job.tunnel, DropReason::Malformed);
     }
+    if !I::IS_V6 && decap::holds_ipv6(ctx, job, FRONT) {
+        return as_ipv6(ctx, job);
+    }
     // SAFETY: the caller vouches for `sa`.
-    match unsafe { decap::forward(ctx, config, job, sa, FRONT as u32) } {
+    match unsafe { decap::forward::<I>(ctx, config, job, sa, FRONT as u32) } {
         Ok(ifindex) => route::redirect(ifindex),
         Err(reason) => drop(job.tunnel, reason),
     }
@@ -90,14 +120,18 @@ unsafe fn deliver(ctx: &XdpContext, config: &GatewayConfig, job: &Job, sa: *mut 
 
 /// Notes the way of the inner header, or takes back what was noted if it is no way for a worker any more.
 #[inline(always)]
-fn resolve(ctx: &XdpContext, job: &Job) -> u32 {
+fn resolve<I: Family>(ctx: &XdpContext, job: &Job) -> u32 {
     let epoch = flows::epoch();
-    let Some(ip) = at::<Ipv4>(ctx, FRONT) else { return drop(job.tunnel, DropReason::Malformed) };
+    let Some(ip) = at::<I>(ctx, FRONT) else { return drop(job.tunnel, DropReason::Malformed) };
     // SAFETY: lies within the frame.
     let ip = unsafe { &*ip };
+    if !I::IS_V6 && !ip.has_right_version() {
+        return as_ipv6(ctx, job);
+    }
     let key = FlowKey::inner(job.tunnel, job.ingress_ifindex, ip);
-    let from = route::lookup(ip.source);
-    let to = route::lookup(ip.destination);
+    let Some(key) = flows::keep::<I>(&key) else { return drop(job.tunnel, DropReason::Internal) };
+    let from = I::lookup(ip.source());
+    let to = I::lookup(ip.destination());
     let belongs = from.kind == RouteKind::REMOTE && from.tunnel == job.tunnel && to.kind == RouteKind::LOCAL;
     if belongs
         && let NextHop::Direct(way) = route::next_hop(ctx, ip, job.ingress_ifindex)

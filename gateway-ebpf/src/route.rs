@@ -7,81 +7,134 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
-use gateway_common::{Ethernet, GatewayConfig, Ipv4, PortRole, Route, RouteKind};
+use gateway_common::ip::{from_words, halves, to_words};
+use gateway_common::{Ethernet, GatewayConfig, Ip, Ipv4, Ipv6, PortRole, Route, RouteKind};
 
-use crate::maps::{PORTS, ROUTES4};
+use crate::maps::{FIB, PORTS, ROUTES4, ROUTES6};
 
+/// Address families (`linux/socket.h`).
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 /// Size of the parameter block, as the helper wants it.
 const PARAMS_LEN: i32 = size_of::<FibLookup>().cast_signed() as i32;
 
-/// An interface, and the Ethernet header of frames that leave through it.
+/// An IP version as routing sees it.
+pub(crate) trait Family: Ip {
+    /// Longest-prefix match on the prefixes of this VNet and of the remote sites. Not an `Option`: LLVM would merge tests of
+    /// its parts into reads of registers that the verifier knows to be unset on the other branch.
+    fn lookup(address: Self::Address) -> Route;
+    /// Fills in what the kernel's forwarding table is asked for.
+    fn ask(&self, params: &mut FibLookup);
+}
+
+impl Family for Ipv4 {
+    #[inline(always)]
+    fn lookup(address: [u8; 4]) -> Route {
+        match ROUTES4.get(Key::new(32, address)) {
+            Some(route) => *route,
+            None => Route { kind: RouteKind::NONE, tunnel: 0 },
+        }
+    }
+
+    #[inline(always)]
+    fn ask(&self, params: &mut FibLookup) {
+        params.family = AF_INET;
+        // The kernel refuses ECN bits here.
+        params.__bindgen_anon_2.tos = self.tos & 0xfc;
+        params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(self.source);
+        params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(self.destination);
+    }
+}
+
+impl Family for Ipv6 {
+    #[inline(always)]
+    fn lookup(address: [u8; 16]) -> Route {
+        let [front, back] = to_words(&address);
+        let found = lookup6(front, back);
+        Route { kind: found as u32, tunnel: (found >> 32) as u32 }
+    }
+
+    #[inline(always)]
+    fn ask(&self, params: &mut FibLookup) {
+        params.family = AF_INET6;
+        params.__bindgen_anon_2.flowinfo = (u32::from(self.traffic_class() & 0xfc) << 20).to_be();
+        let [source, destination] = self.words().map(halves);
+        params.__bindgen_anon_3.ipv6_src = source;
+        params.__bindgen_anon_4.ipv6_dst = destination;
+    }
+}
+
+/// The kind of the route to an IPv6 address in the lower half, its tunnel in the upper half. A function of its own, so that its
+/// callers need not keep room on the stack for each key.
+#[inline(never)]
+fn lookup6(front: u64, back: u64) -> u64 {
+    match ROUTES6.get(Key::new(128, from_words([front, back]))) {
+        Some(route) => u64::from(route.kind) | u64::from(route.tunnel) << 32,
+        None => u64::from(RouteKind::NONE),
+    }
+}
+
+/// An interface, and the Ethernet addresses of frames that leave through it.
 #[derive(Clone, Copy)]
 pub(crate) struct Way {
     pub(crate) ifindex: u32,
     /// Largest IP packet, in bytes; 0 if it was not asked for.
     pub(crate) mtu: u32,
-    pub(crate) ethernet: Ethernet,
+    pub(crate) destination: [u8; 6],
+    pub(crate) source: [u8; 6],
+}
+
+impl Way {
+    /// Header of a frame with a packet of version `I`.
+    #[inline(always)]
+    pub(crate) const fn ethernet<I: Ip>(&self) -> Ethernet {
+        Ethernet::new(self.destination, self.source, I::ETHERTYPE)
+    }
 }
 
 /// Where the kernel's forwarding table sends a packet.
 pub(crate) enum NextHop {
     /// Straight out of an interface, the neighbour's address is known.
     Direct(Way),
-    /// Into the kernel's stack through `vgw0`: the packet is for this host, or needs ARP, ICMP or fragmentation.
+    /// Into the kernel's stack through `vgw0`: the packet is for this host, or needs neighbour discovery, ICMP or fragmentation.
     Stack,
     /// Nowhere, by an explicit route.
     Unreachable,
 }
 
-/// Longest-prefix match on the prefixes of this VNet and of the remote sites. Not an `Option`: LLVM would merge tests of
-/// its parts into reads of registers that the verifier knows to be unset on the other branch.
-#[inline(always)]
-pub(crate) fn lookup(address: [u8; 4]) -> Route {
-    match ROUTES4.get(Key::new(32, address)) {
-        Some(route) => *route,
-        None => Route { kind: RouteKind::NONE, tunnel: 0 },
-    }
-}
+/// A question for the kernel's forwarding table, and its answer.
+pub(crate) type Question = [u64; size_of::<FibLookup>() / 8];
 
 /// Looks `ip`'s destination up in the kernel's forwarding table, as the stack would when forwarding it from `ingress_ifindex`.
 #[inline(always)]
-pub(crate) fn next_hop(ctx: &XdpContext, ip: &Ipv4, ingress_ifindex: u32) -> NextHop {
-    let mut params = empty_params();
-    params.family = AF_INET;
-    params.l4_protocol = ip.protocol;
-    params.__bindgen_anon_1.tot_len = u16::from_be_bytes(ip.total_len);
+pub(crate) fn next_hop<I: Family>(ctx: &XdpContext, ip: &I, ingress_ifindex: u32) -> NextHop {
+    // Not on the stack, which has no room for it.
+    let Some(question) = FIB.get_ptr_mut(0) else { return NextHop::Stack };
+    // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU. The structure holds integers only.
+    let params = unsafe {
+        *question = [0; _];
+        &mut *question.cast::<FibLookup>()
+    };
+    ip.ask(params);
+    params.l4_protocol = ip.protocol();
+    params.__bindgen_anon_1.tot_len = ip.total_len() as u16;
     params.ifindex = ingress_ifindex;
-    // The kernel refuses ECN bits here.
-    params.__bindgen_anon_2.tos = ip.tos & 0xfc;
-    params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(ip.source);
-    params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(ip.destination);
     // SAFETY: the context and the parameter block are valid for the call.
-    let result = unsafe { bpf_fib_lookup(ctx.ctx.cast(), &raw mut params, PARAMS_LEN, 0) };
+    let result = unsafe { bpf_fib_lookup(ctx.ctx.cast(), params, PARAMS_LEN, 0) };
     // Errors (negative) become numbers that are no result.
     match result.cast_unsigned() as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => NextHop::Direct(Way {
             ifindex: params.ifindex,
             // SAFETY: an integer; the kernel has put the route's MTU where the length was.
             mtu: u32::from(unsafe { params.__bindgen_anon_1.mtu_result }),
-            ethernet: Ethernet::ipv4(params.dmac, params.smac),
+            destination: params.dmac,
+            source: params.smac,
         }),
         BPF_FIB_LKUP_RET_BLACKHOLE | BPF_FIB_LKUP_RET_UNREACHABLE | BPF_FIB_LKUP_RET_PROHIBIT => {
             NextHop::Unreachable
         }
         _ => NextHop::Stack,
     }
-}
-
-/// A parameter block of zeros. LLVM would call `memset` for it, which goes byte by byte on this target, if it knew that they are
-/// zeros.
-#[inline(always)]
-fn empty_params() -> FibLookup {
-    let mut zero = 0_u64;
-    // SAFETY: no instruction.
-    unsafe { core::arch::asm!("", inout("r1") zero, options(nomem, nostack, preserves_flags)) };
-    // SAFETY: the structure holds integers only.
-    unsafe { core::mem::transmute([zero; size_of::<FibLookup>() / 8]) }
 }
 
 /// Whether `ifindex` leads to the peers only: what came out of a tunnel must not leave there in the clear.
@@ -100,7 +153,8 @@ pub(crate) fn into_stack(config: &GatewayConfig) -> Way {
     Way {
         ifindex: config.vgw_peer_ifindex,
         mtu: 0,
-        ethernet: Ethernet::ipv4(config.vgw0_mac, config.vgw_peer_mac),
+        destination: config.vgw0_mac,
+        source: config.vgw_peer_mac,
     }
 }
 

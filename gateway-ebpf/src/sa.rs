@@ -29,9 +29,14 @@ pub(crate) unsafe fn count(sa: *mut Sa, tunnel: u32, bytes: u32) {
         if Sa::reaches_soft_lifetime(soft_bytes, soft_packets, total, packets)
             && atomic::compare_exchange(&raw mut (*sa).soft_raised, 0, 1)
         {
-            let event =
-                Event { kind: EventKind::SoftLifetime as u32, tunnel, spi: (*sa).spi, source: [0; 4] };
-            if !event::raise(&event) {
+            let event = Event {
+                kind: EventKind::SoftLifetime as u32,
+                tunnel,
+                spi: (*sa).spi,
+                reserved: 0,
+                source: [0; 2],
+            };
+            if !event::raise(event) {
                 // The ring is full: the next packet tries again.
                 (&raw mut (*sa).soft_raised).write_volatile(0);
             }

@@ -8,6 +8,7 @@ mod datapath {
     mod events;
     mod exchange;
     mod handoff;
+    mod ipv6;
     mod port_entropy;
     mod prog_test_run;
     mod queues;

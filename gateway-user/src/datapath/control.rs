@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -13,11 +13,13 @@ use aya::maps::{Array, HashMap as BpfHashMap, MapData, MapError};
 use aya::programs::XdpMode;
 use aya::programs::links::FdLink;
 use gateway_common::limits::MAX_FRAME;
-use gateway_common::wire::{ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, UDP_LEN};
+use gateway_common::wire::{
+    ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN,
+};
 use gateway_common::{
     Budget, Control, GatewayConfig, Handoff, Lane, Port, PortRole, ReturnHeader, Route, RouteKind, Tunnel,
 };
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::sync::mpsc;
 
 use super::cpu_sas::CpuSas;
@@ -41,9 +43,6 @@ use crate::worker::WorkerConfig;
 const BURST_MS: u64 = 20;
 /// The bucket is never shallower than this many bytes, or a slow rate would pass no full-size packet.
 const BURST_MIN: u64 = 16 * 1024;
-
-/// Length of an IPv6 header (RFC 8200 section 3).
-const IPV6_LEN: usize = 40;
 
 /// Changes of the engine that wait for the agent; one more is lost.
 const ENGINE_EVENTS: usize = 64;
@@ -80,7 +79,8 @@ pub struct Datapath {
     pins: Pins,
     vgw0: TunnelInterface,
     object: Object,
-    routes: LpmTrie<MapData, [u8; 4], Plain<Route>>,
+    routes4: LpmTrie<MapData, [u8; 4], Plain<Route>>,
+    routes6: LpmTrie<MapData, [u8; 16], Plain<Route>>,
     tunnels: Array<MapData, Plain<Tunnel>>,
     control: Array<MapData, Plain<Control>>,
     sas: Arc<Mutex<SaTable>>,
@@ -122,7 +122,8 @@ impl Datapath {
         let slots = plan.as_ref().map_or(0, |plan| slots(&config.engine, &ports, plan));
         let limits = Limits { tunnels: config.max_tunnels, cpu_sas: config.cpu_sas, slots };
         let object = Object::load(limits)?;
-        let routes = duplicate(&object.ebpf, "ROUTES4")?.try_into()?;
+        let routes4 = duplicate(&object.ebpf, "ROUTES4")?.try_into()?;
+        let routes6 = duplicate(&object.ebpf, "ROUTES6")?.try_into()?;
         let tunnels = duplicate(&object.ebpf, "TUNNELS")?.try_into()?;
         let control = duplicate(&object.ebpf, "CONTROL")?.try_into()?;
         let sas = Arc::new(Mutex::new(SaTable::new(&object.ebpf)?));
@@ -152,7 +153,8 @@ impl Datapath {
             pins,
             vgw0,
             object,
-            routes,
+            routes4,
+            routes6,
             tunnels,
             control,
             sas,
@@ -346,7 +348,8 @@ impl Datapath {
         forward_log(&mut self.object.ebpf)?;
         let mut config = GatewayConfig {
             vgw_peer_ifindex: self.vgw0.xdp.index,
-            wan_addr: self.config.wan_addrs.v4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
+            wan_addr4: self.config.wan_addrs.v4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
+            wan_addr6: self.config.wan_addrs.v6.unwrap_or(Ipv6Addr::UNSPECIFIED).octets(),
             vgw0_mac: self.vgw0.stack.mac,
             vgw_peer_mac: self.vgw0.xdp.mac,
             cpu_sas: self.config.cpu_sas,
@@ -493,19 +496,19 @@ impl Datapath {
         self.netlink.reopen(prefix).await
     }
 
-    /// Tells the XDP programs what lies behind `prefix`. IPv6 prefixes are left to the kernel's routes.
+    /// Tells the XDP programs what lies behind `prefix`.
     fn set_route(&mut self, prefix: IpNet, route: Route) -> Result<()> {
         match prefix {
-            IpNet::V4(prefix) => Ok(self.routes.insert(&lpm_key(prefix), Plain(route), 0)?),
-            IpNet::V6(_) => Ok(()),
+            IpNet::V4(prefix) => Ok(self.routes4.insert(&key4(prefix), Plain(route), 0)?),
+            IpNet::V6(prefix) => Ok(self.routes6.insert(&key6(prefix), Plain(route), 0)?),
         }
     }
 
     /// Takes [`Self::set_route`] back; if that was done already it is no error.
     fn remove_route(&mut self, prefix: IpNet) -> Result<()> {
         let removed = match prefix {
-            IpNet::V4(prefix) => self.routes.remove(&lpm_key(prefix)),
-            IpNet::V6(_) => Ok(()),
+            IpNet::V4(prefix) => self.routes4.remove(&key4(prefix)),
+            IpNet::V6(prefix) => self.routes6.remove(&key6(prefix)),
         };
         match removed {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
@@ -608,7 +611,11 @@ async fn vnet_addresses(
     Ok(found)
 }
 
-fn lpm_key(prefix: Ipv4Net) -> Key<[u8; 4]> {
+fn key4(prefix: Ipv4Net) -> Key<[u8; 4]> {
+    Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
+}
+
+fn key6(prefix: Ipv6Net) -> Key<[u8; 16]> {
     Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
 }
 

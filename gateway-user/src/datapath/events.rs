@@ -1,12 +1,13 @@
 //! Events of the datapath, and the log lines of its programs.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
+use gateway_common::ip::from_words;
 use gateway_common::{Event, EventKind};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -23,7 +24,7 @@ pub struct DatapathEvent {
     /// SPI concerned, host order.
     pub spi: Option<u32>,
     /// Source of the packet that caused it.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
 }
 
 /// The stream of events.
@@ -93,6 +94,6 @@ fn decode(record: &[u8]) -> Option<DatapathEvent> {
         kind: EventKind::from_number(event.kind)?,
         tunnel: (event.tunnel != 0).then_some(TunnelId(event.tunnel)),
         spi: (event.spi != [0; 4]).then(|| u32::from_be_bytes(event.spi)),
-        source: (event.source != [0; 4]).then(|| Ipv4Addr::from(event.source)),
+        source: (event.source != [0; 2]).then(|| Ipv6Addr::from(from_words(event.source)).to_canonical()),
     })
 }

@@ -54,7 +54,7 @@ impl<T: gateway_common::Pod> Plain<T> {
 unsafe impl<T: gateway_common::Pod> aya::Pod for Plain<T> {}
 
 /// Programs reached by tail call, with the slot that each fills.
-const CHAIN: [(ProgramSlot, &str); 8] = [
+const CHAIN: [(ProgramSlot, &str); 14] = [
     (ProgramSlot::SealChaCha20Poly1305, "seal_chacha20_poly1305"),
     (ProgramSlot::SealAes128Gcm, "seal_aes128_gcm"),
     (ProgramSlot::SealAes256Gcm, "seal_aes256_gcm"),
@@ -63,6 +63,12 @@ const CHAIN: [(ProgramSlot, &str); 8] = [
     (ProgramSlot::OpenAes256Gcm, "open_aes256_gcm"),
     (ProgramSlot::EncapDone, "encap_done"),
     (ProgramSlot::DecapDone, "decap_done"),
+    (ProgramSlot::EncapDoneUdp6, "encap_done_udp6"),
+    (ProgramSlot::Gateway6, "gateway6"),
+    (ProgramSlot::DecapDone6, "decap_done6"),
+    (ProgramSlot::Returned6, "returned6"),
+    (ProgramSlot::Encap4In6, "encap_4in6"),
+    (ProgramSlot::Encap6In6, "encap_6in6"),
 ];
 
 /// The programs and maps, loaded into the kernel.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
+use gateway_common::ip::mapped;
 use gateway_common::limits::{AES_ROUND_KEY_WORDS, REPLAY_WINDOW_DEFAULT};
 use gateway_common::{Aead, GhashTables, Sa, SaFlags, SpiKey};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -123,7 +124,8 @@ impl SaTable {
     /// sends when the tunnel points to it.
     ///
     /// # Errors
-    /// The key has the wrong length, the addresses cannot be used, the SPI is zero or installed already, or no slot is free; nothing has changed then.
+    /// The key has the wrong length, the addresses are of different IP versions, the SPI is zero or installed already, or no slot
+    /// is free; nothing has changed then.
     pub fn install(&mut self, direction: Direction, tunnel: u32, config: &SaConfig) -> Result<u32> {
         let key = (direction, tunnel, config.spi);
         ensure!(config.spi != 0, "SPI 0 is reserved");
@@ -134,11 +136,16 @@ impl SaTable {
         );
         let round_keys = expand_key(config.aead, &config.key)?;
         let tables = ghash_tables(config.aead, &config.key)?;
-        let addresses = (outer_address(config.local)?, outer_address(config.remote)?);
-        let entry = SecretEntry::new(tunnel, config, addresses, &round_keys);
+        ensure!(
+            config.local.is_ipv6() == config.remote.is_ipv6(),
+            "the outer addresses {} and {} are of different IP versions",
+            config.local.ip(),
+            config.remote.ip()
+        );
+        let entry = SecretEntry::new(tunnel, config, &round_keys);
         self.sweep();
         let slot = self.free.pop().context("no slot is free for another SA")?;
-        let spi_key = SpiKey { spi: config.spi.to_be_bytes(), destination: addresses.0 };
+        let spi_key = spi_key(config);
         if let Err(error) = self.write(direction, slot, spi_key, &entry, tables.as_deref()) {
             self.retiring.push_back((Instant::now() + IN_USE, slot));
             return Err(error);
@@ -245,25 +252,21 @@ static EMPTY_TABLES: GhashTables = GhashTables::zeroed();
 struct SecretEntry(Box<Sa>);
 
 impl SecretEntry {
-    /// `addresses` are the outer ones of this gateway and of the peer.
-    fn new(
-        tunnel: u32,
-        config: &SaConfig,
-        addresses: ([u8; 4], [u8; 4]),
-        round_keys: &[u32; AES_ROUND_KEY_WORDS],
-    ) -> Self {
+    fn new(tunnel: u32, config: &SaConfig, round_keys: &[u32; AES_ROUND_KEY_WORDS]) -> Self {
         let mut sa = Box::new(Sa::zeroed());
         sa.key = *round_keys;
         sa.spi = config.spi.to_be_bytes();
         sa.salt = config.salt;
         sa.tunnel = tunnel;
         sa.flags = if config.esn { SaFlags::ESN } else { 0 }
+            | if config.local.is_ipv6() { SaFlags::OUTER_IPV6 } else { 0 }
             | if config.udp_encapsulation { SaFlags::UDP_ENCAP } else { 0 }
             | if config.udp_port_entropy { SaFlags::UDP_PORT_ENTROPY } else { 0 }
             | if config.implicit_iv { SaFlags::IMPLICIT_IV } else { 0 };
         sa.aead = config.aead as u32;
         sa.replay_window = REPLAY_WINDOW_DEFAULT;
-        (sa.local_addr, sa.remote_addr) = addresses;
+        sa.local_addr = outer_address(config.local);
+        sa.remote_addr = outer_address(config.remote);
         sa.local_port = config.local.port().to_be_bytes();
         sa.remote_port = config.remote.port().to_be_bytes();
         sa.soft_bytes = config.soft_bytes;
@@ -281,9 +284,13 @@ impl Drop for SecretEntry {
 }
 
 /// An outer address as the XDP programs know it.
-fn outer_address(address: SocketAddr) -> Result<[u8; 4]> {
+fn outer_address(address: SocketAddr) -> [u8; 16] {
     match address.ip() {
-        IpAddr::V4(address) => Ok(address.octets()),
-        IpAddr::V6(address) => bail!("{address} is IPv6, and ESP is carried over IPv4 only"),
+        IpAddr::V4(address) => mapped(address.octets()),
+        IpAddr::V6(address) => address.octets(),
     }
+}
+
+fn spi_key(config: &SaConfig) -> SpiKey {
+    SpiKey { spi: config.spi.to_be_bytes(), is_v6: u32::from(config.local.is_ipv6()) }
 }

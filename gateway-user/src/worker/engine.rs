@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use gateway_common::wire::ETH_LEN;
-use gateway_common::{DropReason, ETHERTYPE_RETURN, Ethernet, Handoff, Ipv4, ReturnHeader, ReturnKind};
+use gateway_common::{DropReason, Ethernet, Handoff, ReturnHeader, ReturnKind};
 use xsk::Frame;
 
 use super::clock::now_ns as clock;
@@ -43,13 +43,12 @@ impl<'umem> Engine<'umem> {
         maps: &'umem Maps,
         ports: Vec<Port<'umem>>,
         vgw0_peer: usize,
-        macs: Ethernet,
+        to_vgw0: Ethernet,
         free: Vec<Frame<'umem>>,
     ) -> Self {
         let lane = ports[vgw0_peer].lanes[0].number;
         let mut ethernet = [0; ETH_LEN];
-        let macs = Ethernet { ethertype: ETHERTYPE_RETURN.to_be_bytes(), ..macs };
-        let fits = plain::write(&mut ethernet, &macs);
+        let fits = plain::write(&mut ethernet, &to_vgw0);
         debug_assert!(fits);
         let work = Work::new(maps, ports.iter().map(|port| port.index).collect(), lane);
         Self {
@@ -403,11 +402,11 @@ impl<'umem> Engine<'umem> {
         const FRONT: usize = ReturnHeader::LEN + Handoff::LEN;
         let Some(mut frame) = self.free.pop() else { return };
         let header = self.header(notice.kind);
-        let len = FRONT + notice.ip.map_or(0, |_| size_of::<Ipv4>());
+        let len = FRONT + notice.header.map_or(0, |header| header.len());
         let is_written = frame.set_range(0, len)
             && plain::write(frame.bytes_mut(), &header)
             && plain::write(&mut frame.bytes_mut()[ReturnHeader::LEN..], &notice.handoff)
-            && notice.ip.is_none_or(|ip| plain::write(&mut frame.bytes_mut()[FRONT..], &ip));
+            && notice.header.is_none_or(|header| header.write(&mut frame.bytes_mut()[FRONT..]));
         if !is_written {
             self.free.push(frame);
             return;

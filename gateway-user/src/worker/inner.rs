@@ -1,20 +1,54 @@
 //! What an opened ESP payload holds.
 
 use gateway_common::limits::FLOWS;
-use gateway_common::wire::{ESP_TRAILER_LEN, IPV4_LEN};
-use gateway_common::{FlowKey, Ipv4, ecn, trailer};
+use gateway_common::wire::{ESP_TRAILER_LEN, PROTO_IPV6};
+use gateway_common::{FlowKey, Ip, Ipv4, Ipv6, ecn, trailer};
 
 use super::plain;
+
+/// The header of an inner packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    V4(Ipv4),
+    V6(Ipv6),
+}
 
 /// An inner packet that a worker may forward if it knows the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Inner {
     /// Its header, as it arrived.
-    pub(super) ip: Ipv4,
+    pub(super) header: Header,
     /// Its length in bytes.
     pub(super) len: u32,
     /// ECN field for the way on.
     pub(super) ecn: u8,
+}
+
+impl Header {
+    /// Length in bytes.
+    pub(super) const fn len(&self) -> usize {
+        match self {
+            Self::V4(_) => Ipv4::LEN,
+            Self::V6(_) => Ipv6::LEN,
+        }
+    }
+
+    /// EtherType of frames with such a packet, host order.
+    pub(super) const fn ethertype(&self) -> u16 {
+        match self {
+            Self::V4(_) => Ipv4::ETHERTYPE,
+            Self::V6(_) => Ipv6::ETHERTYPE,
+        }
+    }
+
+    /// Writes the header to the front of `bytes`; false, and nothing is written, if there is no room.
+    #[inline]
+    pub(super) fn write(&self, bytes: &mut [u8]) -> bool {
+        match self {
+            Self::V4(ip) => plain::write(bytes, ip),
+            Self::V6(ip) => plain::write(bytes, ip),
+        }
+    }
 }
 
 impl Inner {
@@ -22,34 +56,55 @@ impl Inner {
     /// XDP program's business: what is to be dropped, and what needs the kernel (TTL, options).
     #[inline]
     pub(super) fn parse(payload: &[u8], outer_ecn: u32) -> Option<Self> {
-        let [padding, next_header] = *payload.last_chunk::<ESP_TRAILER_LEN>()?;
-        trailer::check_next_header(next_header).ok()?;
-        let ip: Ipv4 = plain::read(payload)?;
-        let len = trailer::inner_len(&ip, padding, payload.len() as u32).ok()?;
-        if ip.header_len() as usize != IPV4_LEN || ip.ttl <= 1 {
-            return None;
+        let [_, next_header] = *payload.last_chunk::<ESP_TRAILER_LEN>()?;
+        if next_header == PROTO_IPV6 {
+            parse(payload, outer_ecn, Header::V6)
+        } else {
+            parse(payload, outer_ecn, Header::V4)
         }
-        let ecn = ecn::decapsulate(ip.tos & 3, outer_ecn as u8)?;
-        Some(Self { ip, len, ecn })
     }
 
     /// The header as it goes on.
     #[inline]
-    pub(super) fn forwarded(&self) -> Ipv4 {
-        let mut ip = self.ip;
-        if ip.tos & 3 != self.ecn {
-            ip.set_tos(ip.tos & 0xfc | self.ecn);
+    pub(super) fn forwarded(&self) -> Header {
+        match self.header {
+            Header::V4(ip) => Header::V4(forwarded(ip, self.ecn)),
+            Header::V6(ip) => Header::V6(forwarded(ip, self.ecn)),
         }
-        ip.decrement_ttl();
-        ip
     }
 
     /// Key and slot in map `FLOWS` of packets from `tunnel` that arrived at `ingress_ifindex`.
     #[inline]
     pub(super) fn flow(&self, tunnel: u32, ingress_ifindex: u32) -> (FlowKey, u32) {
-        let key = FlowKey::inner(tunnel, ingress_ifindex, &self.ip);
+        let key = match &self.header {
+            Header::V4(ip) => FlowKey::inner(tunnel, ingress_ifindex, ip),
+            Header::V6(ip) => FlowKey::inner(tunnel, ingress_ifindex, ip),
+        };
         (key, key.slot(FLOWS))
     }
+}
+
+#[inline]
+fn parse<I: Ip>(payload: &[u8], outer_ecn: u32, header: impl FnOnce(I) -> Header) -> Option<Inner> {
+    let [padding, next_header] = *payload.last_chunk::<ESP_TRAILER_LEN>()?;
+    trailer::check_next_header::<I>(next_header).ok()?;
+    let ip: I = plain::read(payload)?;
+    let len = trailer::inner_len(&ip, padding, payload.len() as u32).ok()?;
+    if ip.concerns_routers() || ip.hop_limit() <= 1 {
+        return None;
+    }
+    let ecn = ecn::decapsulate(ip.traffic_class() & 3, outer_ecn as u8)?;
+    Some(Inner { header: header(ip), len, ecn })
+}
+
+#[inline]
+fn forwarded<I: Ip>(mut ip: I, ecn: u8) -> I {
+    let class = ip.traffic_class();
+    if class & 3 != ecn {
+        ip.set_traffic_class(class & 0xfc | ecn);
+    }
+    ip.decrement_hop_limit();
+    ip
 }
 
 #[cfg(test)]
@@ -64,6 +119,18 @@ mod tests {
         bytes
     }
 
+    fn payload6(ip: Ipv6, padding: u8, next_header: u8) -> Vec<u8> {
+        let mut bytes = vec![0; ip.total_len() as usize];
+        assert!(plain::write(&mut bytes, &ip));
+        bytes.extend((0..padding).map(|byte| byte + 1));
+        bytes.extend([padding, next_header]);
+        bytes
+    }
+
+    fn ip6() -> Ipv6 {
+        <Ipv6 as Ip>::outer(0b10, 60, 17, [0x20; 16], [0x30; 16])
+    }
+
     fn ip() -> Ipv4 {
         Ipv4::outer(0b10, 50, 17, [10, 2, 0, 1], [10, 1, 0, 1])
     }
@@ -71,23 +138,50 @@ mod tests {
     #[test]
     fn ordinary_packets_are_taken() {
         let inner = Inner::parse(&payload(ip(), 0, 4), 0).unwrap();
-        assert_eq!((inner.len, inner.ecn, inner.ip), (50, 0b10, ip()));
-        let forwarded = inner.forwarded();
-        assert_eq!((forwarded.ttl, forwarded.tos), (63, 0b10));
+        assert_eq!((inner.len, inner.ecn, inner.header), (50, 0b10, Header::V4(ip())));
+        let mut reference = ip();
+        reference.decrement_ttl();
+        assert_eq!((inner.forwarded(), reference.ttl, reference.tos), (Header::V4(reference), 63, 0b10));
         let (key, slot) = inner.flow(5, 3);
-        assert_eq!((key.tunnel, key.source, key.destination), (5, [10, 2, 0, 1], [10, 1, 0, 1]));
+        assert_eq!(
+            (key.tunnel, key.source.to_ne_bytes(), key.destination.to_ne_bytes()),
+            (5, [10, 2, 0, 1], [10, 1, 0, 1])
+        );
         assert!(slot < FLOWS);
     }
 
     #[test]
     fn congestion_marks_are_carried_over() {
         let inner = Inner::parse(&payload(ip(), 2, 4), 0b11).unwrap();
-        let forwarded = inner.forwarded();
-        assert_eq!(forwarded.tos, 0b11);
         let mut reference = ip();
         reference.set_tos(0b11);
         reference.decrement_ttl();
-        assert_eq!(forwarded, reference, "the checksum is right");
+        assert_eq!(inner.forwarded(), Header::V4(reference), "the checksum is right");
+    }
+
+    #[test]
+    fn ipv6_packets_are_taken() {
+        let inner = Inner::parse(&payload6(ip6(), 2, 41), 0b11).unwrap();
+        assert_eq!((inner.len, inner.ecn, inner.header), (60, 0b11, Header::V6(ip6())));
+        let mut reference = ip6();
+        reference.set_traffic_class(0b11);
+        reference.hop_limit -= 1;
+        assert_eq!(inner.forwarded(), Header::V6(reference));
+        assert!(inner.flow(5, 3).0.is_v6());
+    }
+
+    #[test]
+    fn ipv6_packets_that_need_the_kernel_are_left_to_the_xdp_program() {
+        assert_eq!(Inner::parse(&payload6(Ipv6 { hop_limit: 1, ..ip6() }, 0, 41), 0), None);
+        assert_eq!(
+            Inner::parse(&payload6(Ipv6 { next_header: 0, ..ip6() }, 0, 41), 0),
+            None,
+            "hop-by-hop options"
+        );
+        assert_eq!(Inner::parse(&payload6(ip6(), 0, 4), 0), None, "announced as IPv4");
+        for len in 0..62 {
+            assert_eq!(Inner::parse(&payload6(ip6(), 0, 41)[..len], 0), None, "{len} bytes");
+        }
     }
 
     #[test]

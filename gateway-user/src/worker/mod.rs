@@ -13,6 +13,7 @@
 //! ```
 
 mod aead;
+mod checksum;
 mod clock;
 mod config;
 mod engine;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use gateway_common::wire::ETH_LEN;
-use gateway_common::{Ethernet, Handoff, ReturnHeader, Slot, limits};
+use gateway_common::{ETHERTYPE_RETURN, Ethernet, Handoff, ReturnHeader, Slot, limits};
 use xsk::{Chunk, Mode, Options, Sizes, Socket, Umem};
 
 use super::config::{CopyMode, LaneReport, WorkerConfig, WorkerInterface, WorkerReport};
@@ -56,8 +56,8 @@ pub(super) fn engine<'umem>(
     let report = report(config, &ports);
     let peer = config.interfaces.iter().position(|interface| interface.is_vgw0_peer);
     let vgw0_peer = peer.context("no interface is the far end of vgw0")?;
-    let macs = Ethernet::ipv4(config.vgw0_mac, config.vgw0_peer_mac);
-    let mut engine = Engine::new(maps, ports, vgw0_peer, macs, umem.take_frames());
+    let to_vgw0 = Ethernet::new(config.vgw0_mac, config.vgw0_peer_mac, ETHERTYPE_RETURN);
+    let mut engine = Engine::new(maps, ports, vgw0_peer, to_vgw0, umem.take_frames());
     engine.close_lanes();
     insert(&config.pin_directory, &engine)?;
     Ok((engine, report))

@@ -68,8 +68,10 @@ mod tests {
         tunnel: 1,
         ingress_ifindex: 3,
         class: 17,
-        source: [10, 2, 0, 1],
-        destination: [10, 1, 0, 1],
+        source: u32::from_ne_bytes([10, 2, 0, 1]),
+        destination: u32::from_ne_bytes([10, 1, 0, 1]),
+        source_front: [0; 3],
+        destination_front: [0; 3],
     };
 
     fn flow() -> Flow {
@@ -81,6 +83,7 @@ mod tests {
             ifindex: 3,
             mtu: 1500,
             ethernet: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+            reserved: [0; 5],
         }
     }
 
@@ -101,7 +104,9 @@ mod tests {
         assert_eq!(way(&KEY, 7, Flow::LIFETIME_NS + 1), None, "too old");
         assert_eq!(way(&KEY, 8, 0), None, "another epoch");
         assert_eq!(way(&FlowKey { tunnel: 2, ..KEY }, 7, 0), None, "another tunnel");
-        assert_eq!(way(&FlowKey { destination: [10, 1, 0, 2], ..KEY }, 7, 0), None, "another destination");
+        let destination = u32::from_ne_bytes([10, 1, 0, 2]);
+        assert_eq!(way(&FlowKey { destination, ..KEY }, 7, 0), None, "another destination");
+        assert_eq!(way(&FlowKey { source_front: [0, 0, 1], ..KEY }, 7, 0), None, "another source");
         maps.flows.at(5).unwrap().store(&Flow { version: 5, ..flow() });
         assert_eq!(way(&KEY, 7, 0), None, "being written");
         assert_eq!(find(&maps, u32::MAX, &KEY, 7, 0), None, "out of range");

@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use gateway_common::budget::Meter;
 use gateway_common::wire::ETH_LEN;
 use gateway_common::{
-    Budget, DropReason, Ethernet, Flow, Handoff, Ipv4, Job, Lane as SharedLane, ProgramSlot, ReturnKind,
+    Budget, DropReason, Ethernet, Flow, Handoff, Job, Lane as SharedLane, ProgramSlot, ReturnKind,
 };
 
 use super::aead::{self, Failure};
-use super::inner::Inner;
+use super::checksum;
+use super::inner::{Header, Inner};
 use super::keys::Keys;
 use super::maps::Maps;
 use super::order::Order;
@@ -52,7 +53,7 @@ pub(super) struct Notice {
     pub(super) kind: ReturnKind,
     pub(super) handoff: Handoff,
     /// The header whose way is asked for.
-    pub(super) ip: Option<Ipv4>,
+    pub(super) header: Option<Header>,
 }
 
 /// What a worker knows of the gateway's traffic.
@@ -94,9 +95,16 @@ impl<'map> Work<'map> {
     #[inline]
     pub(super) fn judge(&mut self, handoff: &Handoff, frame: &mut [u8], now_ns: u64) -> Outcome {
         const SEAL: u32 = ProgramSlot::EncapDone as u32;
+        const SEAL_UDP6: u32 = ProgramSlot::EncapDoneUdp6 as u32;
         const OPEN: u32 = ProgramSlot::DecapDone as u32;
         match handoff.job.next {
             SEAL => self.seal(handoff, frame),
+            SEAL_UDP6 => match self.seal(handoff, frame) {
+                Outcome::Send { len, .. } if !checksum::complete_udp6(frame, len) => {
+                    Outcome::Drop(DropReason::Worker)
+                }
+                outcome => outcome,
+            },
             OPEN => self.open(handoff, frame, now_ns),
             _ => Outcome::Drop(DropReason::Worker),
         }
@@ -175,7 +183,7 @@ impl<'map> Work<'map> {
         }
         if way.is_stale && self.order.may_ask(slot, ASK_INTERVAL_NS, now_ns) {
             let (kind, handoff) = (ReturnKind::Resolve, *handoff);
-            self.notices.push(Notice { kind, handoff, ip: Some(inner.ip) });
+            self.notices.push(Notice { kind, handoff, header: Some(inner.header) });
         }
         if !sa.accept(job.sequence) {
             // It was in time when it arrived.
@@ -215,7 +223,7 @@ impl<'map> Work<'map> {
         if now_ns.saturating_sub(*last) >= FORGED_INTERVAL_NS {
             *last = now_ns;
             let (kind, handoff) = (ReturnKind::AuthenticationFailed, *handoff);
-            self.notices.push(Notice { kind, handoff, ip: None });
+            self.notices.push(Notice { kind, handoff, header: None });
         }
     }
 
@@ -235,8 +243,9 @@ fn forward(frame: &mut [u8], job: &Job, inner: &Inner, way: &Way) -> Option<usiz
     let start = (job.offset as usize).checked_sub(ETH_LEN)?;
     let (ethernet, packet) = frame.get_mut(start..)?.split_at_mut_checked(ETH_LEN)?;
     let [destination, source] = [0, 6].map(|at| std::array::from_fn(|byte| way.ethernet[at + byte]));
+    let header = inner.forwarded();
     let is_written = inner.len as usize <= packet.len()
-        && plain::write(ethernet, &Ethernet::ipv4(destination, source))
-        && plain::write(packet, &inner.forwarded());
+        && plain::write(ethernet, &Ethernet::new(destination, source, header.ethertype()))
+        && header.write(packet);
     is_written.then_some(start)
 }

@@ -83,10 +83,15 @@ fn floods_are_reported_a_few_times() {
             events[0]
         };
     let event = flood(&mut gateway, &mut ring, &unknown, EventKind::UnknownSpi);
-    assert_eq!((event.tunnel, event.spi, event.source), (0, sa.spi.to_be_bytes(), REMOTE.octets()));
+    assert_eq!((event.tunnel, event.spi, event.source), (0, sa.spi.to_be_bytes(), mapped(REMOTE)));
     let event = flood(&mut gateway, &mut ring, &without_sa, EventKind::NoOutboundSa);
-    assert_eq!((event.tunnel, event.source), (1, HOST.octets()));
+    assert_eq!((event.tunnel, event.source), (1, mapped(HOST)));
     gateway.receive_with(1, &sa).unwrap();
     let event = flood(&mut gateway, &mut ring, &forged, EventKind::AuthenticationFailed);
     assert_eq!((event.tunnel, event.spi), (1, sa.spi.to_be_bytes()));
+}
+
+/// An address as events have it.
+fn mapped(address: std::net::Ipv4Addr) -> gateway_common::ip::Words {
+    gateway_common::ip::to_words(&address.to_ipv6_mapped().octets())
 }

@@ -50,8 +50,9 @@ fn key_of(header: &[u8]) -> FlowKey {
         tunnel: 1,
         ingress_ifindex: INGRESS,
         class: u32::from(header[1] & 0xfc) << 8 | u32::from(header[9]),
-        source: header[12..16].try_into().unwrap(),
-        destination: header[16..20].try_into().unwrap(),
+        source: u32::from_ne_bytes(header[12..16].try_into().unwrap()),
+        destination: u32::from_ne_bytes(header[16..20].try_into().unwrap()),
+        ..FlowKey::default()
     }
 }
 
@@ -335,7 +336,10 @@ fn a_wrong_icv_that_a_worker_found_is_reported() {
     // SAFETY: the length was checked and every bit pattern is an event.
     let event = unsafe { record.as_ptr().cast::<Event>().read_unaligned() };
     assert_eq!((event.kind, event.tunnel), (EventKind::AuthenticationFailed as u32, 1));
-    assert_eq!((event.spi, event.source), (sa.spi.to_be_bytes(), REMOTE.octets()));
+    assert_eq!(
+        (event.spi, event.source),
+        (sa.spi.to_be_bytes(), gateway_common::ip::to_words(&REMOTE.to_ipv6_mapped().octets()))
+    );
     drop(record);
     let more = std::iter::from_fn(|| ring.next().map(drop)).count();
     assert!(more < 10, "{more} more events for a hundred packets");

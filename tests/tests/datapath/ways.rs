@@ -21,7 +21,8 @@ fn now_ns() -> u64 {
 fn planted(key: FlowKey) -> Flow {
     let mut ethernet = [2; 12];
     ethernet[..6].copy_from_slice(&PLANTED_MAC);
-    Flow { version: 2, epoch: EPOCH, resolved_ns: u64::MAX / 2, key, ifindex: 77, mtu: 1500, ethernet }
+    let resolved_ns = u64::MAX / 2;
+    Flow { version: 2, epoch: EPOCH, resolved_ns, key, ifindex: 77, mtu: 1500, ethernet, ..Flow::default() }
 }
 
 /// Ways that do not hold for a packet of more than 200 bytes with the key of `flow`.
@@ -48,8 +49,9 @@ fn outer_key(remote: std::net::Ipv4Addr, tos: u8, protocol: u8) -> FlowKey {
         tunnel: 0,
         ingress_ifindex: INGRESS,
         class: u32::from(tos & 0xfc) << 8 | u32::from(protocol),
-        source: LOCAL.octets(),
-        destination: remote.octets(),
+        source: u32::from_ne_bytes(LOCAL.octets()),
+        destination: u32::from_ne_bytes(remote.octets()),
+        ..FlowKey::default()
     }
 }
 
@@ -58,8 +60,9 @@ fn inner_key(ip: &Ip) -> FlowKey {
         tunnel: 1,
         ingress_ifindex: INGRESS,
         class: u32::from(ip.tos & 0xfc) << 8 | u32::from(ip.protocol),
-        source: ip.source.octets(),
-        destination: ip.destination.octets(),
+        source: u32::from_ne_bytes(ip.source.octets()),
+        destination: u32::from_ne_bytes(ip.destination.octets()),
+        ..FlowKey::default()
     }
 }
 

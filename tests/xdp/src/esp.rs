@@ -8,6 +8,8 @@ use ring::aead::{
 
 /// Next header of an IPv4 packet.
 pub const IPV4: u8 = 4;
+/// Next header of an IPv6 packet.
+pub const IPV6: u8 = 41;
 
 pub(crate) fn key(sa: &SaConfig) -> LessSafeKey {
     let algorithm: &'static Algorithm = match sa.aead {
@@ -60,8 +62,13 @@ pub fn seal(sa: &SaConfig, sequence: u64, payload: &[u8], filler: usize, next_he
     [&sa.spi.to_be_bytes()[..], &(sequence as u32).to_be_bytes(), sent_iv, &text].concat()
 }
 
-/// Opens an ESP packet whose sequence number has the upper half `high`: sequence number and payload.
+/// Opens an ESP packet around an IPv4 packet, whose sequence number has the upper half `high`: sequence number and payload.
 pub fn open(sa: &SaConfig, high: u32, esp: &[u8]) -> (u64, Vec<u8>) {
+    open_as(sa, high, esp, IPV4)
+}
+
+/// As [`open`], for an ESP packet with the next header `expected`.
+pub fn open_as(sa: &SaConfig, high: u32, esp: &[u8], expected: u8) -> (u64, Vec<u8>) {
     assert_eq!(esp[..4], sa.spi.to_be_bytes(), "SPI");
     let sequence = u64::from(high) << 32 | u64::from(u32::from_be_bytes(esp[4..8].try_into().unwrap()));
     let (iv, text) = if sa.implicit_iv {
@@ -73,7 +80,7 @@ pub fn open(sa: &SaConfig, high: u32, esp: &[u8]) -> (u64, Vec<u8>) {
     assert_eq!((text.len() - 16) % 4, 0, "alignment of the ciphertext");
     let plain = key(sa).open_in_place(nonce(sa, &iv), Aad::from(aad(sa, sequence)), &mut text).expect("ICV");
     let (padding, next_header) = (plain[plain.len() - 2], plain[plain.len() - 1]);
-    assert_eq!(next_header, IPV4, "next header");
+    assert_eq!(next_header, expected, "next header");
     let end = plain.len() - 2 - usize::from(padding);
     for (position, byte) in plain[end..plain.len() - 2].iter().enumerate() {
         assert_eq!(usize::from(*byte), position + 1, "padding");

@@ -1,6 +1,6 @@
 //! Frames built and read by hand.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// MAC address of whoever sent a frame to the gateway.
 pub const SENDER_MAC: [u8; 6] = [2, 0, 0, 0, 9, 9];
@@ -57,11 +57,46 @@ impl Ip {
     }
 }
 
-/// An Ethernet frame around an IPv4 packet, padded to 60 bytes as on a wire.
+/// An IPv6 header's fields that tests vary.
+#[derive(Clone, Debug)]
+pub struct Ip6 {
+    /// Source address.
+    pub source: Ipv6Addr,
+    /// Destination address.
+    pub destination: Ipv6Addr,
+    /// Protocol number of the payload, or of the first extension header.
+    pub next_header: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// DSCP and ECN.
+    pub class: u8,
+    /// Flow label, 20 bits.
+    pub flow_label: u32,
+}
+
+impl Ip6 {
+    /// A UDP packet.
+    pub fn new(source: Ipv6Addr, destination: Ipv6Addr) -> Self {
+        Self { source, destination, next_header: 17, hop_limit: 64, class: 0, flow_label: 0x0d_cafe }
+    }
+
+    /// The packet.
+    pub fn packet(&self, payload: &[u8]) -> Vec<u8> {
+        let mut packet = (6 << 28 | u32::from(self.class) << 20 | self.flow_label).to_be_bytes().to_vec();
+        packet.extend((payload.len() as u16).to_be_bytes());
+        packet.extend([self.next_header, self.hop_limit]);
+        packet.extend(self.source.octets());
+        packet.extend(self.destination.octets());
+        packet.extend(payload);
+        packet
+    }
+}
+
+/// An Ethernet frame around an IP packet, padded to 60 bytes as on a wire.
 pub fn ethernet(packet: &[u8]) -> Vec<u8> {
     let mut frame = crate::GATEWAY_MAC.to_vec();
     frame.extend(SENDER_MAC);
-    frame.extend([0x08, 0x00]);
+    frame.extend(if packet[0] >> 4 == 6 { [0x86, 0xdd] } else { [0x08, 0x00] });
     frame.extend(packet);
     frame.resize(frame.len().max(60), 0xee);
     frame

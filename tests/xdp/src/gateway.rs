@@ -1,7 +1,7 @@
 //! The XDP programs under `BPF_PROG_TEST_RUN`: frames in, verdicts and frames out, in a network namespace of the calling
 //! thread's own. Nothing is attached.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,9 +28,21 @@ pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
 pub const PEER_HOST: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 20);
 /// A host of the VNet 10.3.0.0/16 behind tunnel 2.
 pub const OTHER_HOST: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 30);
+/// Outer IPv6 address of the gateway under test.
+pub const LOCAL6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 1);
+/// Outer IPv6 address of its peer, reached through [`ROUTER_MAC`].
+pub const REMOTE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 1);
+/// Outer IPv6 address whose next hop has no neighbour entry.
+pub const UNRESOLVED_REMOTE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 0x77);
+/// A host of the local VNet fd00:1::/32 with a neighbour entry.
+pub const HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x10);
+/// A host of the VNet fd00:2::/32 behind tunnel 1.
+pub const PEER_HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x20);
+/// A host of the VNet fd00:3::/32 behind tunnel 2.
+pub const OTHER_HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 3, 0, 0, 0, 0, 0, 0x30);
 /// MAC address of the router towards the peers.
 pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
-/// MAC address of [`HOST`].
+/// MAC address of [`HOST`] and [`HOST6`].
 pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
 /// MAC address of `vgw0`.
 pub const VGW0_MAC: [u8; 6] = [2, 0, 0, 0, 1, 0];
@@ -110,11 +122,19 @@ impl GatewayUnderTest {
             "neigh add 10.1.0.10 lladdr 02:00:00:00:00:10 dev lan nud permanent",
             "route add 198.51.100.0/24 via 192.0.2.254",
             "route add unreachable 203.0.113.0/24",
+            "addr add 2001:db8:a::1/64 dev wan nodad",
+            "addr add fd00:1::1/32 dev lan nodad",
+            "neigh add 2001:db8:a::fe lladdr 02:00:00:00:00:fe dev wan nud permanent",
+            "neigh add fd00:1::10 lladdr 02:00:00:00:00:10 dev lan nud permanent",
+            "route add 2001:db8:b::/64 via 2001:db8:a::fe",
+            "route add unreachable 2001:db8:c::/64",
         ] {
             let output = Command::new("ip").args(command.split(' ')).output().context("cannot run ip")?;
             ensure!(output.status.success(), "ip {command}: {}", String::from_utf8_lossy(&output.stderr));
         }
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot switch on forwarding")?;
+        std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
+            .context("cannot switch on forwarding")?;
 
         let mut object = Object::load(Limits { tunnels: 8, cpu_sas: CPU_SAS, slots: SLOTS })?;
         let sas = SaTable::new(&object.ebpf)?;
@@ -127,7 +147,8 @@ impl GatewayUnderTest {
         let mut configs: Array<_, Plain<GatewayConfig>> = take("CONFIG")?.try_into()?;
         let config = GatewayConfig {
             vgw_peer_ifindex: VGW_PEER_IFINDEX,
-            wan_addr: LOCAL.octets(),
+            wan_addr4: LOCAL.octets(),
+            wan_addr6: LOCAL6.octets(),
             vgw0_mac: VGW0_MAC,
             vgw_peer_mac: [2, 0, 0, 0, 1, 1],
             cpu_sas: CPU_SAS,
@@ -141,6 +162,14 @@ impl GatewayUnderTest {
             ([10, 3, 0, 0], RouteKind::REMOTE, 2),
         ] {
             routes.insert(&Key::new(16, prefix), Plain(Route { kind, tunnel }), 0)?;
+        }
+        let mut routes: LpmTrie<_, [u8; 16], Plain<Route>> = take("ROUTES6")?.try_into()?;
+        for (host, kind, tunnel) in [
+            (HOST6, RouteKind::LOCAL, 0),
+            (PEER_HOST6, RouteKind::REMOTE, 1),
+            (OTHER_HOST6, RouteKind::REMOTE, 2),
+        ] {
+            routes.insert(&Key::new(32, host.octets()), Plain(Route { kind, tunnel }), 0)?;
         }
         let tunnels = take("TUNNELS")?.try_into()?;
         let ports = take("PORTS")?.try_into()?;

@@ -246,7 +246,7 @@ impl<D: Dataplane> Core<D> {
         }
         if let (EventKind::UnknownSpi, Some(source), Some(spi)) = (event.kind, event.source, event.spi) {
             // A peer that still uses SAs of this gateway's last run finds out.
-            self.endpoint.unknown_esp_spi(now, source.into(), spi);
+            self.endpoint.unknown_esp_spi(now, source, spi);
             self.drain(now);
         }
         let text = match event.kind {
