@@ -9,6 +9,7 @@ mod datapath {
     mod exchange;
     mod handoff;
     mod ipv6;
+    mod ipv6_workers;
     mod port_entropy;
     mod prog_test_run;
     mod queues;
