@@ -1,9 +1,9 @@
 //! Good network configuration files: what they mean, how they are written back, what an agent finds in them.
 
 use gateway_user::model::{
-    ConnectionKind, ConnectionRef, ConnectionState, DnsServer, Gateway, GatewayState, LocalNetworkSite,
-    LookupError, NetworkConfiguration, Placement, Profile, ResolvedConnection, SharedKey, SharedKeyError,
-    Subnet, VirtualNetworkSite, is_placeholder,
+    ConnectionKind, ConnectionRef, ConnectionState, DnsServer, Gateway, GatewayAddress, GatewayState,
+    LocalNetworkSite, LookupError, NetworkConfiguration, Placement, Profile, ResolvedConnection, SharedKey,
+    SharedKeyError, Subnet, VirtualNetworkSite,
 };
 use gateway_user::netcfg::{self, Limits};
 
@@ -159,10 +159,12 @@ fn connections_are_resolved() {
 #[test]
 fn only_the_unspecified_address_is_a_placeholder() {
     for placeholder in ["0.0.0.0", "::"] {
-        assert!(is_placeholder(placeholder.parse().unwrap()), "{placeholder}");
+        let address: GatewayAddress = placeholder.parse().unwrap();
+        assert!(address.is_placeholder(), "{placeholder}");
     }
-    for address in ["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "127.0.0.1"] {
-        assert!(!is_placeholder(address.parse().unwrap()), "{address}");
+    for address in ["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "127.0.0.1", "gw2.example"] {
+        let parsed: GatewayAddress = address.parse().unwrap();
+        assert!(!parsed.is_placeholder(), "{address}");
     }
     let mut branch = site("Branch", &["192.168.0.0/24"], "203.0.113.9");
     assert_eq!(branch.peer_address(), Some("203.0.113.9".parse().unwrap()));

@@ -1,7 +1,7 @@
 //! Properties of reading and writing: a round trip changes nothing, no input panics.
 
 use gateway_user::model::{
-    ConnectionKind, ConnectionRef, DnsServer, GATEWAY_SUBNET, Gateway, LocalNetworkSite,
+    ConnectionKind, ConnectionRef, DnsServer, GATEWAY_SUBNET, Gateway, GatewayAddress, LocalNetworkSite,
     NetworkConfiguration, Placement, Profile, Subnet, VirtualNetworkSite,
 };
 use gateway_user::netcfg::{self, Limits};
@@ -38,7 +38,9 @@ struct Seed {
     profile: Profile,
     pool: bool,
     gateway: bool,
-    address: Option<std::net::IpAddr>,
+    address: Option<GatewayAddress>,
+    /// Length of an IPv6 prefix in the address space; 0 for none.
+    v6: u8,
     dns: Vec<bool>,
     connections: Vec<bool>,
 }
@@ -48,24 +50,27 @@ fn seed() -> impl Strategy<Value = Seed> {
         text(1..128).prop_map(Placement::Location),
         text(1..128).prop_map(Placement::AffinityGroup),
     ];
+    let ip = |address: std::net::IpAddr| GatewayAddress::Ip(address);
     let address = prop_oneof![
         Just("0.0.0.0".parse().unwrap()),
-        any::<[u8; 3]>().prop_map(|[a, b, c]| std::net::Ipv4Addr::new(198, a, b, c).into()),
-        any::<u64>()
-            .prop_map(|low| std::net::Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(low)).into()),
+        any::<[u8; 3]>().prop_map(move |[a, b, c]| ip(std::net::Ipv4Addr::new(198, a, b, c).into())),
+        any::<u64>().prop_map(move |low| {
+            ip(std::net::Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(low)).into())
+        }),
+        "[A-Za-z0-9]([A-Za-z0-9-]{0,20}[A-Za-z0-9])?[.][A-Za-z]{1,9}".prop_map(|name| name.parse().unwrap()),
     ];
     (
         (name_start(), placement, option::of(text(1..256))),
         (1_u8..4, 0_u8..4, prop_oneof![Just(Profile::Default), Just(Profile::Azure)]),
         (any::<bool>(), any::<bool>(), option::of(address)),
-        (vec(any::<bool>(), 3), vec(any::<bool>(), 6)),
+        (vec(any::<bool>(), 3), vec(any::<bool>(), 6), prop_oneof![Just(0_u8), 48_u8..=126]),
     )
         .prop_map(
             |(
                 (name, placement, label),
                 (prefixes, subnets, profile),
                 (pool, gateway, address),
-                (dns, connections),
+                (dns, connections, v6),
             )| {
                 Seed {
                     name,
@@ -77,6 +82,7 @@ fn seed() -> impl Strategy<Value = Seed> {
                     pool,
                     gateway,
                     address,
+                    v6,
                     dns,
                     connections,
                 }
@@ -86,6 +92,11 @@ fn seed() -> impl Strategy<Value = Seed> {
 
 fn net(octets: [u8; 4], length: u8) -> IpNet {
     IpNet::new(octets.into(), length).unwrap()
+}
+
+/// A prefix that no other network has.
+fn net_v6(network: usize, length: u8) -> IpNet {
+    IpNet::new(std::net::Ipv6Addr::new(0xfd00, network as u16, 0, 0, 0, 0, 0, 0).into(), length).unwrap()
 }
 
 fn chosen<'a, T>(items: &'a [T], choice: &'a [bool]) -> impl Iterator<Item = (usize, &'a T)> {
@@ -98,7 +109,10 @@ fn configuration() -> impl Strategy<Value = NetworkConfiguration> {
         let spaces: Vec<Vec<_>> = seeds
             .iter()
             .enumerate()
-            .map(|(n, seed)| (0..seed.prefixes).map(|p| net([10, n as u8, p * 64, 0], 18)).collect())
+            .map(|(n, seed)| {
+                let v4 = (0..seed.prefixes).map(|p| net([10, n as u8, p * 64, 0], 18));
+                v4.chain((seed.v6 > 0).then(|| net_v6(n, seed.v6))).collect()
+            })
             .collect();
         let dns_servers: Vec<_> = dns
             .iter()
@@ -111,12 +125,15 @@ fn configuration() -> impl Strategy<Value = NetworkConfiguration> {
         let local_network_sites = seeds.iter().enumerate().map(|(n, seed)| LocalNetworkSite {
             name: names[n].clone(),
             address_space: spaces[n].clone(),
-            gateway_address: seed.address,
+            gateway_address: seed.address.clone(),
         });
         let virtual_networks = seeds.iter().enumerate().map(|(n, seed)| {
             let mut subnets: Vec<_> = (0..seed.subnets)
                 .map(|s| Subnet { name: format!("subnet-{s}"), prefix: net([10, n as u8, s, 0], 24) })
                 .collect();
+            if seed.v6 > 0 {
+                subnets.push(Subnet { name: "subnet-v6".to_owned(), prefix: net_v6(n, 126) });
+            }
             subnets.push(Subnet { name: GATEWAY_SUBNET.to_owned(), prefix: net([10, n as u8, 63, 248], 29) });
             VirtualNetworkSite {
                 name: names[n].clone(),

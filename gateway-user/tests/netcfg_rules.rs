@@ -314,6 +314,50 @@ fn gateway_addresses_of_two_connections() {
 }
 
 #[test]
+fn gateway_names_of_two_connections() {
+    let named = changed(VNET2_SITE, "0.0.0.0", "GW.example");
+    assert!(netcfg::parse("", named.as_bytes(), &Limits::default()).is_ok());
+    let report = report(named.replace("2001:db8::1<", "gw.Example<"));
+    assert_eq!(
+        report.to_string(),
+        "bad.xml:28: LocalNetworkSites/LocalNetworkSite[Branch.Office_7]/VPNGatewayAddress: gw.example is the gateway \
+         address of LocalNetworkSite \"VNet2\" too; connections of one gateway (VirtualNetworkSite \"VNet1\") need \
+         different ones"
+    );
+}
+
+#[test]
+fn ipv6_prefixes_follow_the_same_rules() {
+    let site_prefix = "LocalNetworkSites/LocalNetworkSite[Branch.Office_7]/AddressSpace/AddressPrefix";
+    let replaced = |prefixes: &str| {
+        let elements = prefixes.replace(' ', "</AddressPrefix><AddressPrefix>");
+        GOOD.replace(">192.168.0.0/24<", &format!(">{elements}<"))
+    };
+    let both = replaced("192.168.0.0/24 fd00:7::/48 fd00:8::/64");
+    assert!(netcfg::parse("", both.as_bytes(), &Limits::default()).is_ok());
+    for (prefixes, kind, display) in [
+        (
+            "fd00:7::/48 fd00:7:0:1::/64",
+            ErrorKind::Overlap,
+            format!(
+                "bad.xml:25: {site_prefix}: fd00:7:0:1::/64 of LocalNetworkSite \"Branch.Office_7\" (line 25) overlaps \
+                 fd00:7::/48 of LocalNetworkSite \"Branch.Office_7\" (line 25)"
+            ),
+        ),
+        (
+            "2001:db8::/64",
+            ErrorKind::GatewayAddressInSite,
+            "bad.xml:28: LocalNetworkSites/LocalNetworkSite[Branch.Office_7]/VPNGatewayAddress: 2001:db8::1 lies inside \
+             2001:db8::/64 (line 25), which is reached through it"
+                .to_owned(),
+        ),
+    ] {
+        let report = report(replaced(prefixes));
+        assert_eq!((report.errors[0].kind, report.to_string()), (kind, display));
+    }
+}
+
+#[test]
 fn a_gateway_address_behind_its_own_tunnel() {
     assert_change(
         VNET2_SITE,

@@ -102,10 +102,21 @@ fn texts() {
 #[test]
 fn gateway_addresses() {
     let path = "LocalNetworkSites/LocalNetworkSite[VNet1]/VPNGatewayAddress";
+    let neither = "neither an IPv4 or IPv6 address nor a host name; a host name has labels of 1 to 63 letters, digits and \
+                   \"-\" joined by \".\", none begins or ends with \"-\", the last is no number, and all has at most 253 \
+                   characters (RFC 1123)";
+    for text in [
+        "gateway_1.example",
+        "gateway.example.",
+        "-gateway.example",
+        "203.0.113.1/32",
+        "203.0.113.01",
+        "fe80::1%wan0",
+    ] {
+        let display = format!("bad.xml:15: {path}: \"{text}\" is {neither}");
+        assert_change(VNET1_SITE, "203.0.113.1", text, ErrorKind::InvalidAddress, &display);
+    }
     for (address, problem) in [
-        ("gateway.example", "\"gateway.example\" is not an IPv4 or IPv6 address"),
-        ("203.0.113.1/32", "\"203.0.113.1/32\" is not an IPv4 or IPv6 address"),
-        ("203.0.113.01", "\"203.0.113.01\" is not an IPv4 or IPv6 address"),
         ("224.0.0.5", "\"224.0.0.5\" is a multicast address; expected a unicast address"),
         (
             "255.255.255.255",
@@ -125,7 +136,7 @@ fn gateway_addresses() {
         let display = format!("bad.xml:15: {path}: {problem}");
         assert_change(VNET1_SITE, "203.0.113.1", address, ErrorKind::InvalidAddress, &display);
     }
-    for address in ["", "0.0.0.0", "::", "127.0.0.1", "2001:db8::1", "198.51.100.7"] {
+    for address in ["", "0.0.0.0", "::", "127.0.0.1", "2001:db8::2", "198.51.100.7", "gw", "GW-1.example"] {
         let text = changed(VNET1_SITE, "203.0.113.1", address);
         assert!(netcfg::parse("", text.as_bytes(), &Limits::default()).is_ok(), "{address}");
     }

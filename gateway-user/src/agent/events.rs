@@ -17,6 +17,8 @@
 //! | 211 | new connection uses a shared key stored earlier |
 //! | 212 | connection's parameters changed |
 //! | 213 | connection cannot be made, because something is missing |
+//! | 214 | address of a peer with a name was found, or is another one now |
+//! | 215 | name of a peer cannot be resolved, or leads to no address that can be used |
 //! | 220 | datapath refused a change |
 //! | 230 | workers seal and open packets (engine `xsk`) |
 //! | 231 | no worker could be started; the gateway runs with engine `kernel` |
@@ -55,6 +57,10 @@ pub enum EventNumber {
     ParametersChanged,
     /// Something is missing without which a connection cannot be made.
     ConnectionIncomplete,
+    /// The name of a peer leads to an address.
+    NameFound,
+    /// The name of a peer leads to none.
+    NameNotFound,
     /// The datapath refused a change.
     DatapathRefused,
     /// Engine `xsk` runs.
@@ -86,6 +92,8 @@ impl EventNumber {
             Self::KeyReused => 211,
             Self::ParametersChanged => 212,
             Self::ConnectionIncomplete => 213,
+            Self::NameFound => 214,
+            Self::NameNotFound => 215,
             Self::DatapathRefused => 220,
             Self::WorkersRun => 230,
             Self::EngineFellBack => 231,

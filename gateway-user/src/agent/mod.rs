@@ -4,6 +4,7 @@
 //! run      prepares everything, then runs the loop below until SIGTERM or SIGINT
 //! runtime  the loop: sockets, timers, signals, commands and datapath events, one at a time
 //! workers  threads for the cryptography of IKE
+//! resolver threads that look up names of peers
 //! writer   files of the state directory, beside the loop
 //! core     all state; driven by function calls, no sockets, no clock
 //! ```
@@ -19,6 +20,7 @@ mod key_log;
 mod lock;
 mod prepare;
 mod profile;
+mod resolver;
 mod runtime;
 mod settings;
 mod sockets;

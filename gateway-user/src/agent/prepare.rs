@@ -1,7 +1,6 @@
 //! What has to be true before an agent touches anything.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
@@ -13,6 +12,7 @@ use super::key_log::KeyLog;
 use super::lock::AgentLock;
 use super::profile::CipherPreference;
 use super::settings::{Options, Settings};
+use crate::datapath::WanAddresses;
 use crate::model::{NetworkConfiguration, is_valid_name};
 use crate::netcfg::{self, Limits};
 use crate::store::{KeyRing, ParametersBySite, Store};
@@ -45,17 +45,17 @@ pub(super) fn prepare(options: &Options) -> anyhow::Result<Prepared> {
     }
     let new = options.netcfg.as_deref().map(|path| read(path, options)).transpose()?;
     interface::require_all(&options.lan)?;
-    let wan_address = interface::wan_address(&options.wan)?;
+    let wan_addresses = interface::wan_addresses(&options.wan, &options.wan_addresses)?;
     let certificates = options.certificates.load()?;
     let key_log = options.key_log.as_deref().map(KeyLog::open).transpose()?;
-    Ok(Prepared { key_log, ..take(options, new, wan_address, certificates)? })
+    Ok(Prepared { key_log, ..take(options, new, wan_addresses, certificates)? })
 }
 
 /// The part of [`prepare`] that holds the lock.
 fn take(
     options: &Options,
     new: Option<NetworkConfiguration>,
-    wan_address: Ipv4Addr,
+    wan_addresses: WanAddresses,
     certificates: Certificates,
 ) -> anyhow::Result<Prepared> {
     let lock = AgentLock::take(&options.run_dir, &options.state_dir, &options.vnet)?;
@@ -77,7 +77,7 @@ fn take(
     let settings = Settings {
         vnet: options.vnet.clone(),
         wan_interface: options.wan.clone(),
-        wan_address,
+        wan_addresses,
         lan_interfaces: options.lan.clone(),
         bandwidth: options.bandwidth,
         max_connections: options.max_connections,
@@ -126,6 +126,8 @@ fn differs(store: &Store, configuration: &NetworkConfiguration) -> anyhow::Resul
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::super::test_support::{netcfg_xml, options};
     use super::*;
 
@@ -165,7 +167,7 @@ mod tests {
         std::fs::write(&path, netcfg_xml(&["192.0.2.2"])).unwrap();
         options.netcfg = Some(path);
         // The loopback interface is the one that exists everywhere, and has no global address.
-        assert!(refusal(&options).contains("interface lo has no global IPv4 address"));
+        assert!(refusal(&options).contains("interface lo has no global IPv4 or IPv6 address"));
         options.lan = vec!["vgw-none".to_owned()];
         assert!(refusal(&options).contains("no interface vgw-none"));
         assert!(!options.run_dir.exists());
@@ -194,7 +196,7 @@ mod tests {
         std::fs::write(&path, xml).unwrap();
         let prepared = |options: &Options| {
             let new = options.netcfg.as_deref().map(|path| read(path, options).unwrap());
-            take(options, new, Ipv4Addr::new(192, 0, 2, 2), Certificates::default())
+            take(options, new, IpAddr::from([192, 0, 2, 2]).into(), Certificates::default())
         };
         let error = format!("{:#}", prepared(&options).expect_err("nothing is stored"));
         assert!(error.contains("give one with --netcfg"), "{error}");

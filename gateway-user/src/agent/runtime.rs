@@ -1,6 +1,5 @@
 //! The agent's main loop.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -15,6 +14,7 @@ use super::core::{Core, Kept, own_network};
 use super::events::EventLog;
 use super::prepare::{Prepared, prepare};
 use super::profile::CipherPreference;
+use super::resolver::{Answer, Resolver};
 use super::settings::Options;
 use super::sockets::{Datagram, IkeSockets};
 use super::workers::Workers;
@@ -37,6 +37,7 @@ struct Sources {
     sockets: IkeSockets,
     workers: Workers,
     writer: Writer,
+    resolver: Resolver,
     commands: mpsc::Receiver<Command>,
     datapath_events: DatapathEvents,
     engine_events: Option<mpsc::Receiver<EngineEvent>>,
@@ -51,6 +52,7 @@ enum Input<'a> {
     Datagram(Datagram<'a>),
     Done(Done),
     Written(Result<(), StoreError>),
+    Resolved(Answer),
     Command(Command),
     Datapath(DatapathEvent),
     Engine(EngineEvent),
@@ -66,6 +68,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    super::interface::wait_for_addresses().await;
     let Prepared {
         lock,
         mut settings,
@@ -78,7 +81,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         certificates,
         key_log,
     } = prepare(&options)?;
-    let sockets = IkeSockets::bind(settings.wan_address).await?;
+    let sockets = IkeSockets::bind(settings.wan_addresses).await?;
     // Clients may connect from here on; they are answered when the gateway is up.
     let socket = ApiSocket::bind(&socket_path(&options.run_dir, &options.vnet))?;
     let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
@@ -91,7 +94,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         vnet: options.vnet.clone(),
         wan: options.wan.clone(),
         lan: options.lan.clone(),
-        wan_addrs: IpAddr::from(settings.wan_address).into(),
+        wan_addrs: settings.wan_addresses,
         local_prefixes,
         bandwidth: options.bandwidth.map(Bandwidth::bits_per_second),
         max_tunnels: options.max_connections,
@@ -126,6 +129,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         sockets,
         workers,
         writer: Writer::default(),
+        resolver: Resolver::default(),
         commands,
         datapath_events,
         engine_events,
@@ -202,6 +206,7 @@ async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
         }
         Input::Done(done) => core.handle_done(now, done),
         Input::Written(outcome) => core.handle_written(now, outcome).await,
+        Input::Resolved(answer) => core.handle_resolved(now, answer),
         Input::Command(command) => core.handle_command(now, command).await,
         Input::Datapath(event) => core.handle_datapath_event(now, event),
         Input::Engine(event) => core.handle_engine_event(event),
@@ -230,6 +235,7 @@ impl Sources {
             datagram = self.sockets.receive() => Ok(Input::Datagram(datagram)),
             done = self.workers.next() => Ok(Input::Done(done)),
             outcome = self.writer.next() => Ok(Input::Written(outcome)),
+            answer = self.resolver.next() => Ok(Input::Resolved(answer)),
             Some(command) = self.commands.recv() => Ok(Input::Command(command)),
             event = self.datapath_events.next() => event.map(Input::Datapath),
             Some(event) = next_engine_event(&mut self.engine_events) => Ok(Input::Engine(event)),
@@ -254,6 +260,11 @@ impl Sources {
         }
         if let Some(write) = core.next_write() {
             self.writer.begin(write);
+        }
+        while self.resolver.has_room()
+            && let Some(question) = core.next_question()
+        {
+            self.resolver.begin(question);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an agent is told when it starts.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use ike::{EspProposal, IkeProposal};
 
 use super::profile::CipherPreference;
 use super::{Bandwidth, CertificateFiles};
-use crate::datapath::EngineConfig;
+use crate::datapath::{EngineConfig, WanAddresses};
 use crate::model::CHILD_SAS;
 
 /// How to run one gateway: the options of `vgw agent`.
@@ -20,6 +20,8 @@ pub struct Options {
     pub netcfg: Option<PathBuf>,
     /// Interface towards the peers.
     pub wan: String,
+    /// Addresses that peers find the gateway at, at most one of each family; empty for those of the interface.
+    pub wan_addresses: Vec<IpAddr>,
     /// Interfaces towards the VNet.
     pub lan: Vec<String>,
     /// Shared budget; `None` for no limit.
@@ -79,7 +81,7 @@ impl Peering {
 pub(super) struct Settings {
     pub(super) vnet: String,
     pub(super) wan_interface: String,
-    pub(super) wan_address: Ipv4Addr,
+    pub(super) wan_addresses: WanAddresses,
     pub(super) lan_interfaces: Vec<String>,
     pub(super) bandwidth: Option<Bandwidth>,
     pub(super) max_connections: u32,

@@ -1,13 +1,17 @@
 //! The UDP sockets of IKE.
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use ike::Transmit;
+use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
 use super::throttle::Throttle;
+use crate::datapath::WanAddresses;
 
 /// IKE (RFC 7296 section 2).
 const IKE_PORT: u16 = 500;
@@ -18,11 +22,14 @@ const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// The largest UDP payload.
 const BUFFER_LEN: usize = 65_535;
 
-/// The sockets for ports 500 and 4500 on the WAN address.
+/// The sockets for ports 500 and 4500 on each WAN address. None is bound to the unspecified address: what is sent has the right
+/// source, and what arrives is known to be for that address.
 #[derive(Debug)]
 pub(super) struct IkeSockets {
-    ike: Port,
-    nat_t: Port,
+    ports: Vec<Port>,
+    /// The port that is asked first, so that a busy one does not silence the others.
+    first: usize,
+    buffer: Vec<u8>,
     failures: Throttle<ErrorKind>,
 }
 
@@ -30,7 +37,6 @@ pub(super) struct IkeSockets {
 struct Port {
     socket: UdpSocket,
     local: SocketAddr,
-    buffer: Vec<u8>,
 }
 
 /// A datagram of IKE that arrived.
@@ -42,19 +48,21 @@ pub(super) struct Datagram<'a> {
 }
 
 impl IkeSockets {
-    /// Binds both ports.
-    pub(super) async fn bind(address: Ipv4Addr) -> anyhow::Result<Self> {
-        let (ike, nat_t) = (Port::bind(address, IKE_PORT).await?, Port::bind(address, NAT_T_PORT).await?);
-        Ok(Self { ike, nat_t, failures: Throttle::new() })
+    /// Binds both ports of each address.
+    pub(super) async fn bind(addresses: WanAddresses) -> anyhow::Result<Self> {
+        let mut ports = Vec::new();
+        for address in addresses.iter() {
+            for port in [IKE_PORT, NAT_T_PORT] {
+                ports.push(Port::bind(address, port).await?);
+            }
+        }
+        Ok(Self { ports, first: 0, buffer: vec![0; BUFFER_LEN], failures: Throttle::new() })
     }
 
     /// Waits for the next datagram that is IKE's. Safe to cancel.
     pub(super) async fn receive(&mut self) -> Datagram<'_> {
         loop {
-            let (on_nat_t, result) = tokio::select! {
-                result = self.ike.socket.recv_from(&mut self.ike.buffer) => (false, result),
-                result = self.nat_t.socket.recv_from(&mut self.nat_t.buffer) => (true, result),
-            };
+            let (index, result) = poll_fn(|context| self.poll_any(context)).await;
             let (length, remote) = match result {
                 Ok(received) => received,
                 Err(error) => {
@@ -63,23 +71,37 @@ impl IkeSockets {
                     continue;
                 }
             };
-            let port = if on_nat_t { &self.nat_t } else { &self.ike };
+            let local = self.ports[index].local;
             // ESP with a known SPI never comes this far: the XDP program takes it. The rest is not for IKE.
-            if on_nat_t && !port.buffer[..length].starts_with(&NON_ESP_MARKER) {
+            if local.port() == NAT_T_PORT && !self.buffer[..length].starts_with(&NON_ESP_MARKER) {
                 continue;
             }
-            // Borrowed anew, because a borrow that is returned conditionally would last for the whole loop.
-            let port = if on_nat_t { &self.nat_t } else { &self.ike };
-            return Datagram { local: port.local, remote, payload: &port.buffer[..length] };
+            return Datagram { local, remote, payload: &self.buffer[..length] };
         }
     }
 
     /// Sends a datagram. A failure is only logged: IKE sends again whatever stays unanswered.
     pub(super) async fn send(&mut self, transmit: &Transmit) {
-        let port = if transmit.local.port() == NAT_T_PORT { &self.nat_t } else { &self.ike };
+        let Some(port) = self.ports.iter().find(|port| port.local == transmit.local) else {
+            tracing::debug!(local = %transmit.local, "no socket to send an IKE datagram from");
+            return;
+        };
         if let Err(error) = port.socket.send_to(&transmit.payload, transmit.remote).await {
             self.log_failure("send", &error);
         }
+    }
+
+    /// A datagram of the first port that has one: the port's number, its length and its sender.
+    fn poll_any(&mut self, context: &mut Context<'_>) -> Poll<(usize, std::io::Result<(usize, SocketAddr)>)> {
+        for number in 0..self.ports.len() {
+            let index = (self.first + number) % self.ports.len();
+            let mut buffer = ReadBuf::new(&mut self.buffer);
+            if let Poll::Ready(result) = self.ports[index].socket.poll_recv_from(context, &mut buffer) {
+                self.first = index + 1;
+                return Poll::Ready((index, result.map(|remote| (buffer.filled().len(), remote))));
+            }
+        }
+        Poll::Pending
     }
 
     fn log_failure(&mut self, what: &str, error: &std::io::Error) {
@@ -90,13 +112,13 @@ impl IkeSockets {
 }
 
 impl Port {
-    async fn bind(address: Ipv4Addr, port: u16) -> anyhow::Result<Self> {
+    async fn bind(address: IpAddr, port: u16) -> anyhow::Result<Self> {
         let local = SocketAddr::from((address, port));
         let socket = UdpSocket::bind(local).await.map_err(|error| {
             let hint = bind_hint(error.kind());
             anyhow::Error::new(error).context(format!("cannot bind UDP {local} for IKE ({hint})"))
         })?;
-        Ok(Self { socket, local, buffer: vec![0; BUFFER_LEN] })
+        Ok(Self { socket, local })
     }
 }
 
@@ -118,7 +140,7 @@ mod tests {
         let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let port = taken.local_addr().unwrap().port();
         let message = |error: anyhow::Error| format!("{error:#}");
-        let error = message(Port::bind(Ipv4Addr::LOCALHOST, port).await.err().unwrap());
+        let error = message(Port::bind([127, 0, 0, 1].into(), port).await.err().unwrap());
         assert!(error.contains("does another IKE daemon run here?"), "{error}");
         let error = message(Port::bind([192, 0, 2, 200].into(), port).await.err().unwrap());
         assert!(error.contains("is the address still on the interface?"), "{error}");

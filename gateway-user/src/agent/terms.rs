@@ -36,17 +36,18 @@ pub(super) struct Terms {
 
 impl Terms {
     /// The terms of a connection with parameters `own`, or none of its own. `own_name` is what the gateway's certificate
-    /// says, if there is one.
+    /// says, if there is one, and `own_address` where the peer finds the gateway.
     pub(super) fn new(
         settings: &Settings,
         profile: Profile,
         own: Option<&ConnectionParameters>,
         own_name: Option<Identity>,
+        own_address: IpAddr,
     ) -> Self {
         let own = own.cloned().unwrap_or_default();
         let auth = choose(own.auth, None, AuthMethod::Psk);
-        let address = Identity::Ipv4(settings.wan_address);
-        let own_name = own_name.filter(|_| auth.value == AuthMethod::Certificate).unwrap_or(address);
+        let own_name = own_name.filter(|_| auth.value == AuthMethod::Certificate);
+        let own_name = own_name.unwrap_or_else(|| own_address.into());
         let peering = &settings.peering;
         let most = peering.child_sas;
         let profile = ProfileTerms::of(profile, settings.preference);
@@ -162,9 +163,11 @@ mod tests {
     use super::*;
     use crate::model::ParametersDocument;
 
+    const OWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
     fn config(terms: &Terms) -> PeerConfig {
         let auth = Psk::new("key").into();
-        terms.peer_config("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap(), auth)
+        terms.peer_config(OWN, "192.0.2.2".parse().unwrap(), auth)
     }
 
     fn document() -> ParametersDocument {
@@ -174,7 +177,7 @@ mod tests {
     #[test]
     fn connection_stands_above_option_and_option_above_profile() {
         let mut settings = settings("VNet1");
-        let profile_only = Terms::new(&settings, Profile::Azure, None, None);
+        let profile_only = Terms::new(&settings, Profile::Azure, None, None, OWN);
         assert_eq!(
             profile_only.in_force().child_lifetime,
             InForce { value: 27_000, source: Source::Profile }
@@ -190,7 +193,7 @@ mod tests {
             ..document()
         };
         let own = ConnectionParameters::try_from(own).unwrap();
-        let terms = Terms::new(&settings, Profile::Azure, Some(&own), None);
+        let terms = Terms::new(&settings, Profile::Azure, Some(&own), None, OWN);
         let shown = terms.in_force();
         assert_eq!(shown.child_lifetime, InForce { value: 60, source: Source::Option });
         assert_eq!(shown.dpd, InForce { value: 20, source: Source::Connection });
@@ -212,7 +215,7 @@ mod tests {
         let own = ParametersDocument { mode: Some("responder".to_owned()), ..document() };
         let own = ConnectionParameters::try_from(own).unwrap();
         let settings = settings("VNet1");
-        let mode = |own| config(&Terms::new(&settings, Profile::Default, own, None)).mode;
+        let mode = |own| config(&Terms::new(&settings, Profile::Default, own, None, OWN)).mode;
         assert_eq!((mode(Some(&own)), mode(None)), (ConnectionMode::Responder, ConnectionMode::Default));
     }
 
@@ -222,7 +225,8 @@ mod tests {
         let own = ConnectionParameters::try_from(own).unwrap();
         let name: Identity = "gw1.example".parse().unwrap();
         let settings = settings("VNet1");
-        let id = |own, name| Terms::new(&settings, Profile::Default, own, name).in_force().local_id.value;
+        let id =
+            |own, name| Terms::new(&settings, Profile::Default, own, name, OWN).in_force().local_id.value;
         assert_eq!(id(Some(&own), Some(name.clone())), "gw1.example");
         assert_eq!(id(None, Some(name)), "192.0.2.1", "with a shared key it is the address");
     }

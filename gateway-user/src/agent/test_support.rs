@@ -1,6 +1,6 @@
 //! Configurations that several tests use.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(super) fn settings(vnet: &str) -> Settings {
     Settings {
         vnet: vnet.to_owned(),
         wan_interface: "wan0".to_owned(),
-        wan_address: Ipv4Addr::new(192, 0, 2, number),
+        wan_addresses: IpAddr::from([192, 0, 2, number]).into(),
         lan_interfaces: vec!["lan0".to_owned()],
         bandwidth: None,
         max_connections: 3,
@@ -32,6 +32,7 @@ pub(super) fn options(directory: &Path) -> Options {
         vnet: "VNet1".to_owned(),
         netcfg: None,
         wan: "lo".to_owned(),
+        wan_addresses: Vec::new(),
         lan: vec!["lo".to_owned()],
         bandwidth: None,
         run_dir: directory.join("run"),

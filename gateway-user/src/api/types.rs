@@ -3,14 +3,14 @@
 //! Field names are part of the interface; a field is added, never renamed.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 pub use super::command::Rekey;
 pub use crate::model::{
-    ConnectionState, Engine, EngineChoice, GatewayState, ParametersDocument, Profile, VirtualNetworkState,
-    WorkerState,
+    ConnectionState, Engine, EngineChoice, GatewayAddress, GatewayState, ParametersDocument, Profile,
+    VirtualNetworkState, WorkerState,
 };
 use crate::store::KeyText;
 pub use crate::worker::CopyMode;
@@ -26,8 +26,10 @@ pub struct Status {
     pub engine: EngineStatus,
     /// How the programs are attached: `native` or `generic`.
     pub xdp_mode: String,
-    /// Outer address of the gateway.
-    pub wan_address: Ipv4Addr,
+    /// Outer IPv4 address of the gateway; null without one.
+    pub wan_address: Option<Ipv4Addr>,
+    /// Outer IPv6 address of the gateway; null without one.
+    pub wan_address_v6: Option<Ipv6Addr>,
     /// The shared bandwidth budget.
     pub budget: BudgetStatus,
     /// IKE SAs in any state, half-open ones included.
@@ -111,8 +113,10 @@ pub struct ConnectionStatus {
     pub site: String,
     /// State of the connection.
     pub state: ConnectionState,
-    /// Outer address of the peer gateway; null while it is a placeholder.
+    /// Outer address of the peer gateway; null while it is a placeholder, or a name that was not resolved yet.
     pub peer: Option<IpAddr>,
+    /// Host name that the peer's address is looked up under; null where the network configuration has an address.
+    pub peer_name: Option<String>,
     /// What went wrong last, or what is missing; null while all is well.
     pub last_error: Option<String>,
     /// Algorithms of the IKE SA, such as `aes256gcm16-prfsha384-x25519`; null without one.
@@ -264,8 +268,10 @@ pub struct Gateway {
     pub engine: Engine,
     /// Interface towards the peers.
     pub wan_interface: String,
-    /// Outer address of the gateway.
-    pub wan_address: Ipv4Addr,
+    /// Outer IPv4 address of the gateway; null without one.
+    pub wan_address: Option<Ipv4Addr>,
+    /// Outer IPv6 address of the gateway; null without one.
+    pub wan_address_v6: Option<Ipv6Addr>,
     /// Interfaces towards the VNet.
     pub lan_interfaces: Vec<String>,
     /// Address space of the VNet, prefixes in CIDR form.
@@ -304,16 +310,16 @@ pub struct LocalNetwork {
     pub name: String,
     /// Its address space, prefixes in CIDR form.
     pub address_space: Vec<String>,
-    /// Outer address of its gateway; null while it is a placeholder.
-    pub gateway_address: Option<IpAddr>,
+    /// Outer address of its gateway, or the host name that it is looked up under; null while it is a placeholder.
+    pub gateway_address: Option<GatewayAddress>,
 }
 
 /// Body of `PUT /v1/local-networks/{name}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LocalNetworkChange {
-    /// New outer address of its gateway.
-    pub gateway_address: IpAddr,
+    /// New outer address of its gateway, or its host name.
+    pub gateway_address: GatewayAddress,
 }
 
 /// Body of `GET` and `PUT /v1/vnets/{vnet}/connections/{site}/key`, and answer of `POST …/key/reset`.

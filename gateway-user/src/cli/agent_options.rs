@@ -15,6 +15,7 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
         vnet: args.vnet,
         netcfg: args.netcfg,
         wan: args.wan,
+        wan_addresses: args.wan_address,
         lan: args.lan,
         bandwidth: args.bandwidth,
         run_dir: global.run_dir.clone(),

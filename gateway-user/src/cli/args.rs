@@ -1,5 +1,6 @@
 //! The command line's grammar.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use ike::{EspProposal, FRAGMENT_SIZES, IkeProposal};
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
 use crate::datapath::CpuList;
-use crate::model::{CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, IKE_LIFETIME};
+use crate::model::{CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, GatewayAddress, IKE_LIFETIME};
 use crate::worker::WorkerConfig;
 
 /// VPN gateway: site-to-site tunnels between virtual networks.
@@ -76,9 +77,13 @@ pub(super) struct AgentArgs {
     /// local-network set`. To be left out when an earlier run stored one that is to stay.
     #[arg(long, value_name = "FILE")]
     pub(super) netcfg: Option<PathBuf>,
-    /// Interface towards the peers; its first global IPv4 address is the gateway's address.
+    /// Interface towards the peers; its first global IPv4 and its first global IPv6 address are the gateway's.
     #[arg(long, value_name = "IF")]
     pub(super) wan: String,
+    /// Address of the gateway, in place of those of the interface; may be given once for IPv4 and once for IPv6. A peer is
+    /// reached from the address of its family.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) wan_address: Vec<IpAddr>,
     /// Interface towards the VNet; may be repeated.
     #[arg(long, value_name = "IF", required = true)]
     pub(super) lan: Vec<String>,
@@ -226,9 +231,9 @@ pub(super) enum LocalNetworkCommand {
     Set {
         /// Name of the site.
         name: String,
-        /// Outer address of its gateway.
-        #[arg(long, value_name = "ADDR")]
-        gateway_address: std::net::IpAddr,
+        /// Outer address of its gateway, IPv4 or IPv6, or its host name.
+        #[arg(long, value_name = "ADDR|NAME")]
+        gateway_address: GatewayAddress,
         #[command(flatten)]
         target: Target,
     },
@@ -500,7 +505,7 @@ mod tests {
         assert!(refusal(&format!("{agent} --certificate a.pem")).contains("--private-key"));
         assert!(refusal(&format!("{agent} --max-connections 0")).contains("0 is not in"));
         assert!(refusal("vgw connection set-key VNet1 VNet2 secret").contains("unexpected argument"));
-        assert!(refusal("vgw local-network set VNet2 --gateway-address here").contains("here"));
+        assert!(refusal("vgw local-network set VNet2 --gateway-address not_here").contains("here"));
         assert!(refusal("vgw status --output yaml").contains("yaml"));
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::table::{Table, bytes, or_dash, seconds};
 use super::{engine, parameters};
@@ -17,7 +18,7 @@ pub(super) fn status(status: &Status) -> String {
         "VNet {}: {}, WAN address {}, engine {}, XDP {}\n",
         status.vnet,
         status.state,
-        status.wan_address,
+        wan(status.wan_address, status.wan_address_v6),
         engine::summary(&status.engine),
         status.xdp_mode
     );
@@ -72,6 +73,13 @@ pub(super) fn connection(connection: &ConnectionStatus) -> String {
     text
 }
 
+/// The gateway's outer addresses.
+fn wan(v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> String {
+    let v4 = v4.map(|address| address.to_string());
+    let v6 = v6.map(|address| address.to_string());
+    list(&v4.into_iter().chain(v6).collect::<Vec<_>>())
+}
+
 /// What keeps a connection down, if something does.
 pub(super) fn trouble(connection: &ConnectionStatus) -> Option<String> {
     let error = connection.last_error.as_ref()?;
@@ -81,6 +89,10 @@ pub(super) fn trouble(connection: &ConnectionStatus) -> Option<String> {
 
 fn details(connection: &ConnectionStatus) -> String {
     let mut text = format!("{} (site {})\n", connection.name, connection.site);
+    if let Some(name) = &connection.peer_name {
+        let address = connection.peer.map_or_else(|| "not found".to_owned(), |peer| peer.to_string());
+        line(&mut text, format_args!("  Peer     {name} ({address})"));
+    }
     text.push_str(&ike_sa(connection));
     line(&mut text, format_args!("  ESP      {}", or_dash(connection.esp_algorithm.as_ref())));
     let (inbound, outbound) =
@@ -155,7 +167,7 @@ pub(super) fn gateway(gateway: &Gateway) -> String {
         ("VNet", gateway.vnet.clone()),
         ("State", gateway.state.to_string()),
         ("Address space", gateway.address_space.join(", ")),
-        ("WAN", format!("{} ({})", gateway.wan_interface, gateway.wan_address)),
+        ("WAN", format!("{} ({})", gateway.wan_interface, wan(gateway.wan_address, gateway.wan_address_v6))),
         ("LAN", gateway.lan_interfaces.join(", ")),
         ("Engine", gateway.engine.to_string()),
         ("Profile", gateway.profile.to_string()),
@@ -188,7 +200,7 @@ pub(super) fn local_networks(sites: &[LocalNetwork]) -> String {
     let mut table = Table::new(["LOCAL NETWORK", "GATEWAY ADDRESS", "ADDRESS SPACE"]);
     for site in sites {
         let address =
-            site.gateway_address.map_or_else(|| "placeholder".to_owned(), |address| address.to_string());
+            site.gateway_address.as_ref().map_or_else(|| "placeholder".to_owned(), ToString::to_string);
         table.row([site.name.clone(), address, site.address_space.join(", ")]);
     }
     table.render()
@@ -252,6 +264,7 @@ mod tests {
             site: "VNet2".to_owned(),
             state: ConnectionState::Connected,
             peer: Some("203.0.113.2".parse().unwrap()),
+            peer_name: None,
             last_error: None,
             ike_proposal: Some("aes256gcm16-prfsha384-x25519".to_owned()),
             ike_spis: Some(["00000000000000a1".to_owned(), "00000000000000b2".to_owned()]),
@@ -355,7 +368,8 @@ Child SAs          4                             option
             state: GatewayState::Provisioned,
             engine: EngineStatus::default(),
             xdp_mode: "native".to_owned(),
-            wan_address: "203.0.113.1".parse().unwrap(),
+            wan_address: Some("203.0.113.1".parse().unwrap()),
+            wan_address_v6: None,
             budget: BudgetStatus { rate_bits: Some(100_000_000), passed_bytes: 2048, dropped_bytes: 0 },
             key_log: Some("/root/keys".to_owned()),
             ike_sas: 1,

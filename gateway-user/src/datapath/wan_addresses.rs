@@ -21,6 +21,14 @@ impl WanAddresses {
         }
     }
 
+    /// Takes `address` in place of the one of its family.
+    pub fn set(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => self.v4 = Some(address),
+            IpAddr::V6(address) => self.v6 = Some(address),
+        }
+    }
+
     /// Those that there are, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = IpAddr> + use<> {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
@@ -29,10 +37,9 @@ impl WanAddresses {
 
 impl From<IpAddr> for WanAddresses {
     fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Self { v4: Some(address), v6: None },
-            IpAddr::V6(address) => Self { v4: None, v6: Some(address) },
-        }
+        let mut addresses = Self::default();
+        addresses.set(address);
+        addresses
     }
 }
 

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::GatewayAddress;
+
 /// Name of the subnet a virtual network must have before it can have a gateway.
 pub const GATEWAY_SUBNET: &str = "GatewaySubnet";
 
@@ -42,25 +44,17 @@ pub struct LocalNetworkSite {
     pub name: String,
     /// Prefixes reached through the site's gateway; disjoint, at least one.
     pub address_space: Vec<IpNet>,
-    /// Address of the site's gateway as written; `None` when the file has none.
+    /// Address or name of the site's gateway; `None` when the file has none.
     /// [`LocalNetworkSite::peer_address`] tells a usable address from a placeholder.
-    pub gateway_address: Option<IpAddr>,
+    pub gateway_address: Option<GatewayAddress>,
 }
 
 impl LocalNetworkSite {
-    /// The address to connect to, or `None` while the file has no address or a placeholder
-    /// (see [`is_placeholder`]); the connection then stays `NotConnected`.
-    pub fn peer_address(&self) -> Option<IpAddr> {
-        self.gateway_address.filter(|address| !is_placeholder(*address))
+    /// The address or name to connect to, or `None` while the file has no address or a placeholder
+    /// (see [`GatewayAddress::is_placeholder`]); the connection then stays `NotConnected`.
+    pub fn peer_address(&self) -> Option<GatewayAddress> {
+        self.gateway_address.clone().filter(|address| !address.is_placeholder())
     }
-}
-
-/// Whether `address` only holds the place of a gateway address that is not known yet.
-///
-/// Only the unspecified address (`0.0.0.0` or `::`) is a placeholder. Addresses of the documentation ranges
-/// (RFC 5737, RFC 3849) are addresses like any other: test networks use them for real.
-pub fn is_placeholder(address: IpAddr) -> bool {
-    address.is_unspecified()
 }
 
 /// A virtual network.

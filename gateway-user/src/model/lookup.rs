@@ -1,12 +1,12 @@
 //! What the agent of one virtual network asks of the configuration.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{ConnectionKind, DnsServer, LocalNetworkSite, NetworkConfiguration, VirtualNetworkSite};
+use super::{
+    ConnectionKind, DnsServer, GatewayAddress, LocalNetworkSite, NetworkConfiguration, VirtualNetworkSite,
+};
 
 /// A name that the configuration does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -28,8 +28,8 @@ pub struct ResolvedConnection {
     pub kind: ConnectionKind,
     /// Prefixes behind the site's gateway.
     pub remote_prefixes: Vec<IpNet>,
-    /// Address of the site's gateway; `None` when it is missing or a placeholder.
-    pub gateway_address: Option<IpAddr>,
+    /// Address or name of the site's gateway; `None` when it is missing or a placeholder.
+    pub gateway_address: Option<GatewayAddress>,
     /// Whether the site stands for a virtual network of the same file.
     pub virtual_network: bool,
 }

@@ -6,6 +6,7 @@
 
 mod config;
 mod engine;
+mod gateway_address;
 mod lookup;
 mod names;
 mod parameters;
@@ -14,9 +15,10 @@ mod state;
 
 pub use config::{
     ConnectionKind, ConnectionRef, DnsServer, GATEWAY_SUBNET, Gateway, LocalNetworkSite,
-    NetworkConfiguration, Placement, Profile, Subnet, UnknownProfile, VirtualNetworkSite, is_placeholder,
+    NetworkConfiguration, Placement, Profile, Subnet, UnknownProfile, VirtualNetworkSite,
 };
 pub use engine::{Engine, EngineChoice, UnknownEngine, WorkerState};
+pub use gateway_address::{GatewayAddress, HostName, NoGatewayAddress};
 pub use lookup::{LookupError, ResolvedConnection};
 pub use names::{MAX_NAME_LEN, is_valid_name};
 pub use parameters::{

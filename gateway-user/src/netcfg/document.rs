@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::model::{
-    ConnectionKind, ConnectionRef, DnsServer, Gateway, LocalNetworkSite, NetworkConfiguration, Placement,
-    Profile, Subnet, VirtualNetworkSite,
+    ConnectionKind, ConnectionRef, DnsServer, Gateway, GatewayAddress, LocalNetworkSite,
+    NetworkConfiguration, Placement, Profile, Subnet, VirtualNetworkSite,
 };
 
 /// A value and where it was read.
@@ -43,7 +43,7 @@ pub(super) struct DnsServerEntry {
 pub(super) struct SiteEntry {
     pub(super) name: Located<String>,
     pub(super) space: Space,
-    pub(super) gateway_address: Option<Located<IpAddr>>,
+    pub(super) gateway_address: Option<Located<GatewayAddress>>,
 }
 
 #[derive(Debug)]

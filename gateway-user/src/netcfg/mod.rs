@@ -37,8 +37,8 @@
 //! - A gateway: profile `default` or `azure`; at most [`Limits::max_connections`] connections, of type `IPsec`; none to
 //!   the site that stands for its own network, no two to the same address space; its network, the connected sites and
 //!   its client pool do not overlap. Networks and sites that meet on no gateway may overlap.
-//! - VPNGatewayAddress: unicast IPv4 or IPv6 (no IPv4-mapped, no IPv6 link-local), or a placeholder
-//!   (see [`crate::model::is_placeholder`]); outside its own site, and for the peers of a gateway, different from each
+//! - VPNGatewayAddress: unicast IPv4 or IPv6 (no IPv4-mapped, no IPv6 link-local), a placeholder (see
+//!   [`GatewayAddress::is_placeholder`]), or a host name (RFC 1123 section 2.1); an address is outside its own site, and for the peers of a gateway, different from each
 //!   other and outside the gateway's network and all its connected sites.
 
 mod document;
@@ -50,12 +50,15 @@ mod tree;
 mod value;
 mod write;
 
+#[cfg(doc)]
+use crate::model::GatewayAddress;
 use crate::model::NetworkConfiguration;
 
 use error::Errors;
 use value::quoted;
 
 pub use error::{ErrorKind, NetcfgError, Report};
+pub(crate) use value::not_unicast;
 pub use write::write;
 
 /// The namespaces of the schema; [`write()`] uses the first.

@@ -1,10 +1,8 @@
 //! The tree of elements to a [`Document`]: what may stand where, and the rules for single values.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
-use crate::model::{ConnectionKind, Placement, Profile};
+use crate::model::{ConnectionKind, GatewayAddress, Placement, Profile};
 
 use super::NAMESPACES;
 use super::document::{ConnectionEntry, DnsServerEntry, Document, GatewayEntry, Located, NetworkEntry};
@@ -105,7 +103,7 @@ impl Reader<'_> {
     }
 
     /// An empty element is a missing address, as tools that write the element always leave it.
-    fn gateway_address(&mut self, at: &At<'_>) -> Option<Located<IpAddr>> {
+    fn gateway_address(&mut self, at: &At<'_>) -> Option<Located<GatewayAddress>> {
         self.shape_of_text(at, &[]);
         let text = &at.element.text;
         if text.value.is_empty() {

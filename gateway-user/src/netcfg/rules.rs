@@ -2,11 +2,10 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{GATEWAY_SUBNET, is_placeholder};
+use crate::model::{GATEWAY_SUBNET, GatewayAddress};
 
 use super::Limits;
 use super::document::{ConnectionEntry, Document, GatewayEntry, Located, NetworkEntry, SiteEntry, Space};
@@ -185,16 +184,16 @@ impl<'d> Rules<'d, '_> {
         self.peers_on_the_wan(network, &sites);
     }
 
-    /// IKE tells the peers of one gateway apart by their addresses.
+    /// IKE tells the peers of one gateway apart by their addresses. Where names lead is not known here.
     fn different_peers(&mut self, network: &'d NetworkEntry, sites: &[&'d SiteEntry]) {
-        let mut first: HashMap<IpAddr, &SiteEntry> = HashMap::new();
+        let mut first: HashMap<&GatewayAddress, &SiteEntry> = HashMap::new();
         for site in sites {
             let Some(address) =
-                site.gateway_address.as_ref().filter(|address| !is_placeholder(address.value))
+                site.gateway_address.as_ref().filter(|address| !address.value.is_placeholder())
             else {
                 continue;
             };
-            match first.entry(address.value) {
+            match first.entry(&address.value) {
                 Entry::Vacant(entry) => {
                     entry.insert(site);
                 }
@@ -214,7 +213,7 @@ impl<'d> Rules<'d, '_> {
     /// A peer inside the address space behind it would have to be reached through the tunnel that it ends.
     fn outside_its_space(&mut self, site: &'d SiteEntry) {
         let Some(address) = &site.gateway_address else { return };
-        let peer = address.value;
+        let Some(peer) = address.value.ip() else { return };
         if let Some(prefix) = site.space.prefixes.iter().find(|prefix| prefix.value.contains(&peer)) {
             let message = format!(
                 "{peer} lies inside {} (line {}), which is reached through it",
@@ -234,10 +233,7 @@ impl<'d> Rules<'d, '_> {
             remote.chain(own).map(|(prefix, what, name)| (prefix.value, (prefix.line, what, name))).collect();
         for site in sites {
             let Some(address) = &site.gateway_address else { continue };
-            let peer = address.value;
-            if is_placeholder(peer) {
-                continue;
-            }
+            let Some(peer) = address.value.ip().filter(|peer| !peer.is_unspecified()) else { continue };
             let mut around = (0..=IpNet::from(peer).max_prefix_len()).rev().filter_map(|length| {
                 let prefix = IpNet::new(peer, length).ok()?.trunc();
                 Some((prefix, *ranges.get(&prefix)?))

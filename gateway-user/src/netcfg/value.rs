@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::model::{MAX_NAME_LEN, is_placeholder, is_valid_name};
+use crate::model::{GatewayAddress, MAX_NAME_LEN, NoGatewayAddress, is_valid_name};
 
 use super::error::ErrorKind;
 
@@ -73,10 +73,15 @@ fn check_text(text: &str, what: &str, min: usize, max: usize) -> Result<(), Brok
     Err((ErrorKind::InvalidText, message))
 }
 
-/// The address of a site's gateway: unicast, or a placeholder.
-pub(super) fn gateway_address(text: &str) -> Result<IpAddr, Broken> {
-    let address = address(text)?;
-    if is_placeholder(address) { Ok(address) } else { unicast(address) }
+/// The address of a site's gateway: unicast, a placeholder, or a host name.
+pub(super) fn gateway_address(text: &str) -> Result<GatewayAddress, Broken> {
+    let address: GatewayAddress = text.parse().map_err(|error: NoGatewayAddress| {
+        (ErrorKind::InvalidAddress, format!("{} is {error}", quoted(text)))
+    })?;
+    match address {
+        GatewayAddress::Ip(ip) if !address.is_placeholder() => unicast(ip).map(GatewayAddress::Ip),
+        address => Ok(address),
+    }
 }
 
 /// The address of a DNS server.
@@ -90,16 +95,20 @@ fn address(text: &str) -> Result<IpAddr, Broken> {
 }
 
 fn unicast(address: IpAddr) -> Result<IpAddr, Broken> {
-    let problem = match address {
-        IpAddr::V4(v4) => problem_v4(v4),
-        IpAddr::V6(v6) => problem_v6(v6),
-    };
-    match problem {
+    match not_unicast(address) {
         None => Ok(address),
         Some(problem) => Err((
             ErrorKind::InvalidAddress,
             format!("\"{address}\" is {problem}; expected a unicast address"),
         )),
+    }
+}
+
+/// Why no host can be reached at `address`, if that is so.
+pub(crate) fn not_unicast(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(v4) => problem_v4(v4),
+        IpAddr::V6(v6) => problem_v6(v6),
     }
 }
 

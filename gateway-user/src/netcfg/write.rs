@@ -44,7 +44,7 @@ impl Xml {
     fn site(&mut self, site: &LocalNetworkSite) {
         self.element("LocalNetworkSite", &[("name", &site.name)], |xml| {
             xml.list("AddressSpace", &site.address_space, |xml, prefix| xml.prefix(*prefix));
-            if let Some(address) = site.gateway_address {
+            if let Some(address) = &site.gateway_address {
                 xml.leaf("VPNGatewayAddress", address);
             }
         });

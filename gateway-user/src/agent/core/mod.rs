@@ -8,6 +8,7 @@
 mod changes;
 mod commands;
 mod engine;
+mod names;
 mod netcfg;
 mod peer;
 mod status;
@@ -28,6 +29,7 @@ use ike::{
 };
 
 use self::changes::Changes;
+use self::names::Names;
 use self::tunnels::{Leftover, Tunnel};
 use super::certificates::Certificates;
 use super::dataplane::Dataplane;
@@ -78,6 +80,8 @@ pub(super) struct Core<D> {
     leftovers: BTreeMap<u32, Leftover>,
     /// The sites of all connections, under the numbers that IKE and the datapath know.
     sites: BTreeMap<u32, String>,
+    /// Where the names of peers lead.
+    names: Names,
     /// Sites whose SA the datapath refused since the last look, and may have to be asked for again.
     refused: BTreeSet<String>,
     /// When the datapath is asked again for what it refused of the network configuration.
@@ -146,6 +150,7 @@ impl<D: Dataplane> Core<D> {
             connections: BTreeMap::new(),
             leftovers: BTreeMap::new(),
             sites: BTreeMap::new(),
+            names: Names::default(),
             refused: BTreeSet::new(),
             follow_at: None,
             events,
@@ -206,6 +211,7 @@ impl<D: Dataplane> Core<D> {
     /// Time passed; due at the latest when [`Core::next_timeout`] says.
     pub(super) async fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
+        self.names.fall_due(now);
         if self.follow_at.is_some_and(|at| at <= now) {
             self.follow_again(now).await;
         }
@@ -228,7 +234,8 @@ impl<D: Dataplane> Core<D> {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let retries =
             self.refused.iter().filter_map(|site| self.connections.get(site)?.refused.as_ref()?.retry_at);
-        retries.chain(self.follow_at).chain(self.endpoint.poll_timeout()).min()
+        let others = [self.follow_at, self.names.next_timeout(), self.endpoint.poll_timeout()];
+        retries.chain(others.into_iter().flatten()).min()
     }
 
     /// The datapath reported something.
@@ -300,6 +307,7 @@ impl<D: Dataplane> Core<D> {
     pub(super) fn begin_stop(&mut self, now: Instant) {
         self.enter(GatewayState::Deprovisioning);
         self.follow_at = None;
+        self.names.clear();
         for connection in self.connections.values_mut() {
             connection.refused = None;
             if connection.configured {
@@ -349,7 +357,7 @@ impl<D: Dataplane> Core<D> {
 
     fn apply_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::StateChanged { peer, state, reason } => self.note_state(peer, state, reason),
+            Event::StateChanged { peer, state, reason } => self.note_state(now, peer, state, reason),
             Event::InstallInbound { peer, sa } => {
                 if let Some(log) = &self.key_log {
                     log.add_inbound(&sa);
@@ -389,7 +397,7 @@ impl<D: Dataplane> Core<D> {
         }
     }
 
-    fn note_state(&mut self, peer: PeerId, state: PeerState, reason: String) {
+    fn note_state(&mut self, now: Instant, peer: PeerId, state: PeerState, reason: String) {
         let state = match state {
             PeerState::NotConnected => ConnectionState::NotConnected,
             PeerState::Connecting => ConnectionState::Connecting,
@@ -412,6 +420,9 @@ impl<D: Dataplane> Core<D> {
         let was_connected = connection.state == ConnectionState::Connected;
         connection.state = state;
         connection.reason = reason;
+        if was_connected {
+            self.names.doubt(now, site);
+        }
         let on_purpose = self.held.contains(site) || self.state != GatewayState::Provisioned;
         let severity = if was_connected && !on_purpose { Severity::Warning } else { Severity::Information };
         self.events.add_as(severity, EventNumber::Connection(state), Some(site), message);

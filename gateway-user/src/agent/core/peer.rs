@@ -1,6 +1,6 @@
 //! What IKE is told about the peer of a connection, and what is missing for that.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use ike::wire::AddressRange;
@@ -12,7 +12,7 @@ use super::super::dataplane::Dataplane;
 use super::super::events::{EventNumber, Severity};
 use super::super::terms::Terms;
 use super::{Core, connection_name};
-use crate::model::{AuthMethod, TrafficSelectors};
+use crate::model::{AuthMethod, GatewayAddress, TrafficSelectors};
 
 /// Most traffic selectors of one end that IKE negotiates.
 const MOST_SELECTORS: usize = 128;
@@ -51,13 +51,21 @@ impl<D: Dataplane> Core<D> {
 
     pub(super) fn terms(&self, site: &str) -> Terms {
         let own_name = self.certificates.credentials.as_ref().map(|own| own.identity());
-        Terms::new(&self.settings, self.profile(), self.parameters.get(site), own_name)
+        let own = self.parameters.get(site);
+        Terms::new(&self.settings, self.profile(), own, own_name, self.local_address(site))
     }
 
     /// Tells IKE about a connection's peer, or takes the peer away when something is missing. Until the datapath has the
     /// connection's tunnel there is nothing to tell.
     pub(super) fn configure(&mut self, now: Instant, site: &str) {
+        let name =
+            self.connections.get(site).and_then(|connection| connection.resolved.gateway_address.as_ref());
+        match name.and_then(GatewayAddress::name) {
+            Some(name) => self.names.keep(now, site, name),
+            None => self.names.forget(site),
+        }
         let peer = self.peer(site);
+        let is_looking = self.names.is_looking(site) && self.auth(site, &self.terms(site)).is_ok();
         let held = self.held.contains(site);
         let Some(connection) = self.connections.get_mut(site) else { return };
         if connection.applied.is_none() {
@@ -82,7 +90,7 @@ impl<D: Dataplane> Core<D> {
             }
             Err(missing) => {
                 let is_lost = std::mem::take(&mut connection.configured);
-                if connection.missing.as_ref() != Some(&missing) {
+                if connection.missing.as_ref() != Some(&missing) && !is_looking {
                     let name = connection_name(&self.settings.vnet, site);
                     let message = format!("connection {name} cannot be made: {missing}");
                     let severity = if is_lost { Severity::Warning } else { Severity::Information };
@@ -102,10 +110,11 @@ impl<D: Dataplane> Core<D> {
         let terms = self.terms(site);
         match (self.peer_address(site), self.auth(site, &terms)) {
             (Ok(remote), Ok(auth)) => {
-                let mut config = terms.peer_config(self.settings.wan_address.into(), remote, auth);
-                if terms.traffic_selectors() == TrafficSelectors::Prefixes {
-                    (config.local_selectors, config.remote_selectors) = self.prefixes(site)?;
-                }
+                let mut config = terms.peer_config(self.local_address(site), remote, auth);
+                (config.local_selectors, config.remote_selectors) = match terms.traffic_selectors() {
+                    TrafficSelectors::Prefixes => self.prefixes(site)?,
+                    TrafficSelectors::Any => (self.any(site), self.any(site)),
+                };
                 Ok(config)
             }
             (Err(address), Err(auth)) => Err(format!("{address}; {auth}")),
@@ -117,27 +126,57 @@ impl<D: Dataplane> Core<D> {
         format!("no shared key is set: run `vgw connection set-key {} {site}`", self.settings.vnet)
     }
 
+    /// The address that the peer of `site` finds the gateway at: that of the peer's family. Until it is known which one that
+    /// is, the gateway's first.
+    fn local_address(&self, site: &str) -> IpAddr {
+        let own = &self.settings.wan_addresses;
+        let towards = self.place_of(site).and_then(|remote| own.towards(remote));
+        towards.or_else(|| own.iter().next()).unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+    }
+
     /// The prefixes of the VNet and of the site as traffic selectors.
     fn prefixes(&self, site: &str) -> Result<(Vec<AddressRange>, Vec<AddressRange>), String> {
-        let local =
-            self.configuration.virtual_network(&self.settings.vnet).map(|own| own.address_space.as_slice());
-        let remote =
-            self.connections.get(site).map(|connection| connection.resolved.remote_prefixes.as_slice());
+        let (local, remote) = self.address_spaces(site);
         Ok((selectors("VNet", local)?, selectors("site", remote)?))
     }
 
+    /// Every address of the families that both ends of a connection have prefixes of; where they have none in common, of
+    /// both.
+    fn any(&self, site: &str) -> Vec<AddressRange> {
+        let (local, remote) = self.address_spaces(site);
+        let families = [(true, AddressRange::ANY_IPV4), (false, AddressRange::ANY_IPV6)];
+        let has = |space: &[IpNet], is_v4: bool| space.iter().any(|prefix| prefix.addr().is_ipv4() == is_v4);
+        let common = families.iter().filter(|(is_v4, _)| has(local, *is_v4) && has(remote, *is_v4));
+        let common: Vec<_> = common.map(|(_, any)| *any).collect();
+        if common.is_empty() { families.map(|(_, any)| any).to_vec() } else { common }
+    }
+
+    /// The address spaces of the VNet and of the site.
+    fn address_spaces(&self, site: &str) -> (&[IpNet], &[IpNet]) {
+        let local = self.configuration.virtual_network(&self.settings.vnet);
+        let local = local.map(|own| own.address_space.as_slice()).unwrap_or_default();
+        let remote = self.connections.get(site);
+        (local, remote.map(|connection| connection.resolved.remote_prefixes.as_slice()).unwrap_or_default())
+    }
+
     fn peer_address(&self, site: &str) -> Result<IpAddr, String> {
-        let address = self.connections.get(site).and_then(|connection| connection.resolved.gateway_address);
-        match address {
-            None => Err(format!("gateway address of site {site} is a placeholder")),
-            Some(IpAddr::V6(address)) => {
-                Err(format!("gateway address {address} of site {site} is IPv6, this gateway's is IPv4"))
-            }
-            Some(IpAddr::V4(address)) if address == self.settings.wan_address => {
-                Err(format!("gateway address {address} of site {site} is this gateway's own"))
-            }
-            Some(address) => Ok(address),
+        let connection = self.connections.get(site);
+        let address = match connection.and_then(|connection| connection.resolved.gateway_address.as_ref()) {
+            None => return Err(format!("gateway address of site {site} is a placeholder")),
+            Some(GatewayAddress::Name(_)) => return self.names.address(site),
+            Some(GatewayAddress::Ip(address)) => *address,
+        };
+        let own = &self.settings.wan_addresses;
+        if own.towards(address).is_none() {
+            let (theirs, ours) = if address.is_ipv6() { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
+            return Err(format!(
+                "gateway address {address} of site {site} is {theirs}, this gateway's is {ours}"
+            ));
         }
+        if own.iter().any(|own| own == address) {
+            return Err(format!("gateway address {address} of site {site} is this gateway's own"));
+        }
+        Ok(address)
     }
 
     fn auth(&self, site: &str, terms: &Terms) -> Result<Auth, String> {
@@ -173,8 +212,8 @@ impl<D: Dataplane> Core<D> {
 }
 
 /// Traffic selectors in numerical order, so that the order in a file means nothing.
-fn selectors(whose: &str, prefixes: Option<&[IpNet]>) -> Result<Vec<AddressRange>, String> {
-    let mut prefixes = prefixes.unwrap_or_default().to_vec();
+fn selectors(whose: &str, prefixes: &[IpNet]) -> Result<Vec<AddressRange>, String> {
+    let mut prefixes = prefixes.to_vec();
     prefixes.sort_unstable();
     if prefixes.len() > MOST_SELECTORS {
         let number = prefixes.len();

@@ -13,7 +13,7 @@ use crate::api::types::{
     BudgetStatus, ConnectionStatus, Gateway, LocalNetwork, QueueSa, Status, VirtualNetworkState, Vnet,
 };
 use crate::datapath::{Direction, TunnelId, TunnelStats};
-use crate::model::ConnectionState;
+use crate::model::{ConnectionState, GatewayAddress};
 
 impl<D: Dataplane> Core<D> {
     pub(super) fn status(&self, now: Instant) -> Result<Status, Refusal> {
@@ -36,7 +36,8 @@ impl<D: Dataplane> Core<D> {
             vnet: self.settings.vnet.clone(),
             state: self.state,
             engine: stats.engine.into(),
-            wan_address: self.settings.wan_address,
+            wan_address: self.settings.wan_addresses.v4,
+            wan_address_v6: self.settings.wan_addresses.v6,
             budget: BudgetStatus {
                 rate_bits: stats.budget.rate_bits,
                 passed_bytes: stats.budget.passed_bytes,
@@ -64,7 +65,8 @@ impl<D: Dataplane> Core<D> {
             state: self.state,
             engine: self.dataplane.engine_stats().running,
             wan_interface: settings.wan_interface.clone(),
-            wan_address: settings.wan_address,
+            wan_address: settings.wan_addresses.v4,
+            wan_address_v6: settings.wan_addresses.v6,
             lan_interfaces: settings.lan_interfaces.clone(),
             address_space: network.map(|network| texts(&network.address_space)).unwrap_or_default(),
             profile: self.profile(),
@@ -135,7 +137,13 @@ impl<D: Dataplane> Core<D> {
             name: connection_name(&self.settings.vnet, site),
             site: site.to_owned(),
             state: if connection.configured { connection.state } else { ConnectionState::NotConnected },
-            peer: peer.and_then(|peer| Some(peer.remote?.ip())).or(connection.resolved.gateway_address),
+            peer: peer.and_then(|peer| Some(peer.remote?.ip())).or(self.place_of(site)),
+            peer_name: connection
+                .resolved
+                .gateway_address
+                .as_ref()
+                .and_then(GatewayAddress::name)
+                .map(ToString::to_string),
             last_error: tunnel_error().or_else(missing).or_else(refused).or_else(from_ike),
             ike_proposal: ike.map(|ike| ike.proposal.clone()),
             ike_spis: ike.map(|ike| [ike.spi_i, ike.spi_r].map(|spi| format!("{spi:016x}"))),

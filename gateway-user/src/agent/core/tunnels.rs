@@ -112,6 +112,7 @@ impl<D: Dataplane> Core<D> {
         // Removal events name the connection, so it goes after them.
         self.drain(now);
         self.sites.remove(&id);
+        self.names.forget(site);
         if let Some(Connection { tunnel, .. }) = self.connections.remove(site) {
             let leftover = Leftover { site: site.to_owned(), prefixes: tunnel.prefixes, error: None };
             self.leftovers.insert(id, leftover);

@@ -202,7 +202,7 @@ async fn status_has_the_promised_shape() {
         "child_sas": { "value": 1, "source": "profile" }
     });
     let connection = serde_json::json!({
-        "name": "VNet1-VNet2", "site": "VNet2", "state": "NotConnected", "peer": "192.0.2.2",
+        "name": "VNet1-VNet2", "site": "VNet2", "state": "NotConnected", "peer": "192.0.2.2", "peer_name": null,
         "last_error": "no shared key is set: run `vgw connection set-key VNet1 VNet2`",
         "ike_proposal": null, "ike_spis": null, "ike_established_seconds": null, "ike_rekey_in_seconds": null,
         "ike_rekeys": null, "ike_fragmentation": null, "peer_identity": null, "authentication": null, "nat_detected": null,
@@ -216,6 +216,7 @@ async fn status_has_the_promised_shape() {
         json,
         serde_json::json!({
             "vnet": "VNet1", "state": "Provisioned", "engine": engine, "xdp_mode": "native", "wan_address": "192.0.2.1",
+            "wan_address_v6": null,
             "budget": { "rate_bits": 100_000_000, "passed_bytes": 5, "dropped_bytes": 6 },
             "key_log": null, "ike_sas": 0,
             "connections": [connection],

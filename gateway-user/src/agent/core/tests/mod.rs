@@ -5,6 +5,8 @@ mod changes;
 mod commands;
 mod connect;
 mod events;
+mod ipv6;
+mod names;
 mod netcfg;
 mod parameters;
 mod queue_sas;

@@ -98,6 +98,7 @@ async fn a_placeholder_is_replaced_and_the_tunnel_comes_up() {
     let change = LocalNetworkChange { gateway_address: "192.0.2.2".parse().unwrap() };
     let set = |name: &str| {
         let name = name.to_owned();
+        let change = change.clone();
         move |reply| Change::SetLocalNetwork(name, change, reply)
     };
     let error = bench.change(set("VNet9")).await.unwrap_err();
