@@ -12,19 +12,15 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, MapError};
 use aya::programs::XdpMode;
 use aya::programs::links::FdLink;
-use gateway_common::limits::MAX_FRAME;
-use gateway_common::wire::{
-    ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN,
-};
-use gateway_common::{
-    Budget, Control, GatewayConfig, Handoff, Lane, Port, PortRole, ReturnHeader, Route, RouteKind, Tunnel,
-};
+use gateway_common::{Budget, Control, GatewayConfig, Lane, Port, PortRole, Route, RouteKind, Tunnel};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::sync::mpsc;
 
 use super::cpu_sas::CpuSas;
 use super::engine::{EngineConfig, EngineEvent, EngineStats, RunningEngine};
 use super::events::{DatapathEvents, forward_log};
+use super::ipv6;
+use super::mtu::{outer_header, tunnel_interface_mtu, tunnel_mtu};
 use super::netdev::{Interface, Netlink};
 use super::object::{Limits, Object, Plain, duplicate};
 use super::pins::Pins;
@@ -90,6 +86,8 @@ pub struct Datapath {
     /// Prefixes with a kernel route of ours to `vgw0`.
     routed: BTreeSet<IpNet>,
     mtu: u32,
+    /// Whether IPv6 packets can be for this gateway: the VNet has IPv6 prefixes, or peers are reached over IPv6.
+    with_ipv6: bool,
     /// What the gateway itself sends into tunnels comes from here: at most one address of each family.
     sources: Vec<IpAddr>,
     xdp_mode: &'static str,
@@ -118,6 +116,18 @@ impl Datapath {
                 "no LAN interface has an address inside the VNet: the gateway itself cannot use its tunnels"
             );
         }
+        let with_inner_ipv6 = config.local_prefixes.iter().any(|prefix| prefix.addr().is_ipv6());
+        let with_ipv6 = with_inner_ipv6 || config.wan_addrs.v6.is_some();
+        let mtu = tunnel_mtu(wan.mtu, outer_header(config.wan_addrs));
+        if with_ipv6 {
+            ipv6::switch_on_forwarding(&config.wan)?;
+        }
+        if with_inner_ipv6 && mtu < ipv6::LEAST_MTU {
+            tracing::warn!(
+                "the tunnels carry {mtu} bytes, less than the {} that IPv6 relies on: larger IPv6 packets may be lost",
+                ipv6::LEAST_MTU
+            );
+        }
         let plan = plan_workers(&config.engine, &ports)?;
         let slots = plan.as_ref().map_or(0, |plan| slots(&config.engine, &ports, plan));
         let limits = Limits { tunnels: config.max_tunnels, cpu_sas: config.cpu_sas, slots };
@@ -133,8 +143,10 @@ impl Datapath {
         // From here on every failure must undo what was done to the system.
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
         let queues = plan.as_ref().map_or(1, Plan::workers);
-        let mtu = tunnel_interface_mtu(wan.mtu);
-        let created = TunnelInterface::create(&netlink, &config.vnet, mtu, config.wan_addrs, queues).await;
+        let vgw0_mtu = tunnel_interface_mtu(wan.mtu);
+        let created =
+            TunnelInterface::create(&netlink, &config.vnet, vgw0_mtu, config.wan_addrs, queues, with_ipv6)
+                .await;
         let vgw0 = match created {
             Ok(vgw0) => vgw0,
             Err(error) => {
@@ -145,7 +157,8 @@ impl Datapath {
         };
         let served = serve(&ports, &vgw0);
         let mut datapath = Self {
-            mtu: tunnel_mtu(wan.mtu, outer_header(config.wan_addrs)),
+            mtu,
+            with_ipv6,
             engine: RunningEngine::kernel(config.engine.choice, None),
             engine_events: None,
             config,
@@ -478,7 +491,9 @@ impl Datapath {
         for prefix in remote_prefixes {
             self.netlink.close(*prefix).await?;
             self.set_route(*prefix, Route { kind: RouteKind::REMOTE, tunnel: id.0 })?;
-            if !self.routed.contains(prefix) {
+            // Without IPv6 of its own the VNet has no packets for an IPv6 prefix.
+            let is_carried = self.with_ipv6 || prefix.addr().is_ipv4();
+            if is_carried && !self.routed.contains(prefix) {
                 self.netlink.add_route(*prefix, &self.vgw0.stack, self.mtu, self.source_of(*prefix)).await?;
                 self.routed.insert(*prefix);
             }
@@ -567,29 +582,6 @@ fn sweep_regularly(table: Weak<Mutex<SaTable>>) {
     });
 }
 
-/// Largest outer packet, given the WAN's MTU and what the in-kernel AEAD takes.
-fn outer_mtu(wan_mtu: u32) -> u32 {
-    wan_mtu.min((MAX_FRAME - ETH_LEN) as u32)
-}
-
-/// MTU of `vgw0`: room for a whole packet of the WAN that a worker hands back with its headers. What the kernel may send into a
-/// tunnel is limited by the routes.
-fn tunnel_interface_mtu(wan_mtu: u32) -> u32 {
-    outer_mtu(wan_mtu) + (ReturnHeader::LEN + Handoff::LEN) as u32
-}
-
-/// Length of the longest outer IP header that the gateway's addresses allow. A peer with a name may be found at an address of
-/// the other family later, and its tunnel's MTU does not change then.
-fn outer_header(addresses: WanAddresses) -> usize {
-    if addresses.v6.is_some() { IPV6_LEN } else { IPV4_LEN }
-}
-
-/// Largest inner packet whose encapsulation, in UDP at worst, fits the WAN's MTU and the in-kernel AEAD.
-fn tunnel_mtu(wan_mtu: u32, ip_header: usize) -> u32 {
-    let payload = outer_mtu(wan_mtu) - (ip_header + UDP_LEN + ESP_LEN + ESP_IV_LEN + ESP_ICV_LEN) as u32;
-    (payload & !3) - ESP_TRAILER_LEN as u32
-}
-
 /// The first address of each family of a LAN interface that lies in the VNet: the sources of what the gateway itself sends
 /// into tunnels.
 async fn vnet_addresses(
@@ -617,21 +609,4 @@ fn key4(prefix: Ipv4Net) -> Key<[u8; 4]> {
 
 fn key6(prefix: Ipv6Net) -> Key<[u8; 16]> {
     Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tunnel_mtu_fills_the_wan_mtu_with_udp_encapsulation() {
-        let gateway = |v6| WanAddresses { v4: Some([192, 0, 2, 1].into()), v6 };
-        assert_eq!(tunnel_mtu(1500, outer_header(gateway(None))), 1438);
-        assert_eq!(tunnel_mtu(1500, outer_header(gateway(Some(1.into())))), 1418);
-        for (wan, header) in (576..1600).zip([20, 40].into_iter().cycle()) {
-            let inner = tunnel_mtu(wan, header);
-            let outer = |inner: u32| (inner + 2).next_multiple_of(4) + header as u32 + 8 + 8 + 8 + 16;
-            assert!(outer(inner) <= wan && outer(inner + 1) > wan, "WAN {wan}, tunnel {inner}");
-        }
-    }
 }

@@ -5,7 +5,7 @@
 //! pins     the BPF file system                                        vgw0     the tunnel interface
 //! sa_table SAs and their slots        events   what the programs report        stats    what they count
 //! engine   what seals and opens       workers  the processes of engine `xsk`
-//! cpu_sas  SAs of single receive queues
+//! cpu_sas  SAs of single receive queues                           ipv6     the kernel's IPv6
 //! ```
 
 mod control;
@@ -13,7 +13,9 @@ mod cpu_sas;
 mod engine;
 mod ethtool;
 mod events;
+mod ipv6;
 mod key_schedule;
+mod mtu;
 mod netdev;
 mod object;
 mod pins;

@@ -13,6 +13,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::ethtool;
+use super::ipv6;
 use super::workers::Queues;
 
 /// Bit of `RTAX_LOCK` that locks `RTAX_MTU`: path MTU discovery must not change it.
@@ -176,12 +177,18 @@ impl Netlink {
     /// Makes `prefix` unreachable wherever no better route exists, so that packets for it never leave in the clear while its
     /// route to the tunnel interface is missing.
     pub(super) async fn close(&self, prefix: IpNet) -> Result<()> {
+        if !is_routed(prefix) {
+            return Ok(());
+        }
         let replaced = self.handle.route().add(closing_route(prefix)).replace().execute().await;
         replaced.with_context(|| format!("cannot make {prefix} unreachable without its tunnel"))
     }
 
     /// Takes [`Self::close`] back; if that was done already it is no error.
     pub(super) async fn reopen(&self, prefix: IpNet) -> Result<()> {
+        if !is_routed(prefix) {
+            return Ok(());
+        }
         match self.handle.route().del(closing_route(prefix)).execute().await {
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
             removed => removed.with_context(|| format!("cannot remove the unreachable route of {prefix}")),
@@ -190,11 +197,10 @@ impl Netlink {
 
     /// Prefixes that are closed now, by this agent or an earlier one.
     pub(super) async fn closed(&self) -> Result<Vec<IpNet>> {
-        let families =
-            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
         let mut prefixes = Vec::new();
-        for family in families {
-            self.add_closed(family, &mut prefixes).await?;
+        self.add_closed(RouteMessageBuilder::<Ipv4Addr>::new().build(), &mut prefixes).await?;
+        if ipv6::is_there() {
+            self.add_closed(RouteMessageBuilder::<Ipv6Addr>::new().build(), &mut prefixes).await?;
         }
         Ok(prefixes)
     }
@@ -228,6 +234,11 @@ impl Netlink {
             }
         }
     }
+}
+
+/// Whether the kernel could route packets for `prefix` anywhere.
+fn is_routed(prefix: IpNet) -> bool {
+    prefix.addr().is_ipv4() || ipv6::is_there()
 }
 
 /// The route that loses against every other.

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::ethtool::{Offload, switch_off};
+use super::ipv6;
 use super::netdev::{Interface, Netlink};
 use super::sysctl;
 use super::wan_addresses::WanAddresses;
@@ -24,13 +25,15 @@ impl TunnelInterface {
     ///
     /// `addresses` are this host's outer addresses. `vgw0` bears that of IPv4 too, because the reverse-path check refuses sealed packets,
     /// which enter the stack there, on an interface without any address. `queues` is the number of receive queues, and of
-    /// transmit queues, of each end.
+    /// transmit queues, of each end. `with_ipv6` lets the kernel route IPv6 packets there, too; it checks no reverse path for
+    /// those, and forwards packets with this host's own source address without being told.
     pub(super) async fn create(
         netlink: &Netlink,
         vnet: &str,
         mtu: u32,
         addresses: WanAddresses,
         queues: u32,
+        with_ipv6: bool,
     ) -> Result<Self> {
         let alias = format!("vnet-gateway {vnet}");
         if let Some(existing) = netlink.find(NAME).await? {
@@ -48,7 +51,7 @@ impl TunnelInterface {
         }
         netlink.add_veth(NAME, PEER, queues).await?;
         let pair = Self { stack: netlink.interface(NAME).await?, xdp: netlink.interface(PEER).await? };
-        if let Err(error) = pair.configure(netlink, mtu, &alias, addresses).await {
+        if let Err(error) = pair.configure(netlink, mtu, &alias, addresses, with_ipv6).await {
             // The first failure is the one to report.
             let _ = netlink.delete(&pair.stack).await;
             return Err(error);
@@ -70,7 +73,15 @@ impl TunnelInterface {
         mtu: u32,
         alias: &str,
         addresses: WanAddresses,
+        with_ipv6: bool,
     ) -> Result<()> {
+        // Before the ends are up, so that the kernel has nothing to say there.
+        ipv6::switch_off(PEER)?;
+        if with_ipv6 {
+            ipv6::switch_on(NAME)?;
+        } else {
+            ipv6::switch_off(NAME)?;
+        }
         for end in [&self.stack, &self.xdp] {
             netlink.set_up(end, mtu, alias).await?;
         }
@@ -97,11 +108,5 @@ fn set_kernel_options() -> Result<()> {
     // For the same packets a strict reverse-path check would ask for a route to ourselves through vgw0.
     sysctl::set(&format!("net/ipv4/conf/{NAME}/rp_filter"), "2")?;
     sysctl::set(&format!("net/ipv4/conf/{NAME}/send_redirects"), "0")?;
-    for end in [NAME, PEER] {
-        let name = format!("net/ipv6/conf/{end}/disable_ipv6");
-        if std::path::Path::new(&format!("/proc/sys/{name}")).exists() {
-            sysctl::set(&name, "1")?;
-        }
-    }
     Ok(())
 }
