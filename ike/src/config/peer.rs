@@ -41,7 +41,7 @@ pub struct PeerConfig {
     /// Which end brings the connection up.
     pub mode: ConnectionMode,
     /// Our addresses that Child SAs are for: offered as initiator, the limit as responder. No range at all stands for all
-    /// of IPv4, and at most 128 count.
+    /// of IPv4 and IPv6, and at most 128 count.
     pub local_selectors: Vec<AddressRange>,
     /// The peer's addresses that Child SAs are for, likewise.
     pub remote_selectors: Vec<AddressRange>,
@@ -97,8 +97,8 @@ impl PeerConfig {
             ike_proposals: vec![IkeProposal::default_profile()],
             esp_proposals: vec![EspProposal::default_profile()],
             mode: ConnectionMode::Default,
-            local_selectors: vec![AddressRange::ANY_IPV4],
-            remote_selectors: vec![AddressRange::ANY_IPV4],
+            local_selectors: AddressRange::ANY.to_vec(),
+            remote_selectors: AddressRange::ANY.to_vec(),
             child_sas: 1,
             force_udp_encapsulation: false,
             dpd_interval: Duration::from_secs(45),

@@ -20,19 +20,18 @@ const MAX_OCTETS: usize = 32 * 1024;
 const KEPT_FOR: Duration = Duration::from_mins(1);
 const IPV4_HEADER_LEN: usize = 20;
 const IPV6_HEADER_LEN: usize = 40;
+/// Every link carries IPv6 packets of this size (RFC 8200 section 5), so smaller fragments are of no use (RFC 7383 §2.5.1).
+const IPV6_LEAST_MTU: usize = 1280;
 const UDP_HEADER_LEN: usize = 8;
 
 /// Longest IKE message whose IP packet to `remote` has at most `fragment_size` octets, with the non-ESP marker, so that
 /// it may be sent again when the conversation has moved to port 4500.
 pub(super) fn largest_message(fragment_size: usize, remote: SocketAddr) -> usize {
-    let ip_header = match remote.ip().to_canonical() {
-        IpAddr::V4(_) => IPV4_HEADER_LEN,
-        IpAddr::V6(_) => IPV6_HEADER_LEN,
+    let (ip_header, least) = match remote.ip().to_canonical() {
+        IpAddr::V4(_) => (IPV4_HEADER_LEN, *FRAGMENT_SIZES.start()),
+        IpAddr::V6(_) => (IPV6_HEADER_LEN, IPV6_LEAST_MTU),
     };
-    fragment_size.clamp(*FRAGMENT_SIZES.start(), *FRAGMENT_SIZES.end())
-        - ip_header
-        - UDP_HEADER_LEN
-        - NON_ESP_MARKER.len()
+    fragment_size.clamp(least, *FRAGMENT_SIZES.end()) - ip_header - UDP_HEADER_LEN - NON_ESP_MARKER.len()
 }
 
 /// One message that arrives in fragments. Of each direction there is at most one, since the window is one message.
@@ -284,6 +283,7 @@ mod tests {
         assert_eq!(largest_message(1280, v6), 1280 - 40 - 8 - 4);
         assert_eq!(largest_message(1280, mapped), 1280 - 20 - 8 - 4);
         assert_eq!(largest_message(0, v4), 576 - 20 - 8 - 4);
+        assert_eq!(largest_message(576, v6), 1280 - 40 - 8 - 4, "every IPv6 path carries that");
         assert_eq!(largest_message(usize::MAX, v4), 65_535 - 20 - 8 - 4);
     }
 }

@@ -26,8 +26,7 @@ impl ChildSelectors {
     /// What the configuration asks for.
     pub(crate) fn wanted(config: &PeerConfig) -> Self {
         let ranges = |configured: &[AddressRange]| {
-            let any = [AddressRange::ANY_IPV4];
-            let ranges = if configured.is_empty() { &any } else { configured };
+            let ranges = if configured.is_empty() { &AddressRange::ANY } else { configured };
             ranges.iter().take(MAX_RANGES).copied().collect()
         };
         Self { local: ranges(&config.local_selectors), remote: ranges(&config.remote_selectors) }

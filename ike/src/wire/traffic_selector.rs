@@ -49,6 +49,9 @@ impl AddressRange {
     /// All of IPv6.
     pub const ANY_IPV6: Self = Self::V6(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from_bits(u128::MAX));
 
+    /// All of both.
+    pub const ANY: [Self; 2] = [Self::ANY_IPV4, Self::ANY_IPV6];
+
     /// The addresses of a prefix of `len` bits; bits of `address` behind it do not count. `None` when `len` is more than
     /// an address has.
     pub fn prefix(address: IpAddr, len: u8) -> Option<Self> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ike::{AddressRange, ConnectionMode, PeerConfig, PeerState};
+use ike::{AddressRange, ConnectionMode, PeerConfig, PeerState, Psk};
 
 use crate::sim::{Pair, cheap_config};
 
@@ -53,6 +53,28 @@ fn selectors_are_narrowed_by_the_responder_and_the_same_after_a_rekey_by_either_
         pair.last_error(1),
         "peer narrowed the traffic selectors to 10.2.0.0/16 === 10.1.0.0/16, 2001:db8:1::/48"
     );
+}
+
+#[test]
+fn without_selectors_everything_of_both_families_is_agreed_on_or_what_the_peer_wants_of_it() {
+    let both = [AddressRange::ANY_IPV4, AddressRange::ANY_IPV6];
+    for none in [config(0, &[], &[]), everything(0)] {
+        let pair = pair(none, everything(1));
+        assert_eq!(agreed(&pair, 0), [both, both]);
+        assert_eq!(pair.status(0).last_error, None);
+    }
+    for (wanted, family) in [("0.0.0.0/0", both[0]), ("::/0", both[1])] {
+        let pair = pair(everything(0), config(1, &[wanted], &[wanted]));
+        assert_eq!(pair.state(0), PeerState::Connected);
+        assert_eq!(agreed(&pair, 0), [[family], [family]]);
+    }
+}
+
+/// What [`PeerConfig::new`] says of selectors.
+fn everything(index: usize) -> PeerConfig {
+    let cheap = cheap_config(index);
+    let new = PeerConfig::new(cheap.local, cheap.remote, Psk::new("key"));
+    PeerConfig { local_selectors: new.local_selectors, remote_selectors: new.remote_selectors, ..cheap }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use ike::{
-    ConnectionMode, DhGroup, Endpoint, EndpointConfig, EspAead, EspProposal, Event, ExportedIkeKeys, IkeAead,
-    IkeProposal, PeerConfig, PeerId, PeerState, PeerStatus, Prf, Psk, Work,
+    AddressRange, ConnectionMode, DhGroup, Endpoint, EndpointConfig, EspAead, EspProposal, Event,
+    ExportedIkeKeys, IkeAead, IkeProposal, PeerConfig, PeerId, PeerState, PeerStatus, Prf, Psk, Work,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -76,11 +76,13 @@ pub(crate) struct Pair {
     pieces_of_work: u64,
 }
 
-/// A configuration with one cheap algorithm of each kind, for end `index`.
+/// A configuration with one cheap algorithm of each kind, for end `index`, and for IPv4 packets.
 pub(crate) fn cheap_config(index: usize) -> PeerConfig {
     PeerConfig {
         ike_proposals: vec![IkeProposal::single(IkeAead::Aes128Gcm16, Prf::HmacSha256, DhGroup::X25519)],
         esp_proposals: vec![EspProposal::single(EspAead::ChaCha20Poly1305, Some(DhGroup::X25519), true)],
+        local_selectors: vec![AddressRange::ANY_IPV4],
+        remote_selectors: vec![AddressRange::ANY_IPV4],
         ..PeerConfig::new(ADDRESSES[index], ADDRESSES[1 - index], Psk::new(PSK))
     }
 }
