@@ -30,6 +30,7 @@ struct Launch {
     arguments: Vec<String>,
     log: PathBuf,
     log_filter: Option<String>,
+    hosts: Option<PathBuf>,
 }
 
 impl Agent {
@@ -130,8 +131,13 @@ impl Launch {
             .collect();
         arguments.extend(options.arguments());
         let log = directory.join(format!("agent-{vnet}.log"));
-        let launch =
-            Launch { namespace: site.gateway.path(), arguments, log, log_filter: options.log.clone() };
+        let launch = Launch {
+            namespace: site.gateway.path(),
+            arguments,
+            log,
+            log_filter: options.log.clone(),
+            hosts: options.hosts.clone(),
+        };
         let vgw = Vgw::new(run_dir.join(&vnet).join("agent.sock"));
         (launch, vgw)
     }
@@ -156,11 +162,22 @@ impl Launch {
     }
 
     fn spawn(&self) -> Result<Process> {
-        let mut command = Command::new("nsenter");
+        let mut command = match &self.hosts {
+            Some(hosts) => with_hosts(hosts),
+            None => Command::new("nsenter"),
+        };
         command.arg(format!("--net={}", self.namespace.display())).arg(vgw_binary()?).args(&self.arguments);
         if let Some(filter) = &self.log_filter {
             command.env("VGW_LOG", filter);
         }
         Process::spawn(command, &self.log)
     }
+}
+
+/// `nsenter` with a file of the caller's in place of `/etc/hosts`, for this process and its children alone.
+fn with_hosts(hosts: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+    command.arg("mount --bind \"$0\" /etc/hosts && exec nsenter \"$@\"").arg(hosts);
+    command
 }

@@ -23,6 +23,12 @@ const BUFFER: usize = 16 << 20;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Length of an IPv6 header.
+const IPV6_LEN: usize = 40;
+const ICMPV6: u8 = 58;
+/// ICMPv6 messages of neighbour discovery (RFC 4861 section 4).
+const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 const UDP: u8 = 17;
 const ESP: u8 = 50;
 const IKE_PORT: u16 = 500;
@@ -44,19 +50,19 @@ const COOKIE: [u8; 2] = 16390_u16.to_be_bytes();
 /// What a frame on the wire is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PacketClass {
-    /// ESP directly over IPv4 (RFC 4303).
+    /// ESP directly over IP (RFC 4303).
     Esp,
     /// ESP in UDP (RFC 3948).
     EspInUdp,
     /// IKE on port 500 or 4500, keep-alives included (RFC 7296 section 2.23).
     Ike,
-    /// Address resolution.
+    /// Address resolution, for IPv6 by neighbour discovery.
     Arp,
     /// Anything else: what a tunnel must not let through.
     Plaintext,
 }
 
-/// What a capture saw.
+/// What a capture saw. Only the classes count packets of both families; what is told of IKE messages and UDP ports is about IPv4.
 #[derive(Clone, Debug, Default)]
 pub struct CaptureReport {
     counts: BTreeMap<PacketClass, u64>,
@@ -146,9 +152,9 @@ impl CaptureReport {
     fn add(&mut self, frame: &[u8], needle: &[u8]) {
         let class = classify(frame, needle);
         *self.counts.entry(class).or_default() += 1;
-        match class {
-            PacketClass::Ike => self.add_ike(&frame[14..]),
-            PacketClass::EspInUdp => self.add_esp_port(&frame[14..]),
+        match (class, ethertype(frame)) {
+            (PacketClass::Ike, Some(ETHERTYPE_IPV4)) => self.add_ike(&frame[14..]),
+            (PacketClass::EspInUdp, Some(ETHERTYPE_IPV4)) => self.add_esp_port(&frame[14..]),
             _ => {}
         }
         if self.described.len() < DESCRIBED {
@@ -324,7 +330,21 @@ fn classify(frame: &[u8], needle: &[u8]) -> PacketClass {
     match ethertype(frame) {
         Some(ETHERTYPE_ARP) => PacketClass::Arp,
         Some(ETHERTYPE_IPV4) => classify_ipv4(&frame[14..]).unwrap_or(PacketClass::Plaintext),
+        Some(ETHERTYPE_IPV6) => classify_ipv6(&frame[14..]).unwrap_or(PacketClass::Plaintext),
         _ => PacketClass::Plaintext,
+    }
+}
+
+/// Without extension headers, which no packet of a gateway has; those of the VNets are of `fd00::/8`.
+fn classify_ipv6(packet: &[u8]) -> Option<PacketClass> {
+    if [packet.get(8)?, packet.get(24)?].contains(&&0xfd) {
+        return None;
+    }
+    match *packet.get(6)? {
+        ESP => Some(PacketClass::Esp),
+        UDP => classify_udp(packet.get(IPV6_LEN..)?),
+        ICMPV6 if NEIGHBOUR_DISCOVERY.contains(packet.get(IPV6_LEN)?) => Some(PacketClass::Arp),
+        _ => None,
     }
 }
 
@@ -354,12 +374,13 @@ fn classify_udp(datagram: &[u8]) -> Option<PacketClass> {
 
 /// SPI and sequence number of a frame with ESP (RFC 4303 section 2), in UDP or not.
 fn esp_number(frame: &[u8]) -> Option<[u8; 8]> {
-    if ethertype(frame) != Some(ETHERTYPE_IPV4) {
-        return None;
-    }
-    let packet = &frame[14..];
-    let payload = packet.get(usize::from(packet.first()? & 15) * 4..)?;
-    match classify_ipv4(packet)? {
+    let packet = frame.get(14..)?;
+    let (class, payload) = match ethertype(frame)? {
+        ETHERTYPE_IPV4 => (classify_ipv4(packet)?, packet.get(usize::from(packet.first()? & 15) * 4..)?),
+        ETHERTYPE_IPV6 => (classify_ipv6(packet)?, packet.get(IPV6_LEN..)?),
+        _ => return None,
+    };
+    match class {
         PacketClass::Esp => payload.first_chunk().copied(),
         PacketClass::EspInUdp => payload.get(8..)?.first_chunk().copied(),
         _ => None,
@@ -378,10 +399,11 @@ fn describe(frame: &[u8], class: PacketClass) -> String {
         (Some(ETHERTYPE_IPV4), Some((source, destination))) => format!("{source} > {destination}"),
         (other, _) => format!("ethertype {:04x}", other.unwrap_or(0)),
     };
+    let (header, protocol) = if ethertype(frame) == Some(ETHERTYPE_IPV6) { (IPV6_LEN, 6) } else { (20, 9) };
     let detail = match class {
-        PacketClass::Esp => esp_header(packet.get(20..).unwrap_or(&[])),
-        PacketClass::EspInUdp => esp_header(packet.get(28..).unwrap_or(&[])),
-        PacketClass::Plaintext => format!("protocol {}", packet.get(9).copied().unwrap_or(0)),
+        PacketClass::Esp => esp_header(packet.get(header..).unwrap_or(&[])),
+        PacketClass::EspInUdp => esp_header(packet.get(header + 8..).unwrap_or(&[])),
+        PacketClass::Plaintext => format!("protocol {}", packet.get(protocol).copied().unwrap_or(0)),
         PacketClass::Ike | PacketClass::Arp => String::new(),
     };
     format!("{between:<33} {:<10} {:>5} bytes  {detail}", format!("{class:?}"), frame.len())
@@ -438,6 +460,29 @@ mod tests {
         assert_eq!(class(&frame(1, wan.0, wan.1, &[8, 0])), PacketClass::Plaintext);
         assert_eq!(class(&frame(ESP, [10, 1, 1, 10], [10, 2, 1, 10], &[1; 16])), PacketClass::Plaintext);
         assert_eq!(class(&[0; 10]), PacketClass::Plaintext);
+    }
+
+    #[test]
+    fn ipsec_over_ipv6_is_told_from_everything_else() {
+        let frame = |next: u8, source: [u8; 2], payload: &[u8]| {
+            let mut frame = vec![0; 12];
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, next, 64]);
+            frame.extend(source);
+            frame.extend([0; 14]);
+            frame.extend([0x20, 0x01]);
+            frame.extend([0; 14]);
+            frame.extend(payload);
+            frame
+        };
+        let wan = [0x20, 0x01];
+        let class = |frame: &[u8]| classify(frame, b"needle");
+        assert_eq!(class(&frame(ESP, wan, &[1; 16])), PacketClass::Esp);
+        assert_eq!(esp_number(&frame(ESP, wan, &[1; 16])), Some([1; 8]));
+        assert_eq!(class(&frame(UDP, wan, &[1, 244, 1, 244, 0, 0, 0, 0])), PacketClass::Ike);
+        assert_eq!(class(&frame(ICMPV6, wan, &[135; 24])), PacketClass::Arp);
+        assert_eq!(class(&frame(ICMPV6, wan, &[128; 24])), PacketClass::Plaintext);
+        assert_eq!(class(&frame(ESP, [0xfd, 0], &[1; 16])), PacketClass::Plaintext);
+        assert_eq!(class(&frame(6, wan, &[1; 16])), PacketClass::Plaintext);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub struct GatewayOptions {
     /// Shared bandwidth limit, for instance `50mbit`.
     pub bandwidth: Option<String>,
+    /// Outer addresses of the gateway, in place of those of its interface.
+    pub wan_addresses: Vec<String>,
     /// Interfaces towards the VNet besides [`crate::Site::LAN`].
     pub more_lans: Vec<String>,
     /// Engine: `auto`, `kernel` or `xsk`.
@@ -43,6 +45,8 @@ pub struct GatewayOptions {
     pub certificate: Option<CertificateFiles>,
     /// Directory for the keys of all SAs.
     pub key_log: Option<PathBuf>,
+    /// File that the agent sees as `/etc/hosts`.
+    pub hosts: Option<PathBuf>,
     /// What the agent logs, for instance `debug`.
     pub log: Option<String>,
     /// Whether ESP travels in UDP although there is no address translation.
@@ -96,6 +100,8 @@ impl GatewayOptions {
             arguments.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
         }
         arguments.extend(self.more_lans.iter().flat_map(|name| ["--lan".to_owned(), name.clone()]));
+        let addresses = self.wan_addresses.iter();
+        arguments.extend(addresses.flat_map(|address| ["--wan-address".to_owned(), address.clone()]));
         if let Some(files) = &self.certificate {
             let files =
                 [("--certificate", &files.chain), ("--private-key", &files.key), ("--ca", &files.anchor)];

@@ -11,6 +11,7 @@
 mod agent;
 mod capture;
 mod command;
+mod dual_stack;
 mod gateway_options;
 mod iperf;
 mod nat;
@@ -34,6 +35,7 @@ mod wait;
 pub use agent::Agent;
 pub use capture::{Capture, CaptureReport, PacketClass};
 pub use command::{output_of, run, try_run};
+pub use dual_stack::Family;
 pub use gateway_options::{CertificateFiles, GatewayOptions, HandOver};
 pub use iperf::{IperfReport, Transport, iperf};
 pub use nat::Nat;

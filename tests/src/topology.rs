@@ -56,6 +56,7 @@ pub struct LabBuilder {
     sites: u8,
     behind_nat: Vec<u8>,
     queues: u32,
+    dual_stack: bool,
 }
 
 impl LabBuilder {
@@ -81,6 +82,14 @@ impl LabBuilder {
         self
     }
 
+    /// Gives hosts and gateways IPv6 addresses beside those of IPv4: site N is `fd00:N::/48` too, its gateway `2001:db8:N::2`.
+    /// Address translation has no part in it.
+    #[must_use]
+    pub fn dual_stack(mut self) -> Self {
+        self.dual_stack = true;
+        self
+    }
+
     /// Uses `scope` in place of one that is unique to this process.
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
@@ -98,6 +107,9 @@ impl LabBuilder {
         for number in 1..=self.sites {
             let behind_nat = self.behind_nat.contains(&number);
             let site = Site::build(&lab.scope, number, &lab.inet, behind_nat, self.queues)?;
+            if self.dual_stack {
+                site.add_ipv6(&lab.inet)?;
+            }
             lab.sites.push(site);
         }
         Ok(lab)
@@ -107,7 +119,7 @@ impl LabBuilder {
 impl Lab {
     /// Starts with two sites and a scope of its own.
     pub fn builder() -> LabBuilder {
-        LabBuilder { scope: Scope::unique(), sites: 2, behind_nat: Vec::new(), queues: 1 }
+        LabBuilder { scope: Scope::unique(), sites: 2, behind_nat: Vec::new(), queues: 1, dual_stack: false }
     }
 
     /// The name of everything in this laboratory.
@@ -185,8 +197,13 @@ impl Lab {
     /// Starts an agent at every site, all with the same options, sets the keys, and waits until every connection of
     /// site 1 is up. The agents come back in the order of the sites.
     pub fn establish(&self, options: &GatewayOptions) -> Result<Vec<Agent>> {
+        self.establish_with(&self.netcfg(), options)
+    }
+
+    /// The same with a configuration of the caller's for all gateways.
+    pub fn establish_with(&self, netcfg: &NetCfg, options: &GatewayOptions) -> Result<Vec<Agent>> {
         let agents: Result<Vec<Agent>> =
-            self.sites.iter().map(|site| self.start_agent(site.number, options)).collect();
+            self.sites.iter().map(|site| self.start_agent_with(site.number, netcfg, options)).collect();
         let agents = agents?;
         self.set_keys(&agents, KEY)?;
         self.wait_connected(&agents)?;

@@ -12,6 +12,8 @@ mod dead_peer;
 mod delete;
 #[path = "interop/fragmentation.rs"]
 mod fragmentation;
+#[path = "interop/ipv6.rs"]
+mod ipv6;
 #[path = "interop/matrix.rs"]
 mod matrix;
 #[path = "interop/nat.rs"]

@@ -34,12 +34,18 @@ mod gateway_traffic;
 mod generic_mode;
 #[path = "lab/harness.rs"]
 mod harness;
+#[path = "lab/ipv6.rs"]
+mod ipv6;
+#[path = "lab/ipv6_routes.rs"]
+mod ipv6_routes;
 #[path = "lab/key_log.rs"]
 mod key_log;
 #[path = "lab/log.rs"]
 mod log;
 #[path = "lab/multi_queue.rs"]
 mod multi_queue;
+#[path = "lab/names.rs"]
+mod names;
 #[path = "lab/neighbours.rs"]
 mod neighbours;
 #[path = "lab/on_demand.rs"]

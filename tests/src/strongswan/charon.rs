@@ -55,6 +55,7 @@ impl Charon {
         let missing = strongswan_missing();
         ensure!(missing.is_empty(), "strongSwan is not installed: apt-get install {}", missing.join(" "));
         namespace.sysctl("net/ipv4/ip_forward", "1")?;
+        namespace.sysctl("net/ipv6/conf/all/forwarding", "1")?;
         let directory = Directory::create(scope.directory().join(name))?;
         let log = scope.directory().join(format!("{name}.log"));
         directory.write_settings(daemon, &log)?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,7 @@ pub struct Peering {
     /// Its name.
     pub name: String,
     /// Own outer address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// Outer address of the peer, or `%any`.
     pub remote: String,
     /// Own identity; its address by default.
@@ -84,11 +84,11 @@ impl Peering {
     pub const CHILD: &'static str = "net";
 
     /// A connection between two addresses and the networks behind them, with usual algorithms and nothing done by time.
-    pub fn new(name: &str, local: (Ipv4Addr, &str), remote: (Ipv4Addr, &str), psk: &str) -> Self {
+    pub fn new<A: Into<IpAddr>>(name: &str, local: (A, &str), remote: (A, &str), psk: &str) -> Self {
         Self {
             name: name.to_owned(),
-            local: local.0,
-            remote: remote.0.to_string(),
+            local: local.0.into(),
+            remote: remote.0.into().to_string(),
             local_id: None,
             remote_id: None,
             authentication: Authentication::Psk(psk.to_owned()),
@@ -262,7 +262,7 @@ mod tests {
     fn files_are_for_root_only_and_hold_what_was_asked_for() {
         let path = std::env::temp_dir().join(format!("vgw-charon-{}", std::process::id()));
         let directory = Directory::create(path.clone()).unwrap();
-        let ends = ("192.0.2.2".parse().unwrap(), "198.51.100.2".parse().unwrap());
+        let ends: (IpAddr, IpAddr) = ("192.0.2.2".parse().unwrap(), "198.51.100.2".parse().unwrap());
         let mut peering = Peering::new("site", (ends.0, "10.2.0.0/16"), (ends.1, "10.1.0.0/16"), "the key");
         peering.remote_id = Some("gw.example".to_owned());
         directory.write_connections(&[peering]).unwrap();

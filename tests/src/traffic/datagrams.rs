@@ -2,10 +2,10 @@
 
 use super::{pattern, socket};
 use crate::NetNs;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,8 +17,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// Receive buffer in bytes: a receiver that the scheduler forgets for a moment must not look like a lossy tunnel.
 const BUFFER: usize = 16 << 20;
 
-/// Bytes of IPv4 and UDP header around each payload.
-const HEADERS: u64 = 28;
+/// Bytes of IP and UDP header around each payload.
+fn headers(address: SocketAddr) -> u64 {
+    if address.is_ipv4() { 28 } else { 48 }
+}
 
 /// What arrived of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,14 +33,14 @@ pub struct DatagramReport {
     pub reordered: u64,
     /// Datagrams with wrong content.
     pub corrupt: u64,
-    /// Bytes of all of them, counted as IPv4 packets.
+    /// Bytes of all of them, counted as IP packets.
     pub packet_bytes: u64,
 }
 
 /// Receiver of [`send_datagrams`]. Dropping it stops it.
 #[derive(Debug)]
 pub struct DatagramSink {
-    address: SocketAddrV4,
+    address: SocketAddr,
     report: Arc<Mutex<DatagramReport>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -46,24 +48,22 @@ pub struct DatagramSink {
 
 impl DatagramSink {
     /// Listens at `address` in `namespace`, on a port of the kernel's choice.
-    pub fn start(namespace: &NetNs, address: Ipv4Addr) -> Result<Self> {
-        let socket = socket::bind(namespace, address)?;
+    pub fn start(namespace: &NetNs, address: impl Into<IpAddr>) -> Result<Self> {
+        let socket = socket::bind(namespace, address.into())?;
         setsockopt(&socket, RcvBufForce, &BUFFER)?;
         socket.set_read_timeout(Some(TICK))?;
-        let SocketAddr::V4(address) = socket.local_addr()? else {
-            bail!("an IPv4 socket has another address")
-        };
+        let address = socket.local_addr()?;
         let report = Arc::new(Mutex::new(DatagramReport::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let (report, stop) = (Arc::clone(&report), Arc::clone(&stop));
-            move || receive(&socket, &report, &stop)
+            move || receive(&socket, headers(address), &report, &stop)
         });
         Ok(Self { address, report, stop, thread: Some(thread) })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddrV4 {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -96,14 +96,14 @@ impl Drop for DatagramSink {
 /// per second for `duration`. Returns how many were sent.
 pub fn send_datagrams(
     namespace: &NetNs,
-    address: Ipv4Addr,
-    peer: SocketAddrV4,
+    address: impl Into<IpAddr>,
+    peer: SocketAddr,
     payload: usize,
     rate: u32,
     duration: Duration,
 ) -> Result<u64> {
     ensure!(payload >= 8, "the number needs 8 bytes");
-    let socket = socket::bind(namespace, address)?;
+    let socket = socket::bind(namespace, address.into())?;
     let interval = Duration::from_secs(1) / rate;
     let start = Instant::now();
     let mut buffer = vec![0; payload];
@@ -126,7 +126,7 @@ fn content(number: u64, buffer: &mut [u8]) {
     pattern::fill(number.wrapping_mul(0x1_0000), 0, &mut buffer[8..]);
 }
 
-fn receive(socket: &UdpSocket, report: &Mutex<DatagramReport>, stop: &AtomicBool) {
+fn receive(socket: &UdpSocket, headers: u64, report: &Mutex<DatagramReport>, stop: &AtomicBool) {
     let mut buffer = vec![0; 1 << 16];
     let mut expected = vec![0; 1 << 16];
     let mut seen = HashSet::new();
@@ -140,7 +140,7 @@ fn receive(socket: &UdpSocket, report: &Mutex<DatagramReport>, stop: &AtomicBool
             continue;
         };
         let mut report = report.lock().expect("no holder of the report panics");
-        report.packet_bytes += length as u64 + HEADERS;
+        report.packet_bytes += length as u64 + headers;
         let Some(number) = buffer[..length].first_chunk().map(|bytes| u64::from_be_bytes(*bytes)) else {
             report.corrupt += 1;
             continue;

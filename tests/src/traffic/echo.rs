@@ -2,8 +2,8 @@
 
 use super::{pattern, socket};
 use crate::NetNs;
-use anyhow::{Context as _, Result, bail, ensure};
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use anyhow::{Context as _, Result, ensure};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -15,19 +15,17 @@ const TICK: Duration = Duration::from_millis(50);
 /// Sends back every datagram it receives. Dropping it stops it.
 #[derive(Debug)]
 pub struct UdpEcho {
-    address: SocketAddrV4,
+    address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl UdpEcho {
     /// Listens at `address` in `namespace`, on a port of the kernel's choice.
-    pub fn start(namespace: &NetNs, address: Ipv4Addr) -> Result<Self> {
-        let socket = socket::bind(namespace, address)?;
+    pub fn start(namespace: &NetNs, address: impl Into<IpAddr>) -> Result<Self> {
+        let socket = socket::bind(namespace, address.into())?;
         socket.set_read_timeout(Some(TICK))?;
-        let std::net::SocketAddr::V4(address) = socket.local_addr()? else {
-            bail!("an IPv4 socket has another address")
-        };
+        let address = socket.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let stop = Arc::clone(&stop);
@@ -45,7 +43,7 @@ impl UdpEcho {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddrV4 {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
@@ -68,8 +66,8 @@ pub struct EchoClient {
 
 impl EchoClient {
     /// Sends from `address` in `namespace` to the echo at `peer`.
-    pub fn connect(namespace: &NetNs, address: Ipv4Addr, peer: SocketAddrV4) -> Result<Self> {
-        let socket = socket::bind(namespace, address)?;
+    pub fn connect(namespace: &NetNs, address: impl Into<IpAddr>, peer: SocketAddr) -> Result<Self> {
+        let socket = socket::bind(namespace, address.into())?;
         socket.connect(peer)?;
         Ok(Self { socket, seed: 0 })
     }

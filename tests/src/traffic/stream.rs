@@ -2,9 +2,9 @@
 
 use super::pattern;
 use crate::NetNs;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,24 +17,23 @@ const BLOCK: usize = 1 << 16;
 /// Receiver of one [`send_stream`].
 #[derive(Debug)]
 pub struct StreamSink {
-    address: SocketAddrV4,
+    address: SocketAddr,
     thread: JoinHandle<Result<u64>>,
 }
 
 impl StreamSink {
     /// Listens at `address` in `namespace`, on a port of the kernel's choice, for one connection.
-    pub fn start(namespace: &NetNs, address: Ipv4Addr) -> Result<Self> {
+    pub fn start(namespace: &NetNs, address: impl Into<IpAddr>) -> Result<Self> {
+        let address = address.into();
         let listener = namespace.enter(|| TcpListener::bind((address, 0)))?;
         let listener = listener.with_context(|| format!("cannot listen at {address}"))?;
-        let SocketAddr::V4(address) = listener.local_addr()? else {
-            bail!("an IPv4 socket has another address")
-        };
+        let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         Ok(Self { address, thread: std::thread::spawn(move || receive(&listener)) })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddrV4 {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -46,8 +45,8 @@ impl StreamSink {
 
 /// Streams from `namespace` to the sink at `peer` for `duration`, ends the stream in order, and waits until the sink has
 /// confirmed its length. Returns that length in bytes.
-pub fn send_stream(namespace: &NetNs, peer: SocketAddrV4, duration: Duration) -> Result<u64> {
-    let stream = namespace.enter(|| TcpStream::connect_timeout(&peer.into(), STALL))?;
+pub fn send_stream(namespace: &NetNs, peer: SocketAddr, duration: Duration) -> Result<u64> {
+    let stream = namespace.enter(|| TcpStream::connect_timeout(&peer, STALL))?;
     let mut stream = stream.with_context(|| format!("cannot connect to {peer}"))?;
     stream.set_write_timeout(Some(STALL))?;
     stream.set_read_timeout(Some(STALL))?;
