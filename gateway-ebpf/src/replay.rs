@@ -1,7 +1,7 @@
 //! Anti-replay on the SA's shared window (RFC 4303 section 3.4.3), correct with several CPUs receiving one SA.
 
 use gateway_common::Sa;
-use gateway_common::replay::{self, infer_sequence, is_left_of_window, mark, slot_index};
+use gateway_common::replay::{self, is_left_of_window, slot_index};
 
 use crate::atomic::{self, MapWord};
 
@@ -15,12 +15,9 @@ pub(crate) unsafe fn precheck(sa: *const Sa, extended: bool, low: u32) -> Option
     unsafe {
         let highest = atomic::load(&raw const (*sa).sequence);
         let window = (*sa).replay_window;
-        let sequence = if extended { infer_sequence(highest, window, low)? } else { u64::from(low) };
-        if sequence == 0 || is_left_of_window(highest, window, sequence) {
-            return None;
-        }
-        let slot = (&raw const (*sa).replay).cast::<u64>().add(slot_index(sequence));
-        mark(atomic::load(slot), sequence).map(|_| sequence)
+        replay::precheck(highest, window, extended, low, |index| {
+            atomic::load((&raw const (*sa).replay).cast::<u64>().add(index))
+        })
     }
 }
 

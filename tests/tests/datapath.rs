@@ -13,6 +13,7 @@ mod datapath {
     mod port_entropy;
     mod prog_test_run;
     mod queues;
+    mod replay;
     mod returned;
     mod stats;
     mod ways;

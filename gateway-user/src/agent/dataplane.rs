@@ -3,7 +3,8 @@
 use ipnet::IpNet;
 
 use crate::datapath::{
-    Datapath, DatapathStats, Direction, EngineStats, SaConfig, SaCounters, TunnelId, TunnelStats,
+    Datapath, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, TunnelId,
+    TunnelStats,
 };
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
@@ -15,6 +16,7 @@ pub(super) trait Dataplane {
     fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
     fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
     fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
+    fn set_policy(&mut self, id: TunnelId, policy: PacketPolicy);
     fn stats(&self) -> anyhow::Result<DatapathStats>;
     fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats>;
     fn engine_stats(&self) -> EngineStats;
@@ -48,6 +50,10 @@ impl Dataplane for Datapath {
 
     fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()> {
         Self::remove_outbound(self, id, spi)
+    }
+
+    fn set_policy(&mut self, id: TunnelId, policy: PacketPolicy) {
+        Self::set_policy(self, id, policy);
     }
 
     fn stats(&self) -> anyhow::Result<DatapathStats> {

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use gateway_common::limits::REPLAY_WINDOW_DEFAULT;
 use ike::{Auth, ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig, Psk};
 
 use super::profile::ProfileTerms;
 use super::settings::Settings;
 use crate::api::types::{InForce, ParametersInForce, Source};
+use crate::datapath::PacketPolicy;
 use crate::model::{AuthMethod, ConnectionParameters, Profile, TrafficSelectors};
 
 /// Rekeying must be possible within this time even when SAs live only for seconds.
@@ -31,6 +33,7 @@ pub(super) struct Terms {
     child_lifetime: InForce<Duration>,
     dpd: InForce<Duration>,
     child_sas: InForce<u16>,
+    replay_window: InForce<u16>,
     force_udp_encapsulation: bool,
 }
 
@@ -72,6 +75,7 @@ impl Terms {
             dpd: choose(own.dpd, peering.dpd_interval, DPD),
             // The datapath's room for them is fixed when the agent starts.
             child_sas: choose(own.child_sas.map(|own| own.min(most)), (most > 1).then_some(most), 1),
+            replay_window: choose(own.replay_window, None, REPLAY_WINDOW_DEFAULT as u16),
             force_udp_encapsulation: peering.force_udp_encapsulation,
         }
     }
@@ -92,6 +96,7 @@ impl Terms {
             child_lifetime: self.child_lifetime.show(Duration::as_secs),
             dpd: self.dpd.show(Duration::as_secs),
             child_sas: self.child_sas.show(|number| *number),
+            replay_window: self.replay_window.show(|number| *number),
         }
     }
 
@@ -118,6 +123,11 @@ impl Terms {
     /// Whether the peer must be somebody certain.
     pub(super) fn has_remote_id(&self) -> bool {
         self.remote_id.value.is_some()
+    }
+
+    /// What the datapath does with the connection's packets.
+    pub(super) fn packet_policy(&self) -> PacketPolicy {
+        PacketPolicy { replay_window: self.replay_window.value.into() }
     }
 
     /// How to talk to the peer at `remote`.

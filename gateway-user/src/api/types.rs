@@ -227,6 +227,8 @@ pub struct ParametersInForce {
     pub dpd: InForce<u64>,
     /// Child SAs for single receive queues; 1 stands for none.
     pub child_sas: InForce<u16>,
+    /// Anti-replay window in packets.
+    pub replay_window: InForce<u16>,
 }
 
 /// A value and its origin.

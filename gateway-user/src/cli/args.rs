@@ -287,6 +287,10 @@ pub(super) struct Parameters {
     /// Child SAs for single receive queues, 1 for none, at most what the agent's option says.
     #[arg(long, value_name = "N")]
     pub(super) child_sas: Option<u16>,
+    /// Anti-replay window in packets, 64 to 8160: how many later packets may overtake one. The default is the largest, because a
+    /// worker's ring may hold as many.
+    #[arg(long, value_name = "N")]
+    pub(super) replay_window: Option<u16>,
     /// Take back everything that was set for the connection, except what is named with it.
     #[arg(long)]
     pub(super) reset: bool,
@@ -318,7 +322,7 @@ pub(super) enum ConnectionCommand {
         #[command(flatten)]
         name: ConnectionName,
         #[command(flatten)]
-        parameters: Parameters,
+        parameters: Box<Parameters>,
     },
     /// Rekey the Child SA of a connection now.
     Rekey {
@@ -481,7 +485,7 @@ mod tests {
             panic!("configure expected")
         };
         assert_eq!((name.site.as_str(), parameters.reset), ("VNet2", true));
-        let document = ParametersDocument::from(parameters);
+        let document = ParametersDocument::from(*parameters);
         let expected = ParametersDocument {
             mode: Some("responder".to_owned()),
             esp_proposals: Some(vec!["aes128gcm16".to_owned(), "chacha20poly1305".to_owned()]),

@@ -112,7 +112,7 @@ async fn connection(global: &Global, command: ConnectionCommand) -> anyhow::Resu
         ConnectionCommand::Configure { name, parameters } => {
             let agent = find(global, &name).await?;
             let path = agent.connection(&name.site, "/parameters");
-            let (reset, document) = (parameters.reset, ParametersDocument::from(parameters));
+            let (reset, document) = (parameters.reset, ParametersDocument::from(*parameters));
             let outcome = if reset {
                 agent.client.put_only(&path, &document).await
             } else {

@@ -19,6 +19,7 @@ impl From<Parameters> for ParametersDocument {
             child_lifetime: parameters.child_lifetime,
             dpd: parameters.dpd,
             child_sas: parameters.child_sas,
+            replay_window: parameters.replay_window,
         }
     }
 }
@@ -41,6 +42,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
         child_lifetime,
         dpd,
         child_sas,
+        replay_window,
     } = parameters;
     row("mode", mode.clone());
     row("authentication", auth.clone());
@@ -53,6 +55,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
     row("Child lifetime", child_lifetime.show(|number| seconds(*number)));
     row("DPD", dpd.show(|number| seconds(*number)));
     row("Child SAs", child_sas.show(ToString::to_string));
+    row("replay window", replay_window.show(ToString::to_string));
     table.render()
 }
 

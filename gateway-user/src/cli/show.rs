@@ -325,6 +325,7 @@ mod tests {
             child_lifetime: InForce { value: 3600, source: Source::Profile },
             dpd: InForce { value: 45, source: Source::Profile },
             child_sas: InForce { value: 4, source: Source::Option },
+            replay_window: InForce { value: 1024, source: Source::Connection },
         }
     }
 
@@ -344,6 +345,7 @@ IKE lifetime       8h                            profile
 Child lifetime     1h                            profile
 DPD                45s                           profile
 Child SAs          4                             option
+replay window      1024                          connection
 ";
         assert_eq!(table, expected);
     }

@@ -24,6 +24,7 @@ use super::mtu::{outer_header, tunnel_interface_mtu, tunnel_mtu};
 use super::netdev::{Interface, Netlink};
 use super::object::{Limits, Object, Plain, duplicate};
 use super::pins::Pins;
+use super::policy::PacketPolicy;
 use super::sa_table::{Direction, SaConfig, SaCounters, SaTable};
 use super::served::Served;
 use super::stats::{Counters, DatapathStats, TunnelStats};
@@ -280,6 +281,11 @@ impl Datapath {
         }
         self.cpu_sas.remove(id.0, index)?;
         self.sas().remove(Direction::Outbound, id.0, spi).map(|_| ())
+    }
+
+    /// Has the SAs that a tunnel has now treat packets by `policy`; those to come bring their own.
+    pub fn set_policy(&mut self, id: TunnelId, policy: PacketPolicy) {
+        self.sas().set_policy(id.0, policy);
     }
 
     /// Reads all counters.

@@ -5,7 +5,7 @@
 //! pins     the BPF file system                                        vgw0     the tunnel interface
 //! sa_table SAs and their slots        events   what the programs report        stats    what they count
 //! engine   what seals and opens       workers  the processes of engine `xsk`
-//! cpu_sas  SAs of single receive queues                           ipv6     the kernel's IPv6
+//! cpu_sas  SAs of single receive queues     ipv6     the kernel's IPv6           policy   what is done with a connection's packets
 //! ```
 
 mod control;
@@ -19,6 +19,7 @@ mod mtu;
 mod netdev;
 mod object;
 mod pins;
+mod policy;
 mod sa_table;
 mod served;
 mod stats;
@@ -34,6 +35,7 @@ pub use engine::{EngineConfig, EngineEvent, EngineStats, LaneStats, WorkerStats}
 pub use events::{DatapathEvent, DatapathEvents};
 pub use key_schedule::{KeyLengthError, contract_key, expand_key, ghash_tables};
 pub use object::{Limits, Object, Plain};
+pub use policy::PacketPolicy;
 pub use sa_table::{Direction, SaConfig, SaCounters, SaTable};
 pub use stats::{BudgetStats, Counters, DatapathStats, TunnelStats};
 pub use tunnel::TunnelId;

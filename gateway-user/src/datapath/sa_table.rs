@@ -10,12 +10,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use gateway_common::ip::mapped;
-use gateway_common::limits::{AES_ROUND_KEY_WORDS, REPLAY_WINDOW_DEFAULT};
+use gateway_common::limits::AES_ROUND_KEY_WORDS;
 use gateway_common::{Aead, GhashTables, Sa, SaFlags, SpiKey};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::key_schedule::{expand_key, ghash_tables};
 use super::object::{Plain, duplicate};
+use super::policy::PacketPolicy;
 use crate::worker::mapped::Mapped;
 
 /// A packet that found an SA before it was removed is done with it after this time.
@@ -54,6 +55,8 @@ pub struct SaConfig {
     pub hard_bytes: u64,
     /// The resource whose packets an outbound SA carries; `None` for all that have none of their own.
     pub resource: Option<u32>,
+    /// What is done with its packets.
+    pub policy: PacketPolicy,
 }
 
 /// What an SA has carried.
@@ -198,6 +201,16 @@ impl SaTable {
         self.installed.get(&(direction, tunnel, spi)).map(|installed| installed.slot)
     }
 
+    /// Has the SAs of `tunnel` treat packets by `policy` from now on. The anti-replay ring holds as much as the largest window
+    /// needs, so that a window may change while packets flow: what was seen stays seen.
+    pub fn set_policy(&mut self, tunnel: u32, policy: PacketPolicy) {
+        for (_, installed) in self.installed.iter().filter(|(key, _)| key.1 == tunnel) {
+            if let Some(entry) = self.fields.at(installed.slot) {
+                entry.half(offset_of!(Sa, replay_window)).store(policy.replay_window, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// What an SA has carried; zeros if there is no such SA.
     ///
     /// # Errors
@@ -264,7 +277,7 @@ impl SecretEntry {
             | if config.udp_port_entropy { SaFlags::UDP_PORT_ENTROPY } else { 0 }
             | if config.implicit_iv { SaFlags::IMPLICIT_IV } else { 0 };
         sa.aead = config.aead as u32;
-        sa.replay_window = REPLAY_WINDOW_DEFAULT;
+        sa.replay_window = config.policy.replay_window;
         sa.local_addr = outer_address(config.local);
         sa.remote_addr = outer_address(config.remote);
         sa.local_port = config.local.port().to_be_bytes();

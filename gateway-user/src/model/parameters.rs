@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use gateway_common::limits::REPLAY_WINDOW_MAX;
 use ike::{ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,9 @@ pub const DPD: (u64, u64) = (9, 3600);
 
 /// Bounds of the number of Child SAs for single receive queues; 1 stands for none.
 pub const CHILD_SAS: (u16, u16) = (1, PeerConfig::MAX_CHILD_SAS);
+
+/// Bounds of the anti-replay window, in packets.
+const REPLAY_WINDOW: (u16, u16) = (64, REPLAY_WINDOW_MAX as u16);
 
 /// Most proposals of one kind.
 const MAX_PROPOSALS: usize = 16;
@@ -73,6 +77,8 @@ pub struct ConnectionParameters {
     pub dpd: Option<Duration>,
     /// Child SAs for single receive queues (RFC 9611); 1 stands for none.
     pub child_sas: Option<u16>,
+    /// Anti-replay window in packets.
+    pub replay_window: Option<u16>,
 }
 
 /// The same as text and numbers: a body of the API, and what is stored.
@@ -112,6 +118,9 @@ pub struct ParametersDocument {
     /// Child SAs for single receive queues, from 1, which stands for none, to 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub child_sas: Option<u16>,
+    /// Anti-replay window in packets, from 64 to 8160.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay_window: Option<u16>,
 }
 
 /// A value that is not accepted.
@@ -142,6 +151,7 @@ impl ConnectionParameters {
             child_lifetime: other.child_lifetime.or(self.child_lifetime),
             dpd: other.dpd.or(self.dpd),
             child_sas: other.child_sas.or(self.child_sas),
+            replay_window: other.replay_window.or(self.replay_window),
         }
     }
 
@@ -164,6 +174,7 @@ impl ConnectionParameters {
             child_lifetime: self.child_lifetime.map(|lifetime| lifetime.as_secs()),
             dpd: self.dpd.map(|dpd| dpd.as_secs()),
             child_sas: self.child_sas,
+            replay_window: self.replay_window,
         }
     }
 }
@@ -187,6 +198,7 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
             child_lifetime: errors.seconds("child_lifetime", document.child_lifetime, CHILD_LIFETIME),
             dpd: errors.seconds("dpd", document.dpd, DPD),
             child_sas: errors.number("child_sas", document.child_sas, CHILD_SAS),
+            replay_window: errors.number("replay_window", document.replay_window, REPLAY_WINDOW),
         };
         if errors.0.is_empty() { Ok(parameters) } else { Err(errors.0) }
     }
@@ -299,6 +311,7 @@ mod tests {
             child_lifetime: Some(600),
             dpd: Some(9),
             child_sas: Some(16),
+            replay_window: Some(64),
         }
     }
 
@@ -326,6 +339,7 @@ mod tests {
             child_lifetime: Some(4),
             dpd: Some(3601),
             child_sas: Some(17),
+            replay_window: Some(63),
         };
         let errors = ConnectionParameters::try_from(document).unwrap_err();
         let fields: Vec<_> = errors.iter().map(|error| (error.field, error.value.as_str())).collect();
@@ -342,12 +356,15 @@ mod tests {
                 ("child_lifetime", "4"),
                 ("dpd", "3601"),
                 ("child_sas", "17"),
+                ("replay_window", "63"),
             ]
         );
         let text = errors[0].to_string();
         let rule = "expected one of default, initiator, responder, on-demand";
         assert_eq!(text, format!("mode: \"both\" is not accepted: {rule}"));
         assert!(errors[8].to_string().contains("from 9 to 3600"));
+        let text = errors[10].to_string();
+        assert_eq!(text, "replay_window: \"63\" is not accepted: expected a number from 64 to 8160");
     }
 
     #[test]

@@ -10,7 +10,9 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Tunnel};
-use gateway_user::datapath::{Counters, CpuSas, Direction, Limits, Object, Plain, SaConfig, SaTable};
+use gateway_user::datapath::{
+    Counters, CpuSas, Direction, Limits, Object, PacketPolicy, Plain, SaConfig, SaTable,
+};
 use nix::sched::{CloneFlags, unshare};
 use zeroize::Zeroizing;
 
@@ -361,5 +363,6 @@ pub fn sa(spi: u32, aead: Aead) -> SaConfig {
         soft_bytes: 0,
         hard_bytes: 0,
         resource: None,
+        policy: PacketPolicy::default(),
     }
 }

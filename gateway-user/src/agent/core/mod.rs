@@ -362,14 +362,14 @@ impl<D: Dataplane> Core<D> {
                 if let Some(log) = &self.key_log {
                     log.add_inbound(&sa);
                 }
-                let result = self.dataplane.install_inbound(tunnel(peer), &self.sa_config(&sa));
+                let result = self.dataplane.install_inbound(tunnel(peer), &self.sa_config(peer, &sa));
                 self.note_refusal(now, peer, "install an inbound SA", result);
             }
             Event::InstallOutbound { peer, sa } => {
                 if let Some(log) = &self.key_log {
                     log.add_outbound(&sa);
                 }
-                let result = self.dataplane.install_outbound(tunnel(peer), &self.sa_config(&sa));
+                let result = self.dataplane.install_outbound(tunnel(peer), &self.sa_config(peer, &sa));
                 self.note_refusal(now, peer, "install an outbound SA", result);
             }
             // The address of an SA cannot change under its sequence numbers while packets flow: the Child SA is rekeyed, and
@@ -451,7 +451,7 @@ impl<D: Dataplane> Core<D> {
         }
     }
 
-    fn sa_config(&self, sa: &EspSa) -> SaConfig {
+    fn sa_config(&self, peer: PeerId, sa: &EspSa) -> SaConfig {
         let lifetime = ByteLifetime::new(self.profile());
         SaConfig {
             spi: sa.spi,
@@ -471,6 +471,7 @@ impl<D: Dataplane> Core<D> {
             soft_bytes: lifetime.soft,
             hard_bytes: lifetime.hard,
             resource: sa.resource,
+            policy: self.site_of(peer).map(|site| self.terms(site).packet_policy()).unwrap_or_default(),
         }
     }
 

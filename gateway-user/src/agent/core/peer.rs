@@ -11,7 +11,7 @@ use super::super::certificates::{CertificateFileError, Certificates};
 use super::super::dataplane::Dataplane;
 use super::super::events::{EventNumber, Severity};
 use super::super::terms::Terms;
-use super::{Core, connection_name};
+use super::{Core, connection_name, tunnel};
 use crate::model::{AuthMethod, GatewayAddress, TrafficSelectors};
 
 /// Most traffic selectors of one end that IKE negotiates.
@@ -64,6 +64,7 @@ impl<D: Dataplane> Core<D> {
             Some(name) => self.names.keep(now, site, name),
             None => self.names.forget(site),
         }
+        let policy = self.terms(site).packet_policy();
         let peer = self.peer(site);
         let is_looking = self.names.is_looking(site) && self.auth(site, &self.terms(site)).is_ok();
         let held = self.held.contains(site);
@@ -72,6 +73,7 @@ impl<D: Dataplane> Core<D> {
             return;
         }
         let id = PeerId(connection.id);
+        self.dataplane.set_policy(tunnel(id), policy);
         let refused = connection.refused.take();
         match peer {
             Ok(mut config) => {

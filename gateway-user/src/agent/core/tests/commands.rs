@@ -199,7 +199,8 @@ async fn status_has_the_promised_shape() {
         "ike_lifetime": { "value": 28_800, "source": "profile" },
         "child_lifetime": { "value": 3600, "source": "profile" },
         "dpd": { "value": 45, "source": "profile" },
-        "child_sas": { "value": 1, "source": "profile" }
+        "child_sas": { "value": 1, "source": "profile" },
+        "replay_window": { "value": 8160, "source": "profile" }
     });
     let connection = serde_json::json!({
         "name": "VNet1-VNet2", "site": "VNet2", "state": "NotConnected", "peer": "192.0.2.2", "peer_name": null,

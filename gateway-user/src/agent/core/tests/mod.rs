@@ -8,6 +8,7 @@ mod events;
 mod ipv6;
 mod names;
 mod netcfg;
+mod packet_policy;
 mod parameters;
 mod queue_sas;
 mod recorder;

@@ -7,7 +7,9 @@ use anyhow::bail;
 use ipnet::IpNet;
 
 use super::super::super::dataplane::Dataplane;
-use crate::datapath::{DatapathStats, Direction, EngineStats, SaConfig, SaCounters, TunnelId, TunnelStats};
+use crate::datapath::{
+    DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, TunnelId, TunnelStats,
+};
 
 /// Every call as a line of text, and what to answer.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub(super) struct Recorder {
     /// Tunnels that can be neither set nor removed.
     pub(super) broken_tunnels: BTreeSet<u32>,
     pub(super) stats: DatapathStats,
+    /// The policies told last.
+    pub(super) policies: HashMap<TunnelId, PacketPolicy>,
     /// What single SAs have carried.
     pub(super) sa_counters: HashMap<(Direction, u32), SaCounters>,
     /// How often the counters of all tunnels were read.
@@ -77,6 +81,10 @@ impl Dataplane for Recorder {
     fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()> {
         self.calls.push(format!("remove_outbound {} {spi:08x}", id.0));
         Ok(())
+    }
+
+    fn set_policy(&mut self, id: TunnelId, policy: PacketPolicy) {
+        self.policies.insert(id, policy);
     }
 
     fn stats(&self) -> anyhow::Result<DatapathStats> {
