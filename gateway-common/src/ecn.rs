@@ -22,6 +22,17 @@ pub const fn decapsulate(inner: u8, outer: u8) -> Option<u8> {
     }
 }
 
+/// Whether a combination of fields on arrival is one that no honest path brings about today and that may do harm: those with three
+/// exclamation marks in figure 4 of RFC 6040, which section 4.2 asks to be logged.
+#[inline(always)]
+pub const fn is_alarming(inner: u8, outer: u8) -> bool {
+    match inner & 3 {
+        NOT_ECT => outer & 3 != NOT_ECT,
+        CE => outer & 3 == ECT_1,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +50,16 @@ mod tests {
             for (outer, expected) in outer.into_iter().zip(cells) {
                 assert_eq!(decapsulate(inner, outer), expected, "inner {inner}, outer {outer}");
             }
+        }
+    }
+
+    #[test]
+    fn four_cells_of_figure_4_are_alarming() {
+        let alarming = [(NOT_ECT, ECT_0), (NOT_ECT, ECT_1), (NOT_ECT, CE), (CE, ECT_1)];
+        for cell in 0..16 {
+            let cell = (cell / 4, cell % 4);
+            // Whatever the DSCP is.
+            assert_eq!(is_alarming(0xb8 | cell.0, 0x48 | cell.1), alarming.contains(&cell), "{cell:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Event {
     /// Explicit padding.
     pub reserved: u32,
     /// Address concerned, IPv4 ones mapped; zero if none: the outer source of an unknown SPI, the peer of the SA whose
-    /// packet failed authentication, the inner source of a packet without an outbound SA.
+    /// packet failed authentication, the inner source of a packet without an outbound SA or with ECN fields that alarm.
     pub source: Words,
 }
 
@@ -34,11 +34,13 @@ pub enum EventKind {
     AuthenticationFailed = 4,
     /// An outbound SA ran out of sequence numbers or passed its hard lifetime.
     HardLifetime = 5,
+    /// An authentic packet arrived whose ECN fields together mean that something on the path is wrong ([`crate::ecn::is_alarming`]).
+    AlarmingEcn = 6,
 }
 
 impl EventKind {
     /// One more than the largest number.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 7;
 
     /// The kind with this number.
     pub const fn from_number(number: u32) -> Option<Self> {
@@ -48,6 +50,7 @@ impl EventKind {
             3 => Some(Self::UnknownSpi),
             4 => Some(Self::AuthenticationFailed),
             5 => Some(Self::HardLifetime),
+            6 => Some(Self::AlarmingEcn),
             _ => None,
         }
     }

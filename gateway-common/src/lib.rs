@@ -10,6 +10,7 @@ pub mod budget;
 mod config;
 mod counters;
 mod drop_reason;
+pub mod dscp;
 pub mod ecn;
 mod ethernet;
 mod event;

@@ -1,7 +1,7 @@
 //! Security associations as the datapath sees them.
 
-use crate::Pod;
 use crate::limits::{AES_ROUND_KEY_WORDS, GHASH_POSITIONS, REPLAY_SLOTS};
+use crate::{Pod, dscp};
 
 /// Key of hash map `SPIS`: how an inbound ESP packet names its SA (RFC 4301 section 4.1). The outer destination is this
 /// gateway's one address of the packet's IP version.
@@ -56,7 +56,7 @@ impl SaFlags {
 /// Value of array map `SAS`; index 0 is never used. Secret: holds key material.
 ///
 /// The agent writes an entry once, before any packet can find it; from then on only the datapath changes the fields
-/// below "counted by the datapath", each with atomic instructions.
+/// below "counted by the datapath", each with atomic instructions, and the agent two others, which say so.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 pub struct Sa {
@@ -77,7 +77,7 @@ pub struct Sa {
     pub flags: u32,
     /// An [`Aead`] as its number.
     pub aead: u32,
-    /// Anti-replay window in packets.
+    /// Anti-replay window in packets. The agent may change it at any time.
     pub replay_window: u32,
     /// Outer address of this gateway, an IPv4 one mapped ([`crate::ip::mapped`]).
     pub local_addr: [u8; 16],
@@ -87,8 +87,8 @@ pub struct Sa {
     pub local_port: [u8; 2],
     /// UDP port of the peer when encapsulating, network order.
     pub remote_port: [u8; 2],
-    /// Explicit padding.
-    pub reserved: u32,
+    /// DSCP of outer headers: a policy of [`crate::dscp`]. The agent may change it at any time.
+    pub outer_dscp: u32,
     /// Inner bytes after which a soft-lifetime event is raised; 0 for no limit.
     pub soft_bytes: u64,
     /// Packets after which a soft-lifetime event is raised; 0 for no limit.
@@ -132,7 +132,7 @@ impl Sa {
             remote_addr: [0; 16],
             local_port: [0; 2],
             remote_port: [0; 2],
-            reserved: 0,
+            outer_dscp: dscp::COPY,
             soft_bytes: 0,
             soft_packets: 0,
             hard_bytes: 0,

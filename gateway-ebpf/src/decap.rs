@@ -168,13 +168,16 @@ pub(crate) unsafe fn forward<I: Family>(
             return Err(DropReason::SelectorMismatch);
         }
     }
-    let Some(ecn) = ecn::decapsulate(ip.traffic_class(), job.outer_ecn as u8) else {
-        return Err(DropReason::EcnDrop);
-    };
+    let class = ip.traffic_class();
+    if ecn::is_alarming(class, job.outer_ecn as u8) {
+        let [source, _] = ip.words();
+        // SAFETY: the caller vouches for `sa`.
+        event::raise_limited(EventKind::AlarmingEcn, job.tunnel, unsafe { (*sa).spi }, source);
+    }
+    let Some(ecn) = ecn::decapsulate(class, job.outer_ecn as u8) else { return Err(DropReason::EcnDrop) };
     if !budget::admit(inner_len) {
         return Err(DropReason::BudgetExceeded);
     }
-    let class = ip.traffic_class();
     if class & 3 != ecn {
         ip.set_traffic_class(class & 0xfc | ecn);
     }

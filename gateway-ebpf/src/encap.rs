@@ -8,7 +8,7 @@ use gateway_common::wire::{
 };
 use gateway_common::{
     DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ip, Ipv4, Ipv6, Job, Port, PortRole,
-    ProgramSlot, RouteKind, Sa, SaFlags, ip,
+    ProgramSlot, RouteKind, Sa, SaFlags, dscp, ip,
 };
 
 use crate::drop::drop;
@@ -197,7 +197,8 @@ unsafe fn seal<I: Family, O: Outer>(
     let headers = (O::LEN + ESP_LEN + iv_len + udp_len) as u32;
     let outer_len = headers + payload_len + ESP_ICV_LEN as u32;
     let ingress_ifindex = ctx.ingress_ifindex() as u32;
-    let class = ip.traffic_class();
+    // SAFETY: the caller vouches for `sa`.
+    let class = dscp::outer(unsafe { (*sa).outer_dscp }, ip.traffic_class());
     // SAFETY: the caller vouches for `sa`.
     let outer = unsafe { O::between(sa, class, outer_len) };
     let way = match way_to_peer(ctx, &outer, ingress_ifindex) {

@@ -73,6 +73,7 @@ pub struct CaptureReport {
     longest_ike: usize,
     esp_ports: BTreeMap<Ipv4Addr, BTreeSet<u16>>,
     repeated_esp: u64,
+    esp_traffic_classes: BTreeMap<Ipv4Addr, BTreeSet<u8>>,
     /// One line each about the first packets, for people.
     pub described: Vec<String>,
 }
@@ -107,6 +108,11 @@ impl CaptureReport {
     /// UDP source ports from which `source` sent ESP.
     pub fn esp_ports(&self, source: Ipv4Addr) -> BTreeSet<u16> {
         self.esp_ports.get(&source).cloned().unwrap_or_default()
+    }
+
+    /// Traffic classes (DSCP and ECN) of the packets with ESP from `source`.
+    pub fn esp_traffic_classes(&self, source: Ipv4Addr) -> BTreeSet<u8> {
+        self.esp_traffic_classes.get(&source).cloned().unwrap_or_default()
     }
 
     /// Length in bytes of the longest IP packet with IKE.
@@ -144,6 +150,9 @@ impl CaptureReport {
         for (source, ports) in other.esp_ports {
             self.esp_ports.entry(source).or_default().extend(ports);
         }
+        for (source, classes) in other.esp_traffic_classes {
+            self.esp_traffic_classes.entry(source).or_default().extend(classes);
+        }
         self.repeated_esp += other.repeated_esp;
         self.described.extend(other.described);
         self.described.truncate(DESCRIBED);
@@ -156,6 +165,11 @@ impl CaptureReport {
             (PacketClass::Ike, Some(ETHERTYPE_IPV4)) => self.add_ike(&frame[14..]),
             (PacketClass::EspInUdp, Some(ETHERTYPE_IPV4)) => self.add_esp_port(&frame[14..]),
             _ => {}
+        }
+        if let (PacketClass::Esp | PacketClass::EspInUdp, Some((source, _))) =
+            (class, addresses(&frame[14..]))
+        {
+            self.esp_traffic_classes.entry(source).or_default().insert(frame[15]);
         }
         if self.described.len() < DESCRIBED {
             self.described.push(describe(frame, class));

@@ -16,5 +16,6 @@ mod datapath {
     mod replay;
     mod returned;
     mod stats;
+    mod traffic_class;
     mod ways;
 }

@@ -52,6 +52,8 @@ mod neighbours;
 mod on_demand;
 #[path = "lab/overlap.rs"]
 mod overlap;
+#[path = "lab/packet_policy.rs"]
+mod packet_policy;
 #[path = "lab/packet_size.rs"]
 mod packet_size;
 #[path = "lab/placeholder.rs"]

@@ -10,7 +10,7 @@ use super::profile::ProfileTerms;
 use super::settings::Settings;
 use crate::api::types::{InForce, ParametersInForce, Source};
 use crate::datapath::PacketPolicy;
-use crate::model::{AuthMethod, ConnectionParameters, Profile, TrafficSelectors};
+use crate::model::{AuthMethod, ConnectionParameters, OuterDscp, Profile, TrafficSelectors};
 
 /// Rekeying must be possible within this time even when SAs live only for seconds.
 const SHORTEST_REKEY_MARGIN: Duration = Duration::from_secs(30);
@@ -34,6 +34,7 @@ pub(super) struct Terms {
     dpd: InForce<Duration>,
     child_sas: InForce<u16>,
     replay_window: InForce<u16>,
+    dscp: InForce<OuterDscp>,
     force_udp_encapsulation: bool,
 }
 
@@ -76,6 +77,7 @@ impl Terms {
             // The datapath's room for them is fixed when the agent starts.
             child_sas: choose(own.child_sas.map(|own| own.min(most)), (most > 1).then_some(most), 1),
             replay_window: choose(own.replay_window, None, REPLAY_WINDOW_DEFAULT as u16),
+            dscp: choose(own.dscp, None, OuterDscp::Copy),
             force_udp_encapsulation: peering.force_udp_encapsulation,
         }
     }
@@ -97,6 +99,7 @@ impl Terms {
             dpd: self.dpd.show(Duration::as_secs),
             child_sas: self.child_sas.show(|number| *number),
             replay_window: self.replay_window.show(|number| *number),
+            dscp: self.dscp.show(ToString::to_string),
         }
     }
 
@@ -127,7 +130,7 @@ impl Terms {
 
     /// What the datapath does with the connection's packets.
     pub(super) fn packet_policy(&self) -> PacketPolicy {
-        PacketPolicy { replay_window: self.replay_window.value.into() }
+        PacketPolicy { replay_window: self.replay_window.value.into(), dscp: self.dscp.value }
     }
 
     /// How to talk to the peer at `remote`.

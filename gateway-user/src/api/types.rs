@@ -229,6 +229,8 @@ pub struct ParametersInForce {
     pub child_sas: InForce<u16>,
     /// Anti-replay window in packets.
     pub replay_window: InForce<u16>,
+    /// DSCP of outer headers: `copy` for that of the inner ones, or `set:N`.
+    pub dscp: InForce<String>,
 }
 
 /// A value and its origin.

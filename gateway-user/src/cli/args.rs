@@ -291,6 +291,10 @@ pub(super) struct Parameters {
     /// worker's ring may hold as many.
     #[arg(long, value_name = "N")]
     pub(super) replay_window: Option<u16>,
+    /// DSCP of outer headers: copy (that of the packet inside), or set:N for one from 0 to 63. Packets keep their own inside the
+    /// tunnel.
+    #[arg(long, value_name = "WHICH")]
+    pub(super) dscp: Option<String>,
     /// Take back everything that was set for the connection, except what is named with it.
     #[arg(long)]
     pub(super) reset: bool,

@@ -20,6 +20,7 @@ impl From<Parameters> for ParametersDocument {
             dpd: parameters.dpd,
             child_sas: parameters.child_sas,
             replay_window: parameters.replay_window,
+            dscp: parameters.dscp,
         }
     }
 }
@@ -43,6 +44,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
         dpd,
         child_sas,
         replay_window,
+        dscp,
     } = parameters;
     row("mode", mode.clone());
     row("authentication", auth.clone());
@@ -56,6 +58,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
     row("DPD", dpd.show(|number| seconds(*number)));
     row("Child SAs", child_sas.show(ToString::to_string));
     row("replay window", replay_window.show(ToString::to_string));
+    row("outer DSCP", dscp.clone());
     table.render()
 }
 

@@ -326,6 +326,7 @@ mod tests {
             dpd: InForce { value: 45, source: Source::Profile },
             child_sas: InForce { value: 4, source: Source::Option },
             replay_window: InForce { value: 1024, source: Source::Connection },
+            dscp: InForce { value: "set:46".to_owned(), source: Source::Connection },
         }
     }
 
@@ -346,6 +347,7 @@ Child lifetime     1h                            profile
 DPD                45s                           profile
 Child SAs          4                             option
 replay window      1024                          connection
+outer DSCP         set:46                        connection
 ";
         assert_eq!(table, expected);
     }

@@ -2,15 +2,19 @@
 
 use gateway_common::limits::REPLAY_WINDOW_DEFAULT;
 
+use crate::model::OuterDscp;
+
 /// Choices that concern this end only, the same for all SAs of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketPolicy {
     /// Anti-replay window in packets, from 1 to [`gateway_common::limits::REPLAY_WINDOW_MAX`].
     pub replay_window: u32,
+    /// DSCP of outer headers.
+    pub dscp: OuterDscp,
 }
 
 impl Default for PacketPolicy {
     fn default() -> Self {
-        Self { replay_window: REPLAY_WINDOW_DEFAULT }
+        Self { replay_window: REPLAY_WINDOW_DEFAULT, dscp: OuterDscp::Copy }
     }
 }

@@ -207,6 +207,7 @@ impl SaTable {
         for (_, installed) in self.installed.iter().filter(|(key, _)| key.1 == tunnel) {
             if let Some(entry) = self.fields.at(installed.slot) {
                 entry.half(offset_of!(Sa, replay_window)).store(policy.replay_window, Ordering::Relaxed);
+                entry.half(offset_of!(Sa, outer_dscp)).store(policy.dscp.in_sa(), Ordering::Relaxed);
             }
         }
     }
@@ -278,6 +279,7 @@ impl SecretEntry {
             | if config.implicit_iv { SaFlags::IMPLICIT_IV } else { 0 };
         sa.aead = config.aead as u32;
         sa.replay_window = config.policy.replay_window;
+        sa.outer_dscp = config.policy.dscp.in_sa();
         sa.local_addr = outer_address(config.local);
         sa.remote_addr = outer_address(config.remote);
         sa.local_port = config.local.port().to_be_bytes();

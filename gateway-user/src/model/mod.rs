@@ -5,6 +5,7 @@
 //! because every surface (CLI, REST, metrics) shows them under the same names.
 
 mod config;
+mod dscp;
 mod engine;
 mod gateway_address;
 mod lookup;
@@ -17,6 +18,7 @@ pub use config::{
     ConnectionKind, ConnectionRef, DnsServer, GATEWAY_SUBNET, Gateway, LocalNetworkSite,
     NetworkConfiguration, Placement, Profile, Subnet, UnknownProfile, VirtualNetworkSite,
 };
+pub use dscp::{OuterDscp, UnknownOuterDscp};
 pub use engine::{Engine, EngineChoice, UnknownEngine, WorkerState};
 pub use gateway_address::{GatewayAddress, HostName, NoGatewayAddress};
 pub use lookup::{LookupError, ResolvedConnection};

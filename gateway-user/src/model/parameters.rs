@@ -8,6 +8,8 @@ use gateway_common::limits::REPLAY_WINDOW_MAX;
 use ike::{ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig};
 use serde::{Deserialize, Serialize};
 
+use super::OuterDscp;
+
 /// Bounds of the age at which an IKE SA is rekeyed, in seconds.
 pub const IKE_LIFETIME: (u64, u64) = (10, 604_800);
 
@@ -79,6 +81,8 @@ pub struct ConnectionParameters {
     pub child_sas: Option<u16>,
     /// Anti-replay window in packets.
     pub replay_window: Option<u16>,
+    /// DSCP of outer headers.
+    pub dscp: Option<OuterDscp>,
 }
 
 /// The same as text and numbers: a body of the API, and what is stored.
@@ -121,6 +125,9 @@ pub struct ParametersDocument {
     /// Anti-replay window in packets, from 64 to 8160.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay_window: Option<u16>,
+    /// DSCP of outer headers: `copy` for that of the inner ones, or `set:N`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<String>,
 }
 
 /// A value that is not accepted.
@@ -152,6 +159,7 @@ impl ConnectionParameters {
             dpd: other.dpd.or(self.dpd),
             child_sas: other.child_sas.or(self.child_sas),
             replay_window: other.replay_window.or(self.replay_window),
+            dscp: other.dscp.or(self.dscp),
         }
     }
 
@@ -175,6 +183,7 @@ impl ConnectionParameters {
             dpd: self.dpd.map(|dpd| dpd.as_secs()),
             child_sas: self.child_sas,
             replay_window: self.replay_window,
+            dscp: self.dscp.map(|dscp| dscp.to_string()),
         }
     }
 }
@@ -199,6 +208,7 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
             dpd: errors.seconds("dpd", document.dpd, DPD),
             child_sas: errors.number("child_sas", document.child_sas, CHILD_SAS),
             replay_window: errors.number("replay_window", document.replay_window, REPLAY_WINDOW),
+            dscp: errors.parse("dscp", document.dscp, str::parse),
         };
         if errors.0.is_empty() { Ok(parameters) } else { Err(errors.0) }
     }
@@ -312,6 +322,7 @@ mod tests {
             dpd: Some(9),
             child_sas: Some(16),
             replay_window: Some(64),
+            dscp: Some("set:46".to_owned()),
         }
     }
 
@@ -340,6 +351,7 @@ mod tests {
             dpd: Some(3601),
             child_sas: Some(17),
             replay_window: Some(63),
+            dscp: Some("set:64".to_owned()),
         };
         let errors = ConnectionParameters::try_from(document).unwrap_err();
         let fields: Vec<_> = errors.iter().map(|error| (error.field, error.value.as_str())).collect();
@@ -357,6 +369,7 @@ mod tests {
                 ("dpd", "3601"),
                 ("child_sas", "17"),
                 ("replay_window", "63"),
+                ("dscp", "set:64"),
             ]
         );
         let text = errors[0].to_string();

@@ -53,7 +53,7 @@ impl Header {
 
 impl Inner {
     /// Looks at a decrypted payload, trailer included, whose outer header had `outer_ecn`. `None` for everything that is the
-    /// XDP program's business: what is to be dropped, and what needs the kernel (TTL, options).
+    /// XDP program's business: what is to be dropped or reported, and what needs the kernel (TTL, options).
     #[inline]
     pub(super) fn parse(payload: &[u8], outer_ecn: u32) -> Option<Self> {
         let [_, next_header] = *payload.last_chunk::<ESP_TRAILER_LEN>()?;
@@ -93,7 +93,10 @@ fn parse<I: Ip>(payload: &[u8], outer_ecn: u32, header: impl FnOnce(I) -> Header
     if ip.concerns_routers() || ip.hop_limit() <= 1 {
         return None;
     }
-    let ecn = ecn::decapsulate(ip.traffic_class() & 3, outer_ecn as u8)?;
+    if ecn::is_alarming(ip.traffic_class(), outer_ecn as u8) {
+        return None;
+    }
+    let ecn = ecn::decapsulate(ip.traffic_class(), outer_ecn as u8)?;
     Some(Inner { header: header(ip), len, ecn })
 }
 
@@ -184,6 +187,30 @@ mod tests {
         }
     }
 
+    /// Figure 4 of RFC 6040 in the order of the numbers: Not-ECT, ECT(1), ECT(0), CE; `None` for what the XDP program has to report.
+    #[test]
+    fn every_combination_of_ecn_fields_is_done_or_left_to_the_xdp_program() {
+        let figure = [
+            [Some(0b00), None, None, None],
+            [Some(0b01), Some(0b01), Some(0b01), Some(0b11)],
+            [Some(0b10), Some(0b01), Some(0b10), Some(0b11)],
+            [Some(0b11), None, Some(0b11), Some(0b11)],
+        ];
+        for dscp in [0, 46 << 2, 63 << 2] {
+            for (inner, row) in figure.iter().enumerate() {
+                for (outer, expected) in row.iter().enumerate() {
+                    let arrived = Ipv4 { tos: dscp | inner as u8, ..ip() };
+                    let parsed = Inner::parse(&payload(arrived, 0, 4), outer as u32);
+                    let forwarded = parsed.map(|parsed| match parsed.forwarded() {
+                        Header::V4(ip) => ip.tos,
+                        Header::V6(ip) => panic!("{ip:?} was IPv4"),
+                    });
+                    assert_eq!(forwarded, expected.map(|ecn| dscp | ecn), "inner {inner}, outer {outer}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn everything_else_is_left_to_the_xdp_program() {
         assert_eq!(Inner::parse(&payload(ip(), 0, 59), 0), None, "a dummy packet");
@@ -197,6 +224,9 @@ mod tests {
             None,
             "congestion it does not understand"
         );
+        for outer in [0b01, 0b10] {
+            assert_eq!(Inner::parse(&payload(not_capable, 0, 4), outer), None, "to be reported");
+        }
         let mut lying = payload(ip(), 0, 4);
         lying[2..4].copy_from_slice(&51_u16.to_be_bytes());
         assert_eq!(Inner::parse(&lying, 0), None, "longer than the payload");

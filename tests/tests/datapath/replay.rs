@@ -20,8 +20,12 @@ mod model;
 
 const WINDOWS: [u32; 6] = [64, 128, 256, 1024, 4096, REPLAY_WINDOW_MAX];
 
+fn policy(replay_window: u32) -> PacketPolicy {
+    PacketPolicy { replay_window, ..PacketPolicy::default() }
+}
+
 fn receiving(spi: u32, window: u32, esn: bool) -> SaConfig {
-    let policy = PacketPolicy { replay_window: window };
+    let policy = policy(window);
     SaConfig { esn, policy, ..sa(spi, Aead::Aes128Gcm) }
 }
 
@@ -141,10 +145,10 @@ fn a_window_changes_while_packets_flow() {
         assert_eq!(programs.receive(&sa, sequence), Expected::Accepted);
     }
     assert_eq!(programs.receive(&sa, 930), Expected::Mistaken, "left of a window of 64");
-    programs.gateway.sas.set_policy(1, PacketPolicy { replay_window: 128 });
+    programs.gateway.sas.set_policy(1, policy(128));
     assert_eq!(programs.receive(&sa, 930), Expected::Accepted, "within one of 128");
     assert_eq!(programs.receive(&sa, 900), Expected::Refused, "seen when it was in the smaller one");
-    programs.gateway.sas.set_policy(1, PacketPolicy { replay_window: 64 });
+    programs.gateway.sas.set_policy(1, policy(64));
     assert_eq!(programs.receive(&sa, 931), Expected::Mistaken, "the small one again");
     let slot = programs.gateway.sas.find(gateway_user::datapath::Direction::Inbound, 2, 0x7301).unwrap();
     assert_eq!(programs.gateway.read_sa(slot).unwrap().replay_window, 64, "another tunnel's");

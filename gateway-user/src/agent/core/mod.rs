@@ -263,6 +263,9 @@ impl<D: Dataplane> Core<D> {
             EventKind::NoOutboundSa => "packets for a site without a connection are dropped",
             EventKind::UnknownSpi => "ESP with an unknown SPI arrived",
             EventKind::AuthenticationFailed => "ESP that fails authentication arrived",
+            EventKind::AlarmingEcn => {
+                "congestion marks of outer headers do not fit the packets inside: something on the path changes them"
+            }
         };
         // Remembered per kind and tunnel, not per source: sources can be forged without end.
         let kind = (event.kind as u32, event.tunnel.map(|tunnel| tunnel.0));

@@ -200,7 +200,8 @@ async fn status_has_the_promised_shape() {
         "child_lifetime": { "value": 3600, "source": "profile" },
         "dpd": { "value": 45, "source": "profile" },
         "child_sas": { "value": 1, "source": "profile" },
-        "replay_window": { "value": 8160, "source": "profile" }
+        "replay_window": { "value": 8160, "source": "profile" },
+        "dscp": { "value": "copy", "source": "profile" }
     });
     let connection = serde_json::json!({
         "name": "VNet1-VNet2", "site": "VNet2", "state": "NotConnected", "peer": "192.0.2.2", "peer_name": null,
