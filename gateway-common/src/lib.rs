@@ -16,6 +16,7 @@ mod ethernet;
 mod event;
 mod flow;
 mod handoff;
+pub mod icmp;
 pub mod ip;
 mod ipv4;
 mod ipv6;

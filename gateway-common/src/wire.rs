@@ -32,6 +32,8 @@ pub const VLAN_ID_MASK: u16 = 0x0fff;
 pub const OUTER_HOP_LIMIT: u8 = 64;
 /// IPv6 hop-by-hop options, the only extension header for each router on the way (RFC 8200 section 4.3).
 pub const PROTO_HOP_BY_HOP: u8 = 0;
+/// Protocol number of ICMP.
+pub const PROTO_ICMP: u8 = 1;
 /// Protocol number of IPv4 in IP, the next header of tunnel-mode ESP (RFC 4303 section 2.6).
 pub const PROTO_IPIP: u8 = 4;
 /// Protocol number of TCP.
@@ -42,6 +44,8 @@ pub const PROTO_UDP: u8 = 17;
 pub const PROTO_IPV6: u8 = 41;
 /// IPv6 fragment header (RFC 8200 section 4.5).
 pub const PROTO_IPV6_FRAGMENT: u8 = 44;
+/// Protocol number of ICMPv6.
+pub const PROTO_ICMPV6: u8 = 58;
 /// Protocol number of ESP.
 pub const PROTO_ESP: u8 = 50;
 /// Next header of ESP dummy packets (RFC 4303 section 2.6).
@@ -52,3 +56,5 @@ pub const NAT_T_PORT: u16 = 4500;
 pub const IPV4_DF: u16 = 0x4000;
 /// More-fragments bit and fragment offset of the IPv4 header, host order.
 pub const IPV4_FRAGMENT_MASK: u16 = 0x3fff;
+/// IPv4 fragment offset.
+pub const IPV4_OFFSET_MASK: u16 = 0x1fff;

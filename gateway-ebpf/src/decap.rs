@@ -15,7 +15,7 @@ use crate::encap::fill_aad;
 use crate::maps::{CONFIG, COUNTERS, JOB, PROGRAMS, SAS, SPIS};
 use crate::packet::{EspStart, at, frame_len};
 use crate::route::{Family, NextHop};
-use crate::{budget, event, flows, lane, log, replay, route, sa};
+use crate::{budget, event, flows, icmp, lane, log, replay, route, sa};
 
 /// Finds the SA of the ESP packet at `offset` behind the outer header `ip`, and hands the frame that arrived at `port` to a
 /// worker or to its AEAD program.
@@ -160,12 +160,16 @@ pub(crate) unsafe fn forward<I: Family>(
     let key = flows::keep::<I>(&key).ok_or(DropReason::Internal)?;
     let epoch = flows::epoch();
     let known = if needs_stack { None } else { flows::find(key, epoch, inner_len) };
-    // What is noted was found allowed.
+    // What is noted was found allowed. What is allowed for what it quotes is not noted: the next one may quote something else.
+    let mut is_noted = known.is_none();
     if known.is_none() {
         let from = I::lookup(ip.source());
         let to = I::lookup(ip.destination());
         if from.kind != RouteKind::REMOTE || from.tunnel != job.tunnel || to.kind != RouteKind::LOCAL {
-            return Err(DropReason::SelectorMismatch);
+            is_noted = false;
+            if !icmp::answers_outbound(ctx, ip, from, job.tunnel) {
+                return Err(DropReason::SelectorMismatch);
+            }
         }
     }
     let class = ip.traffic_class();
@@ -188,10 +192,10 @@ pub(crate) unsafe fn forward<I: Family>(
     };
     let way = match next_hop {
         NextHop::Direct(way) => {
-            if known.is_none() {
-                if route::leaves_the_vnet(way.ifindex) {
-                    return Err(DropReason::NoRoute);
-                }
+            if known.is_none() && route::leaves_the_vnet(way.ifindex) {
+                return Err(DropReason::NoRoute);
+            }
+            if is_noted {
                 flows::note(key, epoch, &way);
             }
             ip.decrement_hop_limit();

@@ -15,7 +15,7 @@ use crate::drop::drop;
 use crate::maps::{CONFIG, COUNTERS, CPU_SAS, JOB, PORTS, PROGRAMS, SAS, TUNNELS};
 use crate::packet::{Esp, Iv, Udp, at, frame_len};
 use crate::route::{Family, NextHop, Way};
-use crate::{atomic, budget, checksum, event, flows, lane, log, port_entropy, resize, route, sa};
+use crate::{atomic, budget, checksum, event, flows, icmp, lane, log, port_entropy, resize, route, sa};
 
 /// Encapsulates the packet `ip`, which arrived at `port`, for `tunnel`. `None` leaves it to the kernel.
 #[inline(always)]
@@ -32,7 +32,8 @@ pub(crate) fn encapsulate<I: Family>(
     if header_len < I::LEN || inner_len < header_len as u32 || ETH_LEN as u32 + inner_len > frame_len(ctx) {
         return Some(drop(tunnel, DropReason::Malformed));
     }
-    if I::lookup(ip.source()).kind != RouteKind::LOCAL {
+    let from = I::lookup(ip.source());
+    if from.kind != RouteKind::LOCAL && !icmp::answers_inbound(ctx, ip, from, tunnel) {
         return Some(drop(tunnel, DropReason::SourceOutsideVnet));
     }
     let entry = TUNNELS.get(tunnel)?;

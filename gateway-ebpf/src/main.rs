@@ -25,6 +25,7 @@ mod entry;
 mod event;
 mod exchange;
 mod flows;
+mod icmp;
 mod lane;
 mod log;
 mod maps;

@@ -7,6 +7,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
+use gateway_common::icmp::Icmp;
 use gateway_common::ip::{from_words, halves, to_words};
 use gateway_common::{Ethernet, GatewayConfig, Ip, Ipv4, Ipv6, PortRole, Route, RouteKind};
 
@@ -19,7 +20,7 @@ const AF_INET6: u8 = 10;
 const PARAMS_LEN: i32 = size_of::<FibLookup>().cast_signed() as i32;
 
 /// An IP version as routing sees it.
-pub(crate) trait Family: Ip {
+pub(crate) trait Family: Icmp {
     /// Longest-prefix match on the prefixes of this VNet and of the remote sites. Not an `Option`: LLVM would merge tests of
     /// its parts into reads of registers that the verifier knows to be unset on the other branch.
     fn lookup(address: Self::Address) -> Route;

@@ -8,6 +8,7 @@ mod datapath {
     mod events;
     mod exchange;
     mod handoff;
+    mod icmp_relay;
     mod ipv6;
     mod ipv6_workers;
     mod port_entropy;

@@ -34,6 +34,8 @@ mod gateway_traffic;
 mod generic_mode;
 #[path = "lab/harness.rs"]
 mod harness;
+#[path = "lab/icmp_relay.rs"]
+mod icmp_relay;
 #[path = "lab/ipv6.rs"]
 mod ipv6;
 #[path = "lab/ipv6_routes.rs"]
