@@ -138,7 +138,7 @@ impl Object {
 
 /// Loads a program. The verifier gives up when a signal waits for this thread, so it gets several attempts, as in libbpf.
 fn load_program(program: &mut Xdp) -> Result<(), ProgramError> {
-    const ATTEMPTS: u32 = 5;
+    const ATTEMPTS: u32 = 20;
     for _ in 1..ATTEMPTS {
         match program.load() {
             Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {}

@@ -119,7 +119,7 @@ impl Bench {
         while let Some(record) = self.events.next() {
             // SAFETY: the ring holds events only, and every bit pattern is one.
             let event = unsafe { record.as_ptr().cast::<Event>().read_unaligned() };
-            assert_eq!(event.source, PEER_HOST.octets());
+            assert_eq!(event.source, gateway_common::ip::to_words(&PEER_HOST.to_ipv6_mapped().octets()));
             events.push((event.kind, event.tunnel, event.spi));
         }
         (0..self.times.len()).for_each(|index| self.times.set(index, 0, 0).unwrap());
