@@ -70,11 +70,13 @@ impl Ipv4 {
         u16::from_be_bytes(self.fragment) & IPV4_FRAGMENT_MASK != 0
     }
 
-    /// Decrements the TTL, which must not be 0, and mends the checksum (RFC 1141).
+    /// Decrements the TTL, which must not be 0, and mends the checksum (RFC 1624 equation 3: what RFC 1141 says instead may
+    /// make 0xffff of 0).
     #[inline(always)]
     pub const fn decrement_ttl(&mut self) {
         self.ttl -= 1;
-        self.checksum = fold(u16::from_be_bytes(self.checksum) as u32 + 0x0100).to_be_bytes();
+        let sum = !u16::from_be_bytes(self.checksum) as u32 + !0x0100_u16 as u32;
+        self.checksum = (!fold(sum)).to_be_bytes();
     }
 
     /// Sets the type-of-service byte and mends the checksum (RFC 1624 equation 3).
@@ -141,5 +143,19 @@ mod tests {
                 assert_eq!((ip.tos, sum(&ip)), (low, 0xffff));
             }
         }
+    }
+
+    /// One's complement has two zeros, and a header whose checksum is the wrong one is not what a sender would have made
+    /// (RFC 1624 section 3).
+    #[test]
+    fn the_checksum_is_never_negative_zero() {
+        let mut ip = Ipv4::outer(0, 1500, 50, [10, 1, 0, 1], [10, 2, 0, 1]);
+        // The identification takes what the checksum has too much for 0xfeff.
+        let surplus = u32::from(u16::from_be_bytes(ip.checksum)) + u32::from(!0xfeff_u16);
+        ip.id = fold(surplus).to_be_bytes();
+        ip.checksum = [0xfe, 0xff];
+        assert_eq!(sum(&ip), 0xffff);
+        ip.decrement_ttl();
+        assert_eq!((ip.checksum, sum(&ip)), ([0, 0], 0xffff));
     }
 }
