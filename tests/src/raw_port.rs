@@ -21,13 +21,33 @@ impl RawPort {
         Ok(Self { socket: namespace.enter(|| capture::open(device))?? })
     }
 
+    /// Opens `device` in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn open_here(device: &str) -> Result<Self> {
+        Ok(Self { socket: capture::open(device)? })
+    }
+
     /// The next frame that others sent or received there, its Ethernet header included; `None` if there is none for 50 ms.
     ///
     /// # Errors
     /// The device is gone.
     pub fn receive(&self) -> Result<Option<Vec<u8>>> {
+        self.receive_with(MsgFlags::empty())
+    }
+
+    /// As [`Self::receive`], but only a frame that is there already.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn receive_now(&self) -> Result<Option<Vec<u8>>> {
+        self.receive_with(MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn receive_with(&self, flags: MsgFlags) -> Result<Option<Vec<u8>>> {
         let mut buffer = vec![0; 1 << 16];
-        match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+        match recv(self.socket.as_raw_fd(), &mut buffer, flags) {
             Ok(length) => {
                 buffer.truncate(length);
                 Ok(Some(buffer))

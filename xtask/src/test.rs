@@ -19,6 +19,20 @@ pub(crate) struct Arguments {
     /// Run only tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
+    /// Frames that suite `hostile` tries; a million when not told.
+    #[arg(long, value_name = "N")]
+    packets: Option<u64>,
+    /// Seed of the frames of suite `hostile`, to see those of an earlier run again.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+}
+
+impl Arguments {
+    /// What suite `hostile` reads from its environment.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let values = [("VGW_HOSTILE_PACKETS", self.packets), ("VGW_HOSTILE_SEED", self.seed)];
+        values.into_iter().filter_map(|(name, value)| Some((name, value?.to_string()))).collect()
+    }
 }
 
 /// Runs the suites; prints `N passed, N failed, N skipped` as the last line and fails when a test or a build failed.
@@ -39,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     for suite in suites {
         for run in suite.runs() {
-            tally += run.execute(arguments.filter.as_deref())?;
+            tally += run.execute(arguments.filter.as_deref(), &arguments.environment())?;
         }
     }
     let left = sweep_stale()?;

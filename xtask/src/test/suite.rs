@@ -16,6 +16,8 @@ pub(crate) enum Suite {
     Unit,
     /// The XDP programs and their control, on virtual ports.
     Datapath,
+    /// The XDP programs against a model of them, on a million odd frames.
+    Hostile,
     /// Whole gateways, hosts and the internet between them.
     Lab,
     /// Our gateway and strongSwan as its peer.
@@ -34,7 +36,7 @@ const ONE_AT_A_TIME: &[&str] = &["--test-threads=1"];
 
 impl Suite {
     /// Every suite, quick ones first.
-    pub(crate) const ALL: [Self; 4] = [Self::Unit, Self::Datapath, Self::Lab, Self::Interop];
+    pub(crate) const ALL: [Self; 5] = [Self::Unit, Self::Datapath, Self::Hostile, Self::Lab, Self::Interop];
 
     /// Whether the tests run the program `vgw`.
     pub(crate) fn needs_vgw(self) -> bool {
@@ -61,6 +63,12 @@ impl Suite {
                 cargo: &["--package", "testbed", "--release", "--test", "datapath"],
                 runner: ONE_AT_A_TIME,
             }],
+            Self::Hostile => vec![Run {
+                name: "hostile frames",
+                cargo: &["--package", "testbed", "--release", "--test", "hostile"],
+                // It tells what the frames came to.
+                runner: &["--nocapture"],
+            }],
             Self::Lab => vec![Run {
                 name: "laboratory tests",
                 cargo: &["--package", "testbed", "--release", "--test", "lab"],
@@ -78,10 +86,11 @@ impl Suite {
 impl Run {
     /// Runs the tests whose name contains `filter`, shows their output as it comes, and counts them. A run that fails
     /// without a failed test (a build error, a crash) counts as one failure.
-    pub(crate) fn execute(&self, filter: Option<&str>) -> Result<Tally> {
+    pub(crate) fn execute(&self, filter: Option<&str>, environment: &[(&str, String)]) -> Result<Tally> {
         let step = Step::begin(&format!("Running the {}", self.name));
         let mut command = cargo::cargo(["test", "--no-fail-fast"]);
         command.args(self.cargo).args(filter).arg("--").args(self.runner).stdout(Stdio::piped());
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         if let Ok(vgw) = vgw_binary() {
             command.env("VGW_BIN", vgw);
         }
