@@ -57,6 +57,18 @@ impl RawPort {
         }
     }
 
+    /// Sends a frame as it is; false if the queue at the other end is full.
+    ///
+    /// # Errors
+    /// The device takes no such frame.
+    pub fn try_send(&self, frame: &[u8]) -> Result<bool> {
+        match send(self.socket.as_raw_fd(), frame, MsgFlags::empty()) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOBUFS | Errno::EAGAIN) => Ok(false),
+            Err(error) => Err(error).context("cannot send a frame"),
+        }
+    }
+
     /// Sends a frame as it is.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ mod engine_lifetime;
 mod engine_privileges;
 #[path = "lab/engine_start.rs"]
 mod engine_start;
+#[path = "lab/floods.rs"]
+mod floods;
 #[path = "lab/gateway_traffic.rs"]
 mod gateway_traffic;
 #[path = "lab/generic_mode.rs"]
