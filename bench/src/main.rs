@@ -3,6 +3,7 @@
 mod agent;
 mod bpf;
 mod end_to_end;
+mod floods;
 mod handshakes;
 mod machine;
 mod micro;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Measure handshakes per second and memory per tunnel as responder, beside strongSwan's charon.
     Handshakes(handshakes::Arguments),
+    /// Measure what is left of legitimate traffic while somebody floods the gateway, and what the flood costs.
+    Floods(floods::Arguments),
     /// Put the tables, pictures and figures of an earlier run into the documents.
     Publish(publish::Arguments),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Some(Command::Handshakes(arguments)) => handshakes::run(arguments),
+        Some(Command::Floods(arguments)) => floods::run(arguments),
         Some(Command::Publish(arguments)) => publish::run(arguments),
         None => run::run(&arguments.options),
     };

@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use crate::plot;
 use crate::report::Report;
+use crate::{floods, plot};
 
 /// Folder of the documents, and what lies in it.
 const DOCUMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 const DOCUMENT: &str = "BENCHMARKS.md";
 const FOLDER: &str = "bench";
 const FIGURES: &str = "results.json";
+/// The section on floods, and its figures.
+const FLOODS: &str = "floods";
+const FLOOD_FIGURES: &str = "floods.json";
 
 /// Arguments of `bench publish`.
 #[derive(Args)]
@@ -57,6 +60,21 @@ pub(crate) fn publish(file: &Path) -> Result<()> {
     fs::write(&document, text)?;
     println!("{} and {} hold these figures now.", document.display(), folder.display());
     Ok(())
+}
+
+/// Publishes the figures of floods in `file`.
+///
+/// # Errors
+/// They are no such figures, or a file cannot be written.
+pub(crate) fn publish_floods(file: &Path) -> Result<()> {
+    let figures = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let report: floods::Report = serde_json::from_str(&figures).context("not the figures of floods")?;
+    let document = Path::new(DOCUMENTS).join(DOCUMENT);
+    let text =
+        fs::read_to_string(&document).with_context(|| format!("cannot read {}", document.display()))?;
+    let text = replace(&text, FLOODS, &report.to_string())?;
+    fs::write(Path::new(DOCUMENTS).join(FOLDER).join(FLOOD_FIGURES), figures)?;
+    Ok(fs::write(&document, text)?)
 }
 
 fn read(figures: &str) -> Result<Report> {
@@ -106,6 +124,18 @@ mod tests {
         );
         assert_eq!(replace(&text, "a", "new").unwrap(), text);
         assert!(replace(document, "c", "").is_err());
+    }
+
+    #[test]
+    fn the_published_table_of_floods_is_that_of_the_published_figures() {
+        let documents = Path::new(DOCUMENTS);
+        let text = fs::read_to_string(documents.join(DOCUMENT)).unwrap();
+        let figures = fs::read_to_string(documents.join(FOLDER).join(FLOOD_FIGURES)).unwrap();
+        let report: floods::Report = serde_json::from_str(&figures).unwrap();
+        assert!(
+            replace(&text, FLOODS, &report.to_string()).unwrap() == text,
+            "the table is of other figures"
+        );
     }
 
     /// After a change of tables or pictures, `cargo xtask bench publish docs/bench/results.json` makes them anew.

@@ -56,13 +56,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// The time in UTC.
-fn now() -> Result<String> {
+///
+/// # Errors
+/// `date` is missing.
+pub(crate) fn now() -> Result<String> {
     let text = testbed::run(Command::new("date").args(["--utc", "+%Y-%m-%dT%H:%M:%SZ"]))?;
     Ok(text.trim().to_owned())
 }
 
-/// A file in `target/bench`, beside the profile that this program was built in.
-fn default_file(date: &str) -> Result<PathBuf> {
+/// A file in `target/bench`, beside the profile that this program was built in, that is named after a time.
+///
+/// # Errors
+/// The directory cannot be made.
+pub(crate) fn default_file(date: &str) -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let target = program.ancestors().nth(2).context("the program is not in a target directory")?;
     let directory = target.join("bench");

@@ -5,11 +5,14 @@ use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Mutex;
 
 /// A packet socket on one end of a cable.
 #[derive(Debug)]
 pub struct RawPort {
     socket: OwnedFd,
+    /// Room for one GRO super-packet, which is not to be made for each frame.
+    buffer: Mutex<Vec<u8>>,
 }
 
 impl RawPort {
@@ -18,7 +21,7 @@ impl RawPort {
     /// # Errors
     /// There is no such device.
     pub fn open(namespace: &NetNs, device: &str) -> Result<Self> {
-        Ok(Self { socket: namespace.enter(|| capture::open(device))?? })
+        Ok(Self::new(namespace.enter(|| capture::open(device))??))
     }
 
     /// Opens `device` in the network namespace of the calling thread.
@@ -26,7 +29,11 @@ impl RawPort {
     /// # Errors
     /// There is no such device.
     pub fn open_here(device: &str) -> Result<Self> {
-        Ok(Self { socket: capture::open(device)? })
+        Ok(Self::new(capture::open(device)?))
+    }
+
+    fn new(socket: OwnedFd) -> Self {
+        Self { socket, buffer: Mutex::new(vec![0; 1 << 16]) }
     }
 
     /// The next frame that others sent or received there, its Ethernet header included; `None` if there is none for 50 ms.
@@ -46,12 +53,9 @@ impl RawPort {
     }
 
     fn receive_with(&self, flags: MsgFlags) -> Result<Option<Vec<u8>>> {
-        let mut buffer = vec![0; 1 << 16];
+        let mut buffer = self.buffer.lock().expect("no holder panics");
         match recv(self.socket.as_raw_fd(), &mut buffer, flags) {
-            Ok(length) => {
-                buffer.truncate(length);
-                Ok(Some(buffer))
-            }
+            Ok(length) => Ok(Some(buffer[..length].to_vec())),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
             Err(error) => Err(error).context("cannot receive frames"),
         }

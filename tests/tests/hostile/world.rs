@@ -43,8 +43,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Moves the calling thread into a new namespace and makes a gateway there.
-    pub(crate) fn new() -> Result<Self> {
+    /// Moves the calling thread into a new namespace and makes a gateway there, which leaves `padding` bytes behind opened packets.
+    pub(crate) fn new(padding: u32) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace (root is needed)")?;
         // The kernel itself has nothing to say on the cables.
         std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
@@ -69,7 +69,7 @@ impl World {
         let mut take = |name: &str| -> Result<Map> {
             object.ebpf.take_map(name).with_context(|| format!("no map {name}"))
         };
-        fill_config(take("CONFIG")?.try_into()?, &indices)?;
+        fill_config(take("CONFIG")?.try_into()?, &indices, padding)?;
         fill_ports(take("PORTS")?.try_into()?, &indices)?;
         fill_routes(take("ROUTES4")?.try_into()?)?;
         let mut tunnels: Array<_, Plain<Tunnel>> = take("TUNNELS")?.try_into()?;
@@ -179,14 +179,14 @@ impl World {
     }
 }
 
-fn fill_config(mut map: Array<MapData, Plain<GatewayConfig>>, indices: &[u32]) -> Result<()> {
+fn fill_config(mut map: Array<MapData, Plain<GatewayConfig>>, indices: &[u32], padding: u32) -> Result<()> {
     let config = GatewayConfig {
         vgw_peer_ifindex: indices[Interface::VgwPeer as usize],
         wan_addr: OUTER,
         vgw0_mac: Interface::Vgw0.mac(),
         vgw_peer_mac: Interface::VgwPeer.mac(),
         cpu_sas: CPU_SAS,
-        padding: 0,
+        padding,
     };
     Ok(map.set(0, Plain(config), 0)?)
 }

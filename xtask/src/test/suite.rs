@@ -40,7 +40,7 @@ impl Suite {
 
     /// Whether the tests run the program `vgw`.
     pub(crate) fn needs_vgw(self) -> bool {
-        self != Self::Unit
+        !matches!(self, Self::Unit | Self::Hostile)
     }
 
     /// The calls of `cargo test`.
