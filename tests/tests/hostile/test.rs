@@ -1,5 +1,6 @@
 //! How many frames, on how many threads, and what must have come about.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use gateway_common::DropReason;
@@ -13,7 +14,9 @@ const SEED: (&str, u64) = ("VGW_HOSTILE_SEED", 20_261_129);
 const ENOUGH: u64 = 200_000;
 /// Threads at most: more than that wait for each other in the kernel.
 const THREADS: u64 = 4;
-/// Reasons that need a lack of memory, or a budget.
+/// Frames after which a thread looks whether another has failed.
+const PART: u64 = 10_000;
+/// Reasons for which none of these frames is dropped: there is no budget.
 const NEVER: [DropReason; 1] = [DropReason::BudgetExceeded];
 
 fn number((name, default): (&str, u64)) -> u64 {
@@ -32,11 +35,18 @@ fn the_gateway_does_what_the_model_does() {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let threads = processors.min(THREADS);
     let started = Instant::now();
+    let has_failed = AtomicBool::new(false);
     let run = |thread: u64| -> Fates {
         let mut trial = Trial::new(seed + thread).expect("a gateway can be made");
         let share = packets / threads + u64::from(thread < packets % threads);
-        if let Err(error) = trial.run(share) {
-            panic!("{error:#}");
+        let mut left = share;
+        while left > 0 && !has_failed.load(Ordering::Relaxed) {
+            let part = left.min(PART);
+            if let Err(error) = trial.run(part) {
+                has_failed.store(true, Ordering::Relaxed);
+                panic!("{error:#}");
+            }
+            left -= part;
         }
         trial.fates
     };

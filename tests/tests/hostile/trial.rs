@@ -162,6 +162,14 @@ impl Trial {
                 write!(counted, "\n  counted for tunnel {tunnel}: {reason:?}, {difference} times")?;
             }
         }
+        if let Some((slot, sequence)) = prediction.authenticated {
+            let (sa, kept) = (&self.model.sas[&slot], self.world.sa(slot).0);
+            let (spi, highest) = (sa.association.config.spi, sa.window.highest);
+            write!(
+                counted,
+                "\n  SA {spi:#x}: number {sequence:#x}, highest {highest:#x}, {kept:#x} in the gateway"
+            )?;
+        }
         bail!(
             "gateway and model disagree about frame {} of seed {} ({} at {:?}, queue {})\n  {what}{counted}\n  predicted: \
              {:?}\n  frame: {}\n  left as: {out}",

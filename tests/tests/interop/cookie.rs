@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use std::net::UdpSocket;
 use std::time::Duration;
 use testbed::strongswan::{Daemon, Peering};
-use testbed::{Capture, GatewayOptions, Lab, scenario};
+use testbed::{Capture, GatewayOptions, Lab, ike_init_request, scenario};
 
 #[test]
 fn we_demand_a_cookie_and_strongswan_returns_it() {
@@ -53,30 +53,10 @@ fn strongswan_demands_a_cookie_and_we_return_it() {
 fn leave_half_open(lab: &Lab) -> Result<()> {
     let socket = lab.inet.enter(|| UdpSocket::bind((lab.inet_address(2), 0)))??;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-    socket.send_to(&initial_request(), (lab.site(2).wan_address(), 500))?;
+    socket.send_to(&ike_init_request(0x5a5a_5a5a_5a5a_5a5a), (lab.site(2).wan_address(), 500))?;
     let mut answer = [0; 2000];
     let length = socket.recv(&mut answer)?;
     // A response with an SA payload: strongSwan has taken part.
     ensure!(length > 28 && answer[16] == 33, "no SA in the answer: {:02x?}", &answer[..length]);
     Ok(())
-}
-
-/// An IKE_SA_INIT request that offers AES-256-GCM, HMAC-SHA2-384 and X25519 (RFC 7296 sections 3.1 to 3.4 and 3.9).
-fn initial_request() -> Vec<u8> {
-    let transforms: [&[u8]; 3] =
-        [&[3, 0, 0, 12, 1, 0, 0, 20, 0x80, 14, 1, 0], &[3, 0, 0, 8, 2, 0, 0, 6], &[0, 0, 0, 8, 4, 0, 0, 31]];
-    let transforms = transforms.concat();
-    let proposal = [&[0, 0, 0, 8 + transforms.len() as u8, 1, 1, 0, 3], &transforms[..]].concat();
-    let sa = payload(34, &proposal);
-    let key_exchange = payload(40, &[&[0, 31, 0, 0], &[9; 32][..]].concat());
-    let nonce = payload(0, &[7; 32]);
-    let body = [sa, key_exchange, nonce].concat();
-    let length = (28 + body.len()) as u32;
-    let header = [&[0x5a; 8][..], &[0; 8], &[33, 0x20, 34, 8], &[0; 4], &length.to_be_bytes()].concat();
-    [header, body].concat()
-}
-
-fn payload(next: u8, content: &[u8]) -> Vec<u8> {
-    let length = (4 + content.len()) as u16;
-    [&[next, 0], &length.to_be_bytes()[..], content].concat()
 }
