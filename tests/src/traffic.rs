@@ -8,6 +8,6 @@ mod pattern;
 mod socket;
 mod stream;
 
-pub use datagrams::{DatagramReport, DatagramSink, send_datagrams};
+pub use datagrams::{DatagramReport, DatagramSink, send_datagrams, send_datagrams_while};
 pub use echo::{EchoClient, UdpEcho};
 pub use stream::{StreamSink, send_stream};

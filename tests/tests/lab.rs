@@ -68,6 +68,8 @@ mod port_entropy;
 mod queue_sas;
 #[path = "lab/rekey.rs"]
 mod rekey;
+#[path = "lab/rekey_load.rs"]
+mod rekey_load;
 #[path = "lab/restart.rs"]
 mod restart;
 #[path = "lab/second_agent.rs"]

@@ -102,13 +102,26 @@ pub fn send_datagrams(
     rate: u32,
     duration: Duration,
 ) -> Result<u64> {
+    let start = Instant::now();
+    send_datagrams_while(namespace, address, peer, payload, rate, || start.elapsed() < duration)
+}
+
+/// As [`send_datagrams`], for as long as `goes_on`.
+pub fn send_datagrams_while(
+    namespace: &NetNs,
+    address: Ipv4Addr,
+    peer: SocketAddrV4,
+    payload: usize,
+    rate: u32,
+    goes_on: impl Fn() -> bool,
+) -> Result<u64> {
     ensure!(payload >= 8, "the number needs 8 bytes");
     let socket = socket::bind(namespace, address.into())?;
     let interval = Duration::from_secs(1) / rate;
     let start = Instant::now();
     let mut buffer = vec![0; payload];
     let mut number = 0_u64;
-    while start.elapsed() < duration {
+    while goes_on() {
         // Behind schedule, several are sent at once: the mean rate holds whatever the scheduler does.
         let due = start.elapsed().as_nanos() / interval.as_nanos().max(1);
         while u128::from(number) <= due {
