@@ -86,6 +86,12 @@ impl Ipv4 {
         self.tos = tos;
         self.checksum = (!fold(sum)).to_be_bytes();
     }
+
+    /// Marks the packet "congestion experienced" (RFC 3168) and mends the checksum.
+    #[inline(always)]
+    pub const fn mark_ce(&mut self) {
+        self.set_tos(self.tos | crate::ecn::CE);
+    }
 }
 
 // SAFETY: repr(C), bytes only.

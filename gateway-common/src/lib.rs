@@ -34,7 +34,7 @@ pub mod trailer;
 mod tunnel;
 pub mod wire;
 
-pub use budget::Budget;
+pub use budget::{Budget, BudgetCounters, RoundMeter, Share, ShareMeter};
 pub use config::GatewayConfig;
 pub use counters::TunnelCounters;
 pub use drop_reason::DropReason;

@@ -3,6 +3,8 @@
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use gateway_common::budget::Direction;
+use gateway_common::budget::admission::Verdict;
 use gateway_common::limits::MAX_FRAME;
 use gateway_common::wire::{ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, PROTO_IPV6};
 use gateway_common::{
@@ -179,9 +181,11 @@ pub(crate) unsafe fn forward<I: Family>(
         event::raise_limited(EventKind::AlarmingEcn, job.tunnel, unsafe { (*sa).spi }, source);
     }
     let Some(ecn) = ecn::decapsulate(class, job.outer_ecn as u8) else { return Err(DropReason::EcnDrop) };
-    if !budget::admit(inner_len) {
+    let verdict = budget::admit(job.tunnel, Direction::Inbound, inner_len, ecn);
+    if verdict == Verdict::Drop {
         return Err(DropReason::BudgetExceeded);
     }
+    let ecn = if verdict == Verdict::Mark { ecn::CE } else { ecn };
     if class & 3 != ecn {
         ip.set_traffic_class(class & 0xfc | ecn);
     }

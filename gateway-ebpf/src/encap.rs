@@ -2,13 +2,15 @@
 
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use gateway_common::budget::Direction;
+use gateway_common::budget::admission::Verdict;
 use gateway_common::limits::MAX_FRAME;
 use gateway_common::wire::{
     ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, PROTO_ESP, PROTO_UDP, UDP_LEN,
 };
 use gateway_common::{
     DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ip, Ipv4, Ipv6, Job, Port, PortRole,
-    ProgramSlot, RouteKind, Sa, SaFlags, dscp, ip,
+    ProgramSlot, RouteKind, Sa, SaFlags, dscp, ecn, ip,
 };
 
 use crate::drop::drop;
@@ -214,8 +216,14 @@ unsafe fn seal<I: Family, O: Outer>(
         flow_label = port_entropy::of_flow(ctx, ip);
         source_port = source_port_of(flow_label);
     }
-    if !budget::admit(inner_len) {
-        return drop(tunnel, DropReason::BudgetExceeded);
+    let mut class = class;
+    match budget::admit(tunnel, Direction::Outbound, inner_len, ip.traffic_class()) {
+        Verdict::Pass => {}
+        Verdict::Mark => {
+            class |= ecn::CE;
+            ip.set_traffic_class(ip.traffic_class() | ecn::CE);
+        }
+        Verdict::Drop => return drop(tunnel, DropReason::BudgetExceeded),
     }
     // SAFETY: the counter lies in a map value.
     let sequence = unsafe { atomic::fetch_add(&raw mut (*sa).sequence, 1) } + 1;

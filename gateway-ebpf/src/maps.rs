@@ -5,9 +5,11 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, XskMap};
+use gateway_common::budget::Direction;
 use gateway_common::{
-    Budget, Control, DropReason, EventKind, Flow, FlowKey, GatewayConfig, GhashTables, Job, Lane, Port,
-    ProgramSlot, Route, Sa, Slot, SpiKey, Tunnel, TunnelCounters, limits,
+    Budget, BudgetCounters, Control, DropReason, EventKind, Flow, FlowKey, GatewayConfig, GhashTables, Job,
+    Lane, Port, ProgramSlot, RoundMeter, Route, Sa, Share, ShareMeter, Slot, SpiKey, Tunnel, TunnelCounters,
+    limits,
 };
 
 use crate::route::Question;
@@ -55,6 +57,25 @@ pub(crate) static DROPS: PerCpuArray<u64> =
 
 #[map]
 pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static SHARES: Array<Share> = Array::with_max_entries(TUNNELS_DEFAULT, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static ROUND_METERS: Array<RoundMeter> = Array::with_max_entries(Direction::COUNT, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static SHARE_METERS: Array<ShareMeter> =
+    Array::with_max_entries(TUNNELS_DEFAULT * Direction::COUNT, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static BUDGET_COUNTERS: PerCpuArray<BudgetCounters> =
+    PerCpuArray::with_max_entries(Direction::COUNT, 0);
+
+/// What the workers count as the programs do in `BUDGET_COUNTERS`.
+#[map]
+pub(crate) static WORKER_BUDGET_COUNTERS: Array<BudgetCounters> =
+    Array::with_max_entries(Direction::COUNT, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(65_536, 0);

@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 
 use crate::datapath::{
-    Datapath, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, TunnelId,
-    TunnelStats,
+    BandwidthLimit, Datapath, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters,
+    TunnelId, TunnelShare, TunnelStats,
 };
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
@@ -17,6 +17,8 @@ pub(super) trait Dataplane {
     fn remove_inbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
     fn remove_outbound(&mut self, id: TunnelId, spi: u32) -> anyhow::Result<()>;
     fn set_policy(&mut self, id: TunnelId, policy: PacketPolicy);
+    fn set_limit(&mut self, limit: BandwidthLimit) -> anyhow::Result<()>;
+    fn set_share(&mut self, id: TunnelId, share: TunnelShare) -> anyhow::Result<()>;
     fn stats(&self) -> anyhow::Result<DatapathStats>;
     fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats>;
     fn engine_stats(&self) -> EngineStats;
@@ -54,6 +56,14 @@ impl Dataplane for Datapath {
 
     fn set_policy(&mut self, id: TunnelId, policy: PacketPolicy) {
         Self::set_policy(self, id, policy);
+    }
+
+    fn set_limit(&mut self, limit: BandwidthLimit) -> anyhow::Result<()> {
+        Self::set_limit(self, limit)
+    }
+
+    fn set_share(&mut self, id: TunnelId, share: TunnelShare) -> anyhow::Result<()> {
+        Self::set_share(self, id, share)
     }
 
     fn stats(&self) -> anyhow::Result<DatapathStats> {

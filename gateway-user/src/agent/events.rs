@@ -10,6 +10,8 @@
 //! | 120 | certificate files were read again |
 //! | 121 | certificate files cannot be used |
 //! | 130 | keys of all SAs are written for decrypting captures |
+//! | 140 | the gateway's bandwidth changed |
+//! | 141 | guarantees exceed the gateway's bandwidth, and none is in force |
 //! | 200 | connection is `NotConnected` |
 //! | 201 | connection is `Connecting` |
 //! | 202 | connection is `Connected` |
@@ -47,6 +49,10 @@ pub enum EventNumber {
     CertificatesRefused,
     /// The keys of all SAs are written for decrypting captures.
     KeysWritten,
+    /// The bandwidth that all tunnels share changed.
+    BandwidthChanged,
+    /// The guarantees of all connections exceed the bandwidth, and none is in force.
+    GuaranteesExceed,
     /// A connection's state changed.
     Connection(ConnectionState),
     /// A shared key was set or reset.
@@ -85,6 +91,8 @@ impl EventNumber {
             Self::CertificatesRead => 120,
             Self::CertificatesRefused => 121,
             Self::KeysWritten => 130,
+            Self::BandwidthChanged => 140,
+            Self::GuaranteesExceed => 141,
             Self::Connection(ConnectionState::NotConnected) => 200,
             Self::Connection(ConnectionState::Connecting) => 201,
             Self::Connection(ConnectionState::Connected) => 202,

@@ -9,7 +9,6 @@
 //! core     all state; driven by function calls, no sockets, no clock
 //! ```
 
-mod bandwidth;
 mod certificate_reader;
 mod certificates;
 mod core;
@@ -31,7 +30,7 @@ mod throttle;
 mod workers;
 mod writer;
 
-pub use bandwidth::{Bandwidth, BandwidthError};
+pub use crate::model::{Bandwidth, BandwidthError};
 pub use certificates::{CertificateFileError, CertificateFiles};
 pub use interface::InterfaceError;
 pub use key_log::KeyLogError;

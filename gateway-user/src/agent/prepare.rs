@@ -13,7 +13,7 @@ use super::lock::AgentLock;
 use super::profile::CipherPreference;
 use super::settings::{Options, Settings};
 use crate::datapath::WanAddresses;
-use crate::model::{NetworkConfiguration, is_valid_name};
+use crate::model::{GatewayBandwidth, NetworkConfiguration, is_valid_name};
 use crate::netcfg::{self, Limits};
 use crate::store::{KeyRing, ParametersBySite, Store};
 
@@ -31,6 +31,8 @@ pub(super) struct Prepared {
     pub(super) held: BTreeSet<String>,
     /// Parameters of single connections.
     pub(super) parameters: ParametersBySite,
+    /// Bandwidth that was set by command.
+    pub(super) bandwidth: Option<GatewayBandwidth>,
     /// What the certificate files hold.
     pub(super) certificates: Certificates,
     /// Where keys are written for decrypting captures.
@@ -61,6 +63,7 @@ fn take(
     let lock = AgentLock::take(&options.run_dir, &options.state_dir, &options.vnet)?;
     let store = Store::open(&options.state_dir, &options.vnet)?;
     let (keys, held, parameters) = (store.load_keys()?, store.load_held()?, store.load_parameters()?);
+    let bandwidth = store.load_bandwidth()?;
     if let Some(new) = &new
         && differs(&store, new)?
     {
@@ -93,6 +96,7 @@ fn take(
         keys,
         held,
         parameters,
+        bandwidth,
         certificates,
         key_log: None,
     })

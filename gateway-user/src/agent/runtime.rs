@@ -7,10 +7,9 @@ use ike::Done;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::bandwidth::Bandwidth;
 use super::certificate_reader::CertificateReader;
 use super::certificates::{CertificateFileError, Certificates};
-use super::core::{Core, Kept, own_network};
+use super::core::{Core, Kept, limit_of, own_network};
 use super::events::EventLog;
 use super::prepare::{Prepared, prepare};
 use super::profile::CipherPreference;
@@ -78,6 +77,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         keys,
         held,
         parameters,
+        bandwidth,
         certificates,
         key_log,
     } = prepare(&options)?;
@@ -96,7 +96,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         lan: options.lan.clone(),
         wan_addrs: settings.wan_addresses,
         local_prefixes,
-        bandwidth: options.bandwidth.map(Bandwidth::bits_per_second),
+        limit: limit_of(bandwidth.unwrap_or(settings.bandwidth)),
         max_tunnels: options.max_connections,
         cpu_sas: options.peering.queue_sas(),
         pin_root: options.pin_root.clone(),
@@ -119,7 +119,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let rng = rand::make_rng::<rand::rngs::StdRng>();
     let mut core = Core::new(
         settings,
-        Kept { store, configuration, keys, held, parameters, certificates, key_log },
+        Kept { store, configuration, keys, held, parameters, bandwidth, certificates, key_log },
         events,
         datapath,
         Box::new(rng),

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ike::{EspProposal, IkeProposal};
 
+use super::CertificateFiles;
 use super::profile::CipherPreference;
-use super::{Bandwidth, CertificateFiles};
 use crate::datapath::{EngineConfig, WanAddresses};
-use crate::model::CHILD_SAS;
+use crate::model::{CHILD_SAS, GatewayBandwidth};
 
 /// How to run one gateway: the options of `vgw agent`.
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ pub struct Options {
     pub wan_addresses: Vec<IpAddr>,
     /// Interfaces towards the VNet.
     pub lan: Vec<String>,
-    /// Shared budget; `None` for no limit.
-    pub bandwidth: Option<Bandwidth>,
+    /// What all tunnels share, unless another was set by command.
+    pub bandwidth: GatewayBandwidth,
     /// Directory of sockets and locks.
     pub run_dir: PathBuf,
     /// Directory of what outlives a restart.
@@ -83,7 +83,8 @@ pub(super) struct Settings {
     pub(super) wan_interface: String,
     pub(super) wan_addresses: WanAddresses,
     pub(super) lan_interfaces: Vec<String>,
-    pub(super) bandwidth: Option<Bandwidth>,
+    /// What all tunnels share, unless another was set by command.
+    pub(super) bandwidth: GatewayBandwidth,
     pub(super) max_connections: u32,
     /// What the profiles prefer on this machine.
     pub(super) preference: CipherPreference,

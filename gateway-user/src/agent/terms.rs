@@ -9,8 +9,10 @@ use ike::{Auth, ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig, 
 use super::profile::ProfileTerms;
 use super::settings::Settings;
 use crate::api::types::{InForce, ParametersInForce, Source};
-use crate::datapath::PacketPolicy;
-use crate::model::{AuthMethod, ConnectionParameters, OuterDscp, Profile, TrafficSelectors};
+use crate::datapath::{PacketPolicy, TunnelShare};
+use crate::model::{
+    AuthMethod, Bandwidth, ConnectionParameters, OptionalBandwidth, OuterDscp, Profile, TrafficSelectors,
+};
 
 /// Rekeying must be possible within this time even when SAs live only for seconds.
 const SHORTEST_REKEY_MARGIN: Duration = Duration::from_secs(30);
@@ -35,6 +37,9 @@ pub(super) struct Terms {
     child_sas: InForce<u16>,
     replay_window: InForce<u16>,
     dscp: InForce<OuterDscp>,
+    weight: InForce<u16>,
+    guarantee: InForce<OptionalBandwidth>,
+    ceiling: InForce<OptionalBandwidth>,
     force_udp_encapsulation: bool,
 }
 
@@ -78,6 +83,9 @@ impl Terms {
             child_sas: choose(own.child_sas.map(|own| own.min(most)), (most > 1).then_some(most), 1),
             replay_window: choose(own.replay_window, None, REPLAY_WINDOW_DEFAULT as u16),
             dscp: choose(own.dscp, None, OuterDscp::Copy),
+            weight: choose(own.weight, None, 1),
+            guarantee: choose(own.guarantee, None, OptionalBandwidth::None),
+            ceiling: choose(own.ceiling, None, OptionalBandwidth::None),
             force_udp_encapsulation: peering.force_udp_encapsulation,
         }
     }
@@ -100,6 +108,9 @@ impl Terms {
             child_sas: self.child_sas.show(|number| *number),
             replay_window: self.replay_window.show(|number| *number),
             dscp: self.dscp.show(ToString::to_string),
+            weight: self.weight.show(|number| *number),
+            guarantee: self.guarantee.show(ToString::to_string),
+            ceiling: self.ceiling.show(ToString::to_string),
         }
     }
 
@@ -111,6 +122,16 @@ impl Terms {
     /// How the ends prove who they are.
     pub(super) fn auth(&self) -> AuthMethod {
         self.auth.value
+    }
+
+    /// What the tunnel gets of the gateway's bandwidth.
+    pub(super) fn share(&self) -> TunnelShare {
+        let rate = |rate: OptionalBandwidth| rate.rate().map(Bandwidth::bits_per_second);
+        TunnelShare {
+            weight: self.weight.value,
+            guarantee: rate(self.guarantee.value),
+            ceiling: rate(self.ceiling.value),
+        }
     }
 
     /// Who this end says it is.

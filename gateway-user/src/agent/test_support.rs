@@ -10,6 +10,7 @@ use super::certificates::CertificateFiles;
 use super::profile::CipherPreference;
 use super::settings::{Options, Peering, Settings};
 use crate::datapath::EngineConfig;
+use crate::model::GatewayBandwidth;
 
 /// Settings of the gateway at 192.0.2.1, the `n`th VNet's at 192.0.2.n.
 pub(super) fn settings(vnet: &str) -> Settings {
@@ -19,7 +20,7 @@ pub(super) fn settings(vnet: &str) -> Settings {
         wan_interface: "wan0".to_owned(),
         wan_addresses: IpAddr::from([192, 0, 2, number]).into(),
         lan_interfaces: vec!["lan0".to_owned()],
-        bandwidth: None,
+        bandwidth: GatewayBandwidth::default(),
         max_connections: 3,
         preference: CipherPreference::default(),
         peering: peering(),
@@ -34,7 +35,7 @@ pub(super) fn options(directory: &Path) -> Options {
         wan: "lo".to_owned(),
         wan_addresses: Vec::new(),
         lan: vec!["lo".to_owned()],
-        bandwidth: None,
+        bandwidth: GatewayBandwidth::default(),
         run_dir: directory.join("run"),
         state_dir: directory.join("state"),
         pin_root: directory.join("pins"),

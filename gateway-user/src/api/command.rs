@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::types::{
-    ApplyReport, ConnectionStatus, EventRecord, Gateway, LocalNetwork, LocalNetworkChange, Status, Vnet,
+    ApplyReport, BandwidthDocument, ConnectionStatus, EventRecord, Gateway, LocalNetwork, LocalNetworkChange,
+    Status, Vnet,
 };
 use crate::model::{ParametersDocument, SharedKey};
 
@@ -72,6 +73,8 @@ pub enum Change {
     ResetKey(String, Reply<SharedKey>),
     /// Change parameters of the connection to a site.
     Configure(String, Box<Configure>, Reply<()>),
+    /// Change the gateway's bandwidth.
+    SetBandwidth(BandwidthDocument, Reply<()>),
     /// Replace the stored network configuration by this XML text.
     ApplyNetcfg(String, Reply<ApplyReport>),
     /// Change one of the local network sites of the stored network configuration.

@@ -82,6 +82,7 @@ fn router(commander: Commander) -> Router {
         .route("/v1/vnets", get(vnets))
         .route("/v1/vnets/{vnet}/status", get(status))
         .route("/v1/vnets/{vnet}/gateway", get(gateway))
+        .route("/v1/vnets/{vnet}/bandwidth", put(set_bandwidth))
         .route("/v1/vnets/{vnet}/events", get(events))
         .route("/v1/vnets/{vnet}/connections", get(connections))
         .route(connection, get(show_connection))
@@ -116,6 +117,12 @@ async fn status(State(agent): State<Commander>, UrlPath(vnet): UrlPath<String>) 
 async fn gateway(State(agent): State<Commander>, UrlPath(vnet): UrlPath<String>) -> Answer<Gateway> {
     check_vnet(&agent, &vnet)?;
     agent.ask(Command::Gateway).await.map(Json)
+}
+
+async fn set_bandwidth(State(agent): State<Commander>, UrlPath(vnet): UrlPath<String>, body: Bytes) -> Done {
+    check_vnet(&agent, &vnet)?;
+    let document = parse(&body)?;
+    agent.change(|reply| Change::SetBandwidth(document, reply)).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn events(State(agent): State<Commander>, UrlPath(vnet): UrlPath<String>) -> Answer<Vec<EventRecord>> {

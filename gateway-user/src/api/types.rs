@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use super::command::Rekey;
 pub use crate::model::{
-    ConnectionState, Engine, EngineChoice, GatewayAddress, GatewayState, ParametersDocument, Profile,
-    VirtualNetworkState, WorkerState,
+    BandwidthDirection, ConnectionState, Engine, EngineChoice, GatewayAddress, GatewayState,
+    ParametersDocument, Profile, VirtualNetworkState, WorkerState,
 };
 use crate::store::KeyText;
 pub use crate::worker::CopyMode;
@@ -93,15 +93,49 @@ pub struct LaneStatus {
     pub exchanged: u64,
 }
 
-/// Use of the shared bandwidth budget, in bytes of inner IP packets.
+/// Use of the shared bandwidth budget, in bytes of inner IP packets. Nothing is counted while there is neither a limit nor a ceiling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetStatus {
     /// Rate in bit/s; null when there is no limit.
     pub rate_bits: Option<u64>,
-    /// Bytes that conformed.
+    /// Whether the rate is for both directions together (`shared`) or for each (`separate`).
+    pub direction: BandwidthDirection,
+    /// Bytes that passed, in both directions.
     pub passed_bytes: u64,
-    /// Bytes that were dropped.
+    /// Bytes that were dropped, in both directions.
     pub dropped_bytes: u64,
+    /// What became of packets on their way into tunnels.
+    pub outbound: BudgetCounts,
+    /// What became of packets out of tunnels.
+    pub inbound: BudgetCounts,
+}
+
+/// What the budget decided in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetCounts {
+    /// Packets that passed, marked ones included.
+    pub passed_packets: u64,
+    /// Their bytes.
+    pub passed_bytes: u64,
+    /// Packets that were marked "congestion experienced".
+    pub marked_packets: u64,
+    /// Their bytes.
+    pub marked_bytes: u64,
+    /// Packets that were dropped.
+    pub dropped_packets: u64,
+    /// Their bytes.
+    pub dropped_bytes: u64,
+}
+
+/// Bandwidth of a gateway. `PUT /v1/vnets/{vnet}/bandwidth`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BandwidthDocument {
+    /// A rate such as `100mbit`; `none` for no limit; `default` for what the agent's options say.
+    pub rate: String,
+    /// Whether the rate is for both directions together (`shared`) or for each (`separate`); null leaves that as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<BandwidthDirection>,
 }
 
 /// State and counters of a connection. `GET /v1/vnets/{vnet}/connections/{site}`.
@@ -155,6 +189,10 @@ pub struct ConnectionStatus {
     pub packets_in: u64,
     /// Packets sent.
     pub packets_out: u64,
+    /// Packets received that the shared budget marked "congestion experienced".
+    pub marked_in: u64,
+    /// Packets sent that the shared budget marked "congestion experienced".
+    pub marked_out: u64,
     /// Age of the Child SA in seconds; null without one.
     pub established_seconds: Option<u64>,
     /// Seconds until the Child SA is rekeyed because of its age; null without one.
@@ -231,6 +269,12 @@ pub struct ParametersInForce {
     pub replay_window: InForce<u16>,
     /// DSCP of outer headers: `copy` for that of the inner ones, or `set:N`.
     pub dscp: InForce<String>,
+    /// Its part in what busy tunnels share of the gateway's bandwidth.
+    pub weight: InForce<u16>,
+    /// Bandwidth that its tunnel always gets, or `none`.
+    pub guarantee: InForce<String>,
+    /// Bandwidth that its tunnel never exceeds, or `none`.
+    pub ceiling: InForce<String>,
 }
 
 /// A value and its origin.
@@ -284,6 +328,8 @@ pub struct Gateway {
     pub profile: Profile,
     /// Shared bandwidth budget in bit/s; null when there is no limit.
     pub bandwidth_bits: Option<u64>,
+    /// Whether that is for both directions together (`shared`) or for each (`separate`).
+    pub bandwidth_direction: BandwidthDirection,
     /// Directory that all keys are written to, for decrypting captures; null while they are not written.
     pub key_log: Option<String>,
     /// Connections configured.

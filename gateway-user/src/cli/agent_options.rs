@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::args::{AgentArgs, Global, HandOver};
 use crate::agent::{CertificateFiles, Options, Peering};
 use crate::datapath::EngineConfig;
+use crate::model::GatewayBandwidth;
 
 /// The agent's options from the command line's.
 pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
@@ -17,7 +18,7 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
         wan: args.wan,
         wan_addresses: args.wan_address,
         lan: args.lan,
-        bandwidth: args.bandwidth,
+        bandwidth: GatewayBandwidth { rate: args.bandwidth, direction: args.bandwidth_direction },
         run_dir: global.run_dir.clone(),
         state_dir: args.state_dir,
         pin_root: args.pin_root,

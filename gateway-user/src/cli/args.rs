@@ -10,7 +10,9 @@ use ike::{EspProposal, FRAGMENT_SIZES, IkeProposal};
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
 use crate::datapath::CpuList;
-use crate::model::{CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, GatewayAddress, IKE_LIFETIME};
+use crate::model::{
+    BandwidthDirection, CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, GatewayAddress, IKE_LIFETIME,
+};
 use crate::worker::WorkerConfig;
 
 /// VPN gateway: site-to-site tunnels between virtual networks.
@@ -87,9 +89,13 @@ pub(super) struct AgentArgs {
     /// Interface towards the VNet; may be repeated.
     #[arg(long, value_name = "IF", required = true)]
     pub(super) lan: Vec<String>,
-    /// Budget that all tunnels share, in bit/s or with kbit, mbit, gbit. Without it there is no limit.
+    /// Budget that all tunnels share, in bit/s or with kbit, mbit, gbit. Without it there is no limit. What `vgw gateway
+    /// set-bandwidth` has set stands above it.
     #[arg(long, value_name = "RATE")]
     pub(super) bandwidth: Option<Bandwidth>,
+    /// Whether the budget is for both directions together (shared) or each direction has as much for itself (separate).
+    #[arg(long, value_name = "HOW", default_value_t = BandwidthDirection::Shared)]
+    pub(super) bandwidth_direction: BandwidthDirection,
     /// What seals and opens packets: kernel (the XDP programs), xsk (worker processes with AF_XDP sockets, faster where the CPU
     /// has AES instructions; the gateway starts only if all workers come up), or auto (xsk where they come up, else kernel).
     #[arg(long, value_name = "ENGINE", default_value_t = EngineChoice::Auto)]
@@ -215,6 +221,17 @@ pub(super) struct Target {
 pub(super) enum GatewayCommand {
     /// Show what the gateway is made of.
     Show(Read),
+    /// Change the bandwidth that all tunnels share, at once and for later starts.
+    SetBandwidth {
+        /// VNet of the gateway.
+        vnet: String,
+        /// In bit/s or with kbit, mbit, gbit; none for no limit; default for what the agent's options say.
+        #[arg(value_name = "RATE|none|default")]
+        rate: String,
+        /// Whether it is for both directions together (shared) or for each (separate). By default as it is.
+        #[arg(long, value_name = "HOW")]
+        direction: Option<BandwidthDirection>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -295,6 +312,15 @@ pub(super) struct Parameters {
     /// tunnel.
     #[arg(long, value_name = "WHICH")]
     pub(super) dscp: Option<String>,
+    /// Part of the tunnel in what busy tunnels share of the gateway's bandwidth, against theirs: 1 to 1000. By default 1.
+    #[arg(long, value_name = "N")]
+    pub(super) weight: Option<u16>,
+    /// Bandwidth that the tunnel always gets, such as 20mbit, or none.
+    #[arg(long, value_name = "RATE")]
+    pub(super) guarantee: Option<String>,
+    /// Bandwidth that the tunnel never exceeds, such as 50mbit, or none.
+    #[arg(long, value_name = "RATE")]
+    pub(super) ceiling: Option<String>,
     /// Take back everything that was set for the connection, except what is named with it.
     #[arg(long)]
     pub(super) reset: bool,
@@ -482,7 +508,7 @@ mod tests {
     fn a_connection_is_configured_with_what_is_named() {
         let cli = parse(
             "vgw connection configure VNet1 VNet2 --mode responder --esp-proposal aes128gcm16 --esp-proposal \
-             chacha20poly1305 --dpd 30 --reset",
+             chacha20poly1305 --dpd 30 --weight 3 --guarantee 20mbit --ceiling none --reset",
         );
         let Command::Connection(ConnectionCommand::Configure { name, parameters }) = cli.unwrap().command
         else {
@@ -494,11 +520,38 @@ mod tests {
             mode: Some("responder".to_owned()),
             esp_proposals: Some(vec!["aes128gcm16".to_owned(), "chacha20poly1305".to_owned()]),
             dpd: Some(30),
+            weight: Some(3),
+            guarantee: Some("20mbit".to_owned()),
+            ceiling: Some("none".to_owned()),
             ..ParametersDocument::default()
         };
         assert_eq!(document, expected);
         assert!(parse("vgw connection configure VNet1 VNet2 --reset").is_ok());
         assert!(refusal("vgw connection configure VNet1 VNet2").contains("--mode"));
+    }
+
+    #[test]
+    fn the_bandwidth_has_a_direction() {
+        let agent = "vgw agent --vnet VNet1 --wan eth0 --lan eth1 --bandwidth 1gbit";
+        for (options, expected) in [
+            ("", BandwidthDirection::Shared),
+            ("--bandwidth-direction separate", BandwidthDirection::Separate),
+        ] {
+            let Command::Agent(args) = parse(&format!("{agent} {options}")).unwrap().command else {
+                panic!("agent expected")
+            };
+            assert_eq!(args.bandwidth_direction, expected);
+        }
+        assert!(refusal(&format!("{agent} --bandwidth-direction both")).contains("shared or separate"));
+        let set = "vgw gateway set-bandwidth VNet1 50mbit --direction separate";
+        let Command::Gateway(GatewayCommand::SetBandwidth { vnet, rate, direction }) =
+            parse(set).unwrap().command
+        else {
+            panic!("set-bandwidth expected")
+        };
+        assert_eq!((vnet.as_str(), rate.as_str()), ("VNet1", "50mbit"));
+        assert_eq!(direction, Some(BandwidthDirection::Separate));
+        assert!(refusal("vgw gateway set-bandwidth VNet1").contains("<RATE|none|default>"));
     }
 
     #[test]

@@ -28,7 +28,9 @@ use self::args::{
 use self::output::{print, print_key};
 use self::target::Agent;
 use crate::api::client::segment;
-use crate::api::types::{KeyDocument, LocalNetworkChange, ParametersDocument, Rekey, RekeyDocument};
+use crate::api::types::{
+    BandwidthDocument, KeyDocument, LocalNetworkChange, ParametersDocument, Rekey, RekeyDocument,
+};
 use crate::store::KeyText;
 use crate::{agent, worker};
 
@@ -66,6 +68,12 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Worker => worker::main(),
         Command::Status(read) => query(global, &read, "status", show::status).await,
         Command::Events(read) => query(global, &read, "events", |events: &Vec<_>| show::events(events)).await,
+        Command::Gateway(GatewayCommand::SetBandwidth { vnet, rate, direction }) => {
+            let agent = Agent::find(global, Some(&vnet)).await?;
+            let document = BandwidthDocument { rate, direction };
+            let outcome = agent.client.put_only(&agent.path("bandwidth"), &document).await;
+            outcome.map_err(|error| agent.explain(error))
+        }
         Command::Gateway(GatewayCommand::Show(read)) => query(global, &read, "gateway", show::gateway).await,
         Command::Vnet(VnetCommand::List(read)) => {
             let agent = Agent::find(global, read.vnet.as_deref()).await?;

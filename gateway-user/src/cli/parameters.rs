@@ -21,6 +21,9 @@ impl From<Parameters> for ParametersDocument {
             child_sas: parameters.child_sas,
             replay_window: parameters.replay_window,
             dscp: parameters.dscp,
+            weight: parameters.weight,
+            guarantee: parameters.guarantee,
+            ceiling: parameters.ceiling,
         }
     }
 }
@@ -45,6 +48,9 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
         child_sas,
         replay_window,
         dscp,
+        weight,
+        guarantee,
+        ceiling,
     } = parameters;
     row("mode", mode.clone());
     row("authentication", auth.clone());
@@ -59,6 +65,9 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
     row("Child SAs", child_sas.show(ToString::to_string));
     row("replay window", replay_window.show(ToString::to_string));
     row("outer DSCP", dscp.clone());
+    row("weight", weight.show(ToString::to_string));
+    row("guarantee", guarantee.clone());
+    row("ceiling", ceiling.clone());
     table.render()
 }
 

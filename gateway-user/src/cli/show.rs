@@ -8,7 +8,8 @@ use super::table::{Table, bytes, or_dash, seconds};
 use super::{engine, parameters};
 use crate::agent::Bandwidth;
 use crate::api::types::{
-    ApplyReport, ConnectionState, ConnectionStatus, EventRecord, Gateway, LocalNetwork, Status, Vnet,
+    ApplyReport, BandwidthDirection, BudgetCounts, ConnectionState, ConnectionStatus, EventRecord, Gateway,
+    LocalNetwork, Status, Vnet,
 };
 
 /// The gateway, then a line per connection, then what does not fit into a line.
@@ -23,9 +24,11 @@ pub(super) fn status(status: &Status) -> String {
         status.xdp_mode
     );
     text.push_str(&engine::details(&status.engine));
-    let rate = bandwidth(budget.rate_bits);
-    let (passed, dropped) = (bytes(budget.passed_bytes), bytes(budget.dropped_bytes));
-    line(&mut text, format_args!("Budget: {rate}, passed {passed}, dropped {dropped}"));
+    let rate = bandwidth(budget.rate_bits, budget.direction);
+    line(
+        &mut text,
+        format_args!("Budget: {rate}; in {}; out {}", counts(&budget.inbound), counts(&budget.outbound)),
+    );
     line(&mut text, format_args!("Drops:  {}", drops(&status.drops)));
     if let Some(directory) = &status.key_log {
         line(&mut text, format_args!("WARNING: the keys of all SAs are being written to {directory}"));
@@ -105,6 +108,10 @@ fn details(connection: &ConnectionStatus) -> String {
     text.push_str(&queue_sas(connection));
     let (packets_in, packets_out) = (connection.packets_in, connection.packets_out);
     line(&mut text, format_args!("  Packets  in {packets_in}, out {packets_out}"));
+    let (marked_in, marked_out) = (connection.marked_in, connection.marked_out);
+    if marked_in + marked_out > 0 {
+        line(&mut text, format_args!("  Marked   in {marked_in}, out {marked_out}"));
+    }
     line(&mut text, format_args!("  Drops    {}", drops(&connection.drops)));
     if let Some(error) = &connection.last_error {
         line(&mut text, format_args!("  Error    {error}"));
@@ -171,7 +178,7 @@ pub(super) fn gateway(gateway: &Gateway) -> String {
         ("LAN", gateway.lan_interfaces.join(", ")),
         ("Engine", gateway.engine.to_string()),
         ("Profile", gateway.profile.to_string()),
-        ("Budget", bandwidth(gateway.bandwidth_bits)),
+        ("Budget", bandwidth(gateway.bandwidth_bits, gateway.bandwidth_direction)),
         ("Key log", key_log),
         ("Connections", format!("{} of at most {}", gateway.connections, gateway.max_connections)),
     ];
@@ -232,8 +239,22 @@ pub(super) fn applied(report: &ApplyReport) -> String {
     text
 }
 
-fn bandwidth(bits: Option<u64>) -> String {
-    bits.and_then(Bandwidth::from_bits).map_or_else(|| "no limit".to_owned(), |rate| rate.to_string())
+fn bandwidth(bits: Option<u64>, direction: BandwidthDirection) -> String {
+    match (bits.and_then(Bandwidth::from_bits), direction) {
+        (None, _) => "no limit".to_owned(),
+        (Some(rate), BandwidthDirection::Shared) => rate.to_string(),
+        (Some(rate), BandwidthDirection::Separate) => format!("{rate} in each direction"),
+    }
+}
+
+fn counts(counts: &BudgetCounts) -> String {
+    let BudgetCounts { passed_bytes, marked_bytes, dropped_bytes, .. } = *counts;
+    format!(
+        "passed {}, marked {}, dropped {}",
+        bytes(passed_bytes),
+        bytes(marked_bytes),
+        bytes(dropped_bytes)
+    )
 }
 
 fn drops(drops: &BTreeMap<String, u64>) -> String {
@@ -284,6 +305,8 @@ mod tests {
             bytes_out: 10,
             packets_in: 3,
             packets_out: 1,
+            marked_in: 1,
+            marked_out: 0,
             established_seconds: Some(61),
             rekey_in_seconds: Some(3000),
             rekeys: 2,
@@ -327,6 +350,9 @@ mod tests {
             child_sas: InForce { value: 4, source: Source::Option },
             replay_window: InForce { value: 1024, source: Source::Connection },
             dscp: InForce { value: "set:46".to_owned(), source: Source::Connection },
+            weight: InForce { value: 3, source: Source::Connection },
+            guarantee: InForce { value: "20mbit".to_owned(), source: Source::Connection },
+            ceiling: InForce { value: "none".to_owned(), source: Source::Profile },
         }
     }
 
@@ -348,6 +374,9 @@ DPD                45s                           profile
 Child SAs          4                             option
 replay window      1024                          connection
 outer DSCP         set:46                        connection
+weight             3                             connection
+guarantee          20mbit                        connection
+ceiling            none                          profile
 ";
         assert_eq!(table, expected);
     }
@@ -374,7 +403,12 @@ outer DSCP         set:46                        connection
             xdp_mode: "native".to_owned(),
             wan_address: Some("203.0.113.1".parse().unwrap()),
             wan_address_v6: None,
-            budget: BudgetStatus { rate_bits: Some(100_000_000), passed_bytes: 2048, dropped_bytes: 0 },
+            budget: BudgetStatus {
+                rate_bits: Some(100_000_000),
+                direction: BandwidthDirection::Separate,
+                inbound: BudgetCounts { passed_bytes: 2048, marked_bytes: 1024, ..BudgetCounts::default() },
+                ..BudgetStatus::default()
+            },
             key_log: Some("/root/keys".to_owned()),
             ike_sas: 1,
             connections: vec![connected()],
@@ -382,7 +416,7 @@ outer DSCP         set:46                        connection
         };
         let expected = "\
 VNet VNet1: Provisioned, WAN address 203.0.113.1, engine kernel, XDP native
-Budget: 100mbit, passed 2.0 KiB, dropped 0 B
+Budget: 100mbit in each direction; in passed 2.0 KiB, marked 1.0 KiB, dropped 0 B; out passed 0 B, marked 0 B, dropped 0 B
 Drops:  none
 WARNING: the keys of all SAs are being written to /root/keys
 
@@ -399,6 +433,7 @@ VNet1-VNet2 (site VNet2)
   Queues   1 of 4 with a Child SA of their own
   Queue 0  SPIs in c0ffee03, out c0ffee04; packets in 1, out 0; rekeyed 5 times
   Packets  in 3, out 1
+  Marked   in 1, out 0
   Drops    replayed 4
 ";
         assert_eq!(super::status(&status), expected);

@@ -12,10 +12,11 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, MapError};
 use aya::programs::XdpMode;
 use aya::programs::links::FdLink;
-use gateway_common::{Budget, Control, GatewayConfig, Lane, Port, PortRole, Route, RouteKind, Tunnel};
+use gateway_common::{Control, GatewayConfig, Lane, Port, PortRole, Route, RouteKind, Tunnel};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::sync::mpsc;
 
+use super::budget::{BandwidthLimit, BudgetControl, TunnelShare};
 use super::cpu_sas::CpuSas;
 use super::engine::{EngineConfig, EngineEvent, EngineStats, RunningEngine};
 use super::events::{DatapathEvents, forward_log};
@@ -35,12 +36,6 @@ use super::workers::{CpuList, Plan, ReadLane, Workers, assign};
 use crate::model::EngineChoice;
 use crate::worker::WorkerConfig;
 
-/// Depth of the bandwidth budget's bucket, as the time it takes to fill it. Long enough for a TCP window to pass, short
-/// enough to be invisible in a rate measured over a second.
-const BURST_MS: u64 = 20;
-/// The bucket is never shallower than this many bytes, or a slow rate would pass no full-size packet.
-const BURST_MIN: u64 = 16 * 1024;
-
 /// Changes of the engine that wait for the agent; one more is lost.
 const ENGINE_EVENTS: usize = 64;
 
@@ -57,8 +52,8 @@ pub struct DatapathConfig {
     pub wan_addrs: WanAddresses,
     /// Address space of the VNet.
     pub local_prefixes: Vec<IpNet>,
-    /// Shared bandwidth of all tunnels and both directions, in bit/s; `None` for no limit.
-    pub bandwidth: Option<u64>,
+    /// Bandwidth that all tunnels share.
+    pub limit: BandwidthLimit,
     /// Tunnels that may exist at once.
     pub max_tunnels: u32,
     /// Receive queues that may have SAs of their own in each tunnel (RFC 9611); 0 for none.
@@ -83,6 +78,7 @@ pub struct Datapath {
     sas: Arc<Mutex<SaTable>>,
     cpu_sas: CpuSas,
     counters: Counters,
+    budget: BudgetControl,
     remote_prefixes: BTreeMap<TunnelId, Vec<IpNet>>,
     /// Prefixes with a kernel route of ours to `vgw0`.
     routed: BTreeSet<IpNet>,
@@ -141,6 +137,7 @@ impl Datapath {
         sweep_regularly(Arc::downgrade(&sas));
         let cpu_sas = CpuSas::new(&object.ebpf, config.cpu_sas)?;
         let counters = Counters::new(&object.ebpf)?;
+        let budget = BudgetControl::new(&object.ebpf)?;
         // From here on every failure must undo what was done to the system.
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
         let queues = plan.as_ref().map_or(1, Plan::workers);
@@ -174,6 +171,7 @@ impl Datapath {
             sas,
             cpu_sas,
             counters,
+            budget,
             remote_prefixes: BTreeMap::new(),
             routed: BTreeSet::new(),
             sources,
@@ -209,6 +207,7 @@ impl Datapath {
     /// The kernel refused a change. Everything else was removed, and the call may be repeated.
     pub async fn remove_tunnel(&mut self, id: TunnelId) -> Result<()> {
         let mut outcome = self.tunnels.set(id.0, Plain(Tunnel::default()), 0).map_err(Into::into);
+        outcome = outcome.and(self.budget.remove(id.0));
         outcome = outcome.and(self.cpu_sas.clear(id.0));
         for (direction, spi) in self.sas().of_tunnel(id.0) {
             outcome = outcome.and(self.sas().remove(direction, id.0, spi).map(|_| ()));
@@ -224,6 +223,22 @@ impl Datapath {
             self.remote_prefixes.insert(id, left);
         }
         outcome.and(self.forget_ways())
+    }
+
+    /// Changes the bandwidth that all tunnels share. Packets flow on, and what they have used stays used.
+    ///
+    /// # Errors
+    /// The rate is 0, or the kernel refused an update.
+    pub fn set_limit(&mut self, limit: BandwidthLimit) -> Result<()> {
+        self.budget.set_limit(limit)
+    }
+
+    /// Changes what a tunnel gets of the bandwidth. One that does not exist has no share.
+    ///
+    /// # Errors
+    /// The kernel refused an update.
+    pub fn set_share(&mut self, id: TunnelId, share: TunnelShare) -> Result<()> {
+        if self.remote_prefixes.contains_key(&id) { self.budget.set_share(id.0, share) } else { Ok(()) }
     }
 
     /// Removes what earlier agents left in the kernel's routing for prefixes that no tunnel has now. To be called when the
@@ -300,7 +315,7 @@ impl Datapath {
         Ok(DatapathStats {
             tunnels,
             drops: self.counters.drops(0)?,
-            budget: self.counters.budget(self.config.bandwidth)?,
+            budget: self.counters.budget(self.budget.limit())?,
             xdp_mode: self.xdp_mode.to_owned(),
             engine: self.engine.stats(),
         })
@@ -377,12 +392,7 @@ impl Datapath {
         let mut configs: Array<_, Plain<GatewayConfig>> =
             duplicate(&self.object.ebpf, "CONFIG")?.try_into()?;
         configs.set(0, Plain(config), 0)?;
-        if let Some(rate) = self.config.bandwidth {
-            ensure!(rate > 0, "the bandwidth must be more than 0 bit/s");
-            let burst = (rate / 8 * BURST_MS / 1000).max(BURST_MIN);
-            let mut budgets: Array<_, Plain<Budget>> = duplicate(&self.object.ebpf, "BUDGET")?.try_into()?;
-            budgets.set(0, Plain(Budget::new(rate, burst)), 0)?;
-        }
+        self.budget.set_limit(self.config.limit)?;
         for prefix in self.config.local_prefixes.clone() {
             // What comes out of a tunnel for a part of the VNet that has no route must not take the default route.
             self.netlink.close(prefix).await?;
@@ -485,6 +495,7 @@ impl Datapath {
         let before = self.remote_prefixes.get(&id).cloned();
         if before.is_none() {
             self.counters.reset(id.0)?;
+            self.budget.set_share(id.0, TunnelShare::default())?;
             self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
         }
         // The old prefixes are recorded until they are gone, and the new ones before they come, so that a failure half-way

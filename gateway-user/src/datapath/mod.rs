@@ -6,8 +6,10 @@
 //! sa_table SAs and their slots        events   what the programs report        stats    what they count
 //! engine   what seals and opens       workers  the processes of engine `xsk`
 //! cpu_sas  SAs of single receive queues     ipv6     the kernel's IPv6           policy   what is done with a connection's packets
+//! budget   the shared bandwidth
 //! ```
 
+mod budget;
 mod control;
 mod cpu_sas;
 mod engine;
@@ -29,6 +31,7 @@ mod vgw0;
 mod wan_addresses;
 mod workers;
 
+pub use budget::{BandwidthLimit, BudgetControl, TunnelShare};
 pub use control::{Datapath, DatapathConfig};
 pub use cpu_sas::CpuSas;
 pub use engine::{EngineConfig, EngineEvent, EngineStats, LaneStats, WorkerStats};

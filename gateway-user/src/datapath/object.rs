@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use gateway_common::budget::Direction;
 use gateway_common::limits::SAS_PER_TUNNEL;
 use gateway_common::{DropReason, EventKind, ProgramSlot};
 
@@ -93,6 +94,8 @@ impl Object {
             .map_max_entries("EVENT_TIMES", tunnels * EventKind::COUNT)
             .map_max_entries("WORKER_COUNTERS", tunnels)
             .map_max_entries("WORKER_DROPS", tunnels * DropReason::COUNT)
+            .map_max_entries("SHARES", tunnels)
+            .map_max_entries("SHARE_METERS", tunnels * Direction::COUNT)
             .map_max_entries("CPU_SAS", tunnels * limits.cpu_sas.max(1))
             .map_max_entries("SLOTS", limits.slots.max(1))
             .map_max_entries("SAS", sas)

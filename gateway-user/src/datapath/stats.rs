@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray};
-use gateway_common::{Budget, DropReason, TunnelCounters};
+use gateway_common::budget::Direction;
+use gateway_common::{BudgetCounters, DropReason, TunnelCounters};
 
+use super::budget::BandwidthLimit;
 use super::engine::EngineStats;
 use super::object::{Plain, duplicate};
 use super::tunnel::TunnelId;
@@ -40,12 +42,12 @@ pub struct TunnelStats {
 /// Use of the shared bandwidth budget.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BudgetStats {
-    /// Configured rate in bit/s; `None` without a limit.
-    pub rate_bits: Option<u64>,
-    /// Bytes of inner IP packets that were admitted.
-    pub passed_bytes: u64,
-    /// Bytes of inner IP packets that were dropped.
-    pub dropped_bytes: u64,
+    /// The limit in force.
+    pub limit: BandwidthLimit,
+    /// What became of packets on their way into tunnels.
+    pub outbound: BudgetCounters,
+    /// What became of packets out of tunnels.
+    pub inbound: BudgetCounters,
 }
 
 /// Handles to the maps with counters.
@@ -54,7 +56,8 @@ pub struct Counters {
     worker_traffic: Array<MapData, Plain<TunnelCounters>>,
     drops: PerCpuArray<MapData, u64>,
     worker_drops: Array<MapData, u64>,
-    budget: Array<MapData, Plain<Budget>>,
+    budget: PerCpuArray<MapData, Plain<BudgetCounters>>,
+    worker_budget: Array<MapData, Plain<BudgetCounters>>,
 }
 
 impl Counters {
@@ -68,7 +71,8 @@ impl Counters {
             worker_traffic: duplicate(ebpf, "WORKER_COUNTERS")?.try_into()?,
             drops: duplicate(ebpf, "DROPS")?.try_into()?,
             worker_drops: duplicate(ebpf, "WORKER_DROPS")?.try_into()?,
-            budget: duplicate(ebpf, "BUDGET")?.try_into()?,
+            budget: duplicate(ebpf, "BUDGET_COUNTERS")?.try_into()?,
+            worker_budget: duplicate(ebpf, "WORKER_BUDGET_COUNTERS")?.try_into()?,
         })
     }
 
@@ -84,6 +88,8 @@ impl Counters {
             sum.in_bytes += part.in_bytes;
             sum.out_packets += part.out_packets;
             sum.out_bytes += part.out_bytes;
+            sum.in_marked += part.in_marked;
+            sum.out_marked += part.out_marked;
         }
         Ok(sum)
     }
@@ -105,13 +111,27 @@ impl Counters {
         Ok(drops)
     }
 
-    /// Bytes that the budget admitted and dropped.
+    /// What the budget decided, summed over CPUs and workers; with the `limit` in force.
     ///
     /// # Errors
     /// The kernel refused the look-up.
-    pub fn budget(&self, rate_bits: Option<u64>) -> Result<BudgetStats> {
-        let Plain(budget) = self.budget.get(&0, 0)?;
-        Ok(BudgetStats { rate_bits, passed_bytes: budget.passed_bytes, dropped_bytes: budget.dropped_bytes })
+    pub fn budget(&self, limit: BandwidthLimit) -> Result<BudgetStats> {
+        let (outbound, inbound) = (self.verdicts(Direction::Outbound)?, self.verdicts(Direction::Inbound)?);
+        Ok(BudgetStats { limit, outbound, inbound })
+    }
+
+    fn verdicts(&self, direction: Direction) -> Result<BudgetCounters> {
+        let mut sum = BudgetCounters::default();
+        let workers = self.worker_budget.get(&(direction as u32), 0)?;
+        for Plain(part) in self.budget.get(&(direction as u32), 0)?.iter().chain([&workers]) {
+            sum.passed_packets += part.passed_packets;
+            sum.passed_bytes += part.passed_bytes;
+            sum.marked_packets += part.marked_packets;
+            sum.marked_bytes += part.marked_bytes;
+            sum.dropped_packets += part.dropped_packets;
+            sum.dropped_bytes += part.dropped_bytes;
+        }
+        Ok(sum)
     }
 
     /// Sets the traffic and drop counters of a tunnel to zero.

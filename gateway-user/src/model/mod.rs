@@ -4,6 +4,7 @@
 //! checked there; the rule for names is here, because they become paths before any file is read. The states a gateway and its connections go through, its engines and the rule for pre-shared keys are here too,
 //! because every surface (CLI, REST, metrics) shows them under the same names.
 
+mod bandwidth;
 mod config;
 mod dscp;
 mod engine;
@@ -14,6 +15,9 @@ mod parameters;
 mod shared_key;
 mod state;
 
+pub use bandwidth::{
+    Bandwidth, BandwidthDirection, BandwidthError, GatewayBandwidth, OptionalBandwidth, UnknownDirection,
+};
 pub use config::{
     ConnectionKind, ConnectionRef, DnsServer, GATEWAY_SUBNET, Gateway, LocalNetworkSite,
     NetworkConfiguration, Placement, Profile, Subnet, UnknownProfile, VirtualNetworkSite,
@@ -25,7 +29,7 @@ pub use lookup::{LookupError, ResolvedConnection};
 pub use names::{MAX_NAME_LEN, is_valid_name};
 pub use parameters::{
     AuthMethod, CHILD_LIFETIME, CHILD_SAS, ConnectionParameters, DPD, IKE_LIFETIME, ParameterError,
-    ParametersDocument, TrafficSelectors,
+    ParametersDocument, TrafficSelectors, WEIGHT,
 };
 pub use shared_key::{SharedKey, SharedKeyError};
 pub use state::{ConnectionState, GatewayState, VirtualNetworkState};

@@ -9,6 +9,7 @@ use ike::{ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig};
 use serde::{Deserialize, Serialize};
 
 use super::OuterDscp;
+use super::bandwidth::OptionalBandwidth;
 
 /// Bounds of the age at which an IKE SA is rekeyed, in seconds.
 pub const IKE_LIFETIME: (u64, u64) = (10, 604_800);
@@ -24,6 +25,8 @@ pub const CHILD_SAS: (u16, u16) = (1, PeerConfig::MAX_CHILD_SAS);
 
 /// Bounds of the anti-replay window, in packets.
 const REPLAY_WINDOW: (u16, u16) = (64, REPLAY_WINDOW_MAX as u16);
+/// Bounds of a connection's weight in the shared bandwidth.
+pub const WEIGHT: (u16, u16) = gateway_common::budget::WEIGHTS;
 
 /// Most proposals of one kind.
 const MAX_PROPOSALS: usize = 16;
@@ -83,6 +86,12 @@ pub struct ConnectionParameters {
     pub replay_window: Option<u16>,
     /// DSCP of outer headers.
     pub dscp: Option<OuterDscp>,
+    /// Its part in what busy tunnels share of the gateway's bandwidth, against theirs.
+    pub weight: Option<u16>,
+    /// Bandwidth that its tunnel always gets.
+    pub guarantee: Option<OptionalBandwidth>,
+    /// Bandwidth that its tunnel never exceeds.
+    pub ceiling: Option<OptionalBandwidth>,
 }
 
 /// The same as text and numbers: a body of the API, and what is stored.
@@ -128,6 +137,15 @@ pub struct ParametersDocument {
     /// DSCP of outer headers: `copy` for that of the inner ones, or `set:N`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dscp: Option<String>,
+    /// Its part in what busy tunnels share of the gateway's bandwidth, from 1 to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// Bandwidth that its tunnel always gets, such as `20mbit`, or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guarantee: Option<String>,
+    /// Bandwidth that its tunnel never exceeds, such as `50mbit`, or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<String>,
 }
 
 /// A value that is not accepted.
@@ -160,6 +178,9 @@ impl ConnectionParameters {
             child_sas: other.child_sas.or(self.child_sas),
             replay_window: other.replay_window.or(self.replay_window),
             dscp: other.dscp.or(self.dscp),
+            weight: other.weight.or(self.weight),
+            guarantee: other.guarantee.or(self.guarantee),
+            ceiling: other.ceiling.or(self.ceiling),
         }
     }
 
@@ -184,6 +205,9 @@ impl ConnectionParameters {
             child_sas: self.child_sas,
             replay_window: self.replay_window,
             dscp: self.dscp.map(|dscp| dscp.to_string()),
+            weight: self.weight,
+            guarantee: self.guarantee.map(|rate| rate.to_string()),
+            ceiling: self.ceiling.map(|rate| rate.to_string()),
         }
     }
 }
@@ -209,6 +233,9 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
             child_sas: errors.number("child_sas", document.child_sas, CHILD_SAS),
             replay_window: errors.number("replay_window", document.replay_window, REPLAY_WINDOW),
             dscp: errors.parse("dscp", document.dscp, str::parse),
+            weight: errors.number("weight", document.weight, WEIGHT),
+            guarantee: errors.parse("guarantee", document.guarantee, OptionalBandwidth::from_str),
+            ceiling: errors.parse("ceiling", document.ceiling, OptionalBandwidth::from_str),
         };
         if errors.0.is_empty() { Ok(parameters) } else { Err(errors.0) }
     }
@@ -323,6 +350,9 @@ mod tests {
             child_sas: Some(16),
             replay_window: Some(64),
             dscp: Some("set:46".to_owned()),
+            weight: Some(1000),
+            guarantee: Some("20mbit".to_owned()),
+            ceiling: Some("none".to_owned()),
         }
     }
 
@@ -352,6 +382,9 @@ mod tests {
             child_sas: Some(17),
             replay_window: Some(63),
             dscp: Some("set:64".to_owned()),
+            weight: Some(0),
+            guarantee: Some("20mb".to_owned()),
+            ceiling: Some("0".to_owned()),
         };
         let errors = ConnectionParameters::try_from(document).unwrap_err();
         let fields: Vec<_> = errors.iter().map(|error| (error.field, error.value.as_str())).collect();
@@ -370,6 +403,9 @@ mod tests {
                 ("child_sas", "17"),
                 ("replay_window", "63"),
                 ("dscp", "set:64"),
+                ("weight", "0"),
+                ("guarantee", "20mb"),
+                ("ceiling", "0"),
             ]
         );
         let text = errors[0].to_string();

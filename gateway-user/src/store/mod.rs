@@ -1,10 +1,11 @@
 //! What outlives a restart of the agent: the shared keys and the network configuration of one gateway, the parameters
-//! of its connections, and which of them were taken down by command.
+//! of its connections, which of them were taken down by command, and the bandwidth that was set by command.
 //!
 //! Everything lies in one directory per VNet, mode 0700, in files of mode 0600. A file is replaced as a whole or not at
 //! all: see [`atomic::write`]. That waits for the disk, so it is a [`Write`] of its own, which any thread can run.
 
 mod atomic;
+mod bandwidth;
 mod held;
 mod key_text;
 mod keys;
@@ -17,6 +18,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
+
+use crate::model::GatewayBandwidth;
 
 pub use key_text::{KeyText, random_key};
 pub use keys::KeyRing;
@@ -154,6 +157,16 @@ impl Store {
         write(self.parameters_path(), parameters::to_json(parameters))
     }
 
+    /// The bandwidth that was set by command; `None` if none was.
+    pub fn load_bandwidth(&self) -> Result<Option<GatewayBandwidth>, StoreError> {
+        load(self.bandwidth_path(), bandwidth::from_json)
+    }
+
+    /// Puts the bandwidth that was set by command in place of the one before; `None` for none.
+    pub fn write_bandwidth(&self, bandwidth: Option<GatewayBandwidth>) -> Write {
+        write(self.bandwidth_path(), bandwidth::to_json(bandwidth))
+    }
+
     /// Where the network configuration lies.
     pub fn netcfg_path(&self) -> PathBuf {
         self.directory.join("netcfg.xml")
@@ -165,6 +178,10 @@ impl Store {
 
     fn held_path(&self) -> PathBuf {
         self.directory.join("held.json")
+    }
+
+    fn bandwidth_path(&self) -> PathBuf {
+        self.directory.join("bandwidth.json")
     }
 
     fn parameters_path(&self) -> PathBuf {
@@ -199,7 +216,7 @@ pub fn make_private_dir(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ConnectionParameters, ParametersDocument, SharedKey};
+    use crate::model::{BandwidthDirection, ConnectionParameters, ParametersDocument, SharedKey};
 
     fn mode_of(path: &Path) -> u32 {
         std::fs::metadata(path).expect("exists").permissions().mode() & 0o7777
@@ -274,6 +291,29 @@ mod tests {
             atomic::write(&store.parameters_path(), content.as_bytes()).unwrap();
             let error = store.load_parameters().unwrap_err().to_string();
             assert!(error.contains("parameters.json is damaged") && error.contains(complaint), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_bandwidth_is_remembered_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), "VNet1").unwrap();
+        assert_eq!(store.load_bandwidth().unwrap(), None);
+        let limited = GatewayBandwidth {
+            rate: Some("50mbit".parse().unwrap()),
+            direction: BandwidthDirection::Separate,
+        };
+        for bandwidth in [Some(limited), Some(GatewayBandwidth::default()), None] {
+            store.write_bandwidth(bandwidth).run().unwrap();
+            assert_eq!(store.load_bandwidth().unwrap(), bandwidth);
+        }
+        for (content, complaint) in [
+            (r#"{"version":2,"bandwidth":null}"#, "version 2"),
+            (r#"{"version":1,"bandwidth":{"rate":"0","direction":"shared"}}"#, "\"0\" is no bandwidth"),
+        ] {
+            atomic::write(&store.bandwidth_path(), content.as_bytes()).unwrap();
+            let error = store.load_bandwidth().unwrap_err().to_string();
+            assert!(error.contains("bandwidth.json is damaged") && error.contains(complaint), "{error}");
         }
     }
 

@@ -137,6 +137,22 @@ impl<'map, T> Entry<'map, T> {
         unsafe { self.value.as_ptr().byte_add(offset).cast() }
     }
 
+    /// The value, read word by word: one that is being changed may come out half as it was.
+    #[inline]
+    pub(crate) fn load(self) -> T
+    where
+        T: gateway_common::Pod,
+    {
+        let mut value = std::mem::MaybeUninit::<T>::uninit();
+        for index in 0..size_of::<T>() / 8 {
+            let word = self.word(8 * index).load(std::sync::atomic::Ordering::Acquire);
+            // SAFETY: within `value`, whose size is a multiple of eight and whose alignment is no less.
+            unsafe { value.as_mut_ptr().cast::<u64>().add(index).write(word) };
+        }
+        // SAFETY: every word was written, and every bit pattern is a value.
+        unsafe { value.assume_init() }
+    }
+
     /// Writes the value as the agent does: word by word, all but at once.
     #[cfg(test)]
     pub(crate) fn store(self, value: &T)

@@ -6,7 +6,12 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, XskMap};
-use gateway_common::{Budget, Control, DropReason, Flow, Lane, Sa, Slot, TunnelCounters};
+use gateway_common::budget::Direction;
+use gateway_common::budget::admission::Verdict;
+use gateway_common::{
+    Budget, BudgetCounters, Control, DropReason, Flow, Lane, RoundMeter, Sa, Share, ShareMeter, Slot,
+    TunnelCounters,
+};
 
 use super::mapped::Mapped;
 
@@ -18,6 +23,10 @@ pub(super) struct Maps {
     pub(super) control: Mapped<Control>,
     pub(super) flows: Mapped<Flow>,
     pub(super) budget: Mapped<Budget>,
+    pub(super) shares: Mapped<Share>,
+    pub(super) round_meters: Mapped<RoundMeter>,
+    pub(super) share_meters: Mapped<ShareMeter>,
+    pub(super) budget_counters: Mapped<BudgetCounters>,
     counters: Mapped<TunnelCounters>,
     drops: Mapped<u64>,
 }
@@ -31,7 +40,11 @@ impl Maps {
             slots: Mapped::open(directory, "SLOTS", true)?,
             control: Mapped::open(directory, "CONTROL", false)?,
             flows: Mapped::open(directory, "FLOWS", false)?,
-            budget: Mapped::open(directory, "BUDGET", true)?,
+            budget: Mapped::open(directory, "BUDGET", false)?,
+            shares: Mapped::open(directory, "SHARES", false)?,
+            round_meters: Mapped::open(directory, "ROUND_METERS", true)?,
+            share_meters: Mapped::open(directory, "SHARE_METERS", true)?,
+            budget_counters: Mapped::open(directory, "WORKER_BUDGET_COUNTERS", true)?,
             counters: Mapped::open(directory, "WORKER_COUNTERS", true)?,
             drops: Mapped::open(directory, "WORKER_DROPS", true)?,
         })
@@ -47,6 +60,10 @@ impl Maps {
             control: Mapped::anonymous(1),
             flows: Mapped::anonymous(gateway_common::limits::FLOWS),
             budget: Mapped::anonymous(1),
+            shares: Mapped::anonymous(4),
+            round_meters: Mapped::anonymous(Direction::COUNT),
+            share_meters: Mapped::anonymous(4 * Direction::COUNT),
+            budget_counters: Mapped::anonymous(Direction::COUNT),
             counters: Mapped::anonymous(4),
             drops: Mapped::anonymous(4 * DropReason::COUNT),
         }
@@ -62,6 +79,36 @@ impl Maps {
         let index = tunnel.checked_mul(DropReason::COUNT).and_then(|start| start.checked_add(reason as u32));
         if let Some(entry) = index.and_then(|index| self.drops.at(index)) {
             entry.word(0).fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts what the budget decided about an inner packet of `tunnel`.
+    #[inline]
+    pub(super) fn count_verdict(&self, verdict: Verdict, tunnel: u32, direction: Direction, bytes: u32) {
+        let mut one = BudgetCounters::default();
+        one.count(verdict, bytes);
+        if let Some(entry) = self.budget_counters.at(direction as u32) {
+            for (offset, value) in [
+                (offset_of!(BudgetCounters, passed_packets), one.passed_packets),
+                (offset_of!(BudgetCounters, passed_bytes), one.passed_bytes),
+                (offset_of!(BudgetCounters, marked_packets), one.marked_packets),
+                (offset_of!(BudgetCounters, marked_bytes), one.marked_bytes),
+                (offset_of!(BudgetCounters, dropped_packets), one.dropped_packets),
+                (offset_of!(BudgetCounters, dropped_bytes), one.dropped_bytes),
+            ] {
+                if value != 0 {
+                    entry.word(offset).fetch_add(value, Ordering::Relaxed);
+                }
+            }
+        }
+        if verdict == Verdict::Mark
+            && let Some(entry) = self.counters.at(tunnel)
+        {
+            let offset = match direction {
+                Direction::Outbound => offset_of!(TunnelCounters, out_marked),
+                Direction::Inbound => offset_of!(TunnelCounters, in_marked),
+            };
+            entry.word(offset).fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -13,8 +13,9 @@
 //! ```
 
 mod aead;
+mod budget;
 mod checksum;
-mod clock;
+pub(crate) mod clock;
 mod config;
 mod engine;
 mod inner;

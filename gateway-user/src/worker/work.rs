@@ -3,14 +3,13 @@
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
-use gateway_common::budget::Meter;
+use gateway_common::budget::admission::Verdict;
 use gateway_common::wire::ETH_LEN;
 use gateway_common::{
-    Budget, DropReason, Ethernet, Flow, Handoff, Job, Lane as SharedLane, ProgramSlot, ReturnKind,
+    DropReason, Ethernet, Flow, Handoff, Job, Lane as SharedLane, ProgramSlot, ReturnKind, ecn,
 };
 
 use super::aead::{self, Failure};
-use super::checksum;
 use super::inner::{Header, Inner};
 use super::keys::Keys;
 use super::maps::Maps;
@@ -164,7 +163,7 @@ impl<'map> Work<'map> {
             Err(Failure::Unfit) => return Outcome::Drop(DropReason::Worker),
         }
         let payload = &frame[job.offset as usize..][..job.length as usize];
-        let Some(inner) = Inner::parse(payload, job.outer_ecn) else {
+        let Some(mut inner) = Inner::parse(payload, job.outer_ecn) else {
             return Outcome::HandBack { flow: None };
         };
         let (flow, slot) = inner.flow(job.tunnel, job.ingress_ifindex);
@@ -190,31 +189,16 @@ impl<'map> Work<'map> {
             let is_late = sa.is_late(job.sequence);
             return Outcome::Drop(if is_late { DropReason::Worker } else { DropReason::Replayed });
         }
-        if !self.admit(inner.len, now_ns) {
-            return Outcome::Drop(DropReason::BudgetExceeded);
+        match budget::admit(self.maps, job.tunnel, inner.len, inner.ecn, now_ns) {
+            Verdict::Pass => {}
+            Verdict::Mark => inner.ecn = ecn::CE,
+            Verdict::Drop => return Outcome::Drop(DropReason::BudgetExceeded),
         }
         let Some(start) = forward(frame, job, &inner, &way) else {
             return Outcome::Drop(DropReason::Worker);
         };
         self.tally.count(self.maps, job.sa, job.tunnel, inner.len);
         Outcome::Send { port, start, len: ETH_LEN + inner.len as usize }
-    }
-
-    /// Charges an inner packet of `bytes` to the gateway's budget; false if it must be dropped.
-    #[inline]
-    fn admit(&self, bytes: u32, now_ns: u64) -> bool {
-        let Some(budget) = self.maps.budget.at(0) else { return true };
-        let byte_time = budget.word(offset_of!(Budget, byte_time)).load(Ordering::Relaxed);
-        if byte_time == 0 {
-            return true;
-        }
-        let burst_ns = budget.word(offset_of!(Budget, burst_ns)).load(Ordering::Relaxed);
-        let meter = Meter {
-            arrival_ns: budget.word(offset_of!(Budget, arrival_ns)),
-            passed_bytes: budget.word(offset_of!(Budget, passed_bytes)),
-            dropped_bytes: budget.word(offset_of!(Budget, dropped_bytes)),
-        };
-        meter.admit(byte_time, burst_ns, now_ns, bytes)
     }
 
     #[cold]

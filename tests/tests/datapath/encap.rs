@@ -267,6 +267,7 @@ fn both_tunnels_and_directions_share_one_budget() {
     assert_eq!(gateway.run(&arriving).unwrap().verdict, Verdict::Drop);
     assert_eq!(gateway.dropped(2, DropReason::BudgetExceeded).unwrap(), 1);
     assert_eq!(gateway.dropped(1, DropReason::BudgetExceeded).unwrap(), 1);
-    let used = gateway.counters.budget(Some(8)).unwrap();
-    assert_eq!((used.passed_bytes, used.dropped_bytes), (3000, 2000));
+    let used = gateway.counters.budget(BandwidthLimit::default()).unwrap();
+    assert_eq!((used.outbound.passed_bytes, used.outbound.dropped_bytes), (3000, 1000));
+    assert_eq!((used.inbound.passed_bytes, used.inbound.dropped_bytes), (0, 1000));
 }

@@ -316,7 +316,7 @@ fn returned_packets_are_charged_to_the_budget() {
         assert_eq!(give_back(&gateway, &handed.deliver()).verdict, verdict, "packet {sequence}");
     }
     assert_eq!(gateway.dropped(1, DropReason::BudgetExceeded).unwrap(), 1);
-    let used = gateway.counters.budget(Some(8)).unwrap();
+    let used = gateway.counters.budget(BandwidthLimit::default()).unwrap().inbound;
     assert_eq!((used.passed_bytes, used.dropped_bytes), (2000, 1000));
 }
 

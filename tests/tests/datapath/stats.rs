@@ -17,14 +17,21 @@ fn counters_of_workers_are_added_and_reset() {
 
     let mut traffic: Array<_, Plain<TunnelCounters>> =
         gateway.object.ebpf.take_map("WORKER_COUNTERS").unwrap().try_into().unwrap();
-    let by_workers = TunnelCounters { in_packets: 3, in_bytes: 300, out_packets: 5, out_bytes: 500 };
+    let by_workers = TunnelCounters {
+        in_packets: 3,
+        in_bytes: 300,
+        out_packets: 5,
+        out_bytes: 500,
+        in_marked: 2,
+        out_marked: 0,
+    };
     traffic.set(1, Plain(by_workers), 0).unwrap();
     let mut drops: Array<_, u64> = gateway.object.ebpf.take_map("WORKER_DROPS").unwrap().try_into().unwrap();
     for (reason, count) in [(DropReason::SourceOutsideVnet, 6), (DropReason::Worker, 2)] {
         drops.set(DropReason::COUNT + reason as u32, count, 0).unwrap();
     }
 
-    let sum = TunnelCounters { in_packets: 3, in_bytes: 300, out_packets: 6, out_bytes: 600 };
+    let sum = TunnelCounters { out_packets: 6, out_bytes: 600, ..by_workers };
     assert_eq!(gateway.counters.traffic(1).unwrap(), sum);
     let names = [(DropReason::SourceOutsideVnet.name(), 7), (DropReason::Worker.name(), 2)];
     assert_eq!(gateway.counters.drops(1).unwrap(), names.into());

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Tunnel};
+use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Share, Tunnel};
 use gateway_user::datapath::{
     Counters, CpuSas, Direction, Limits, Object, PacketPolicy, Plain, SaConfig, SaTable,
 };
@@ -99,6 +99,7 @@ pub struct GatewayUnderTest {
     tunnels: Array<MapData, Plain<Tunnel>>,
     pub(crate) ports: BpfHashMap<MapData, u32, Plain<Port>>,
     budgets: Array<MapData, Plain<Budget>>,
+    shares: Array<MapData, Plain<Share>>,
     entries: Array<MapData, Plain<Sa>>,
     pub(crate) lanes: Lanes,
 }
@@ -176,9 +177,11 @@ impl GatewayUnderTest {
         let tunnels = take("TUNNELS")?.try_into()?;
         let ports = take("PORTS")?.try_into()?;
         let budgets = take("BUDGET")?.try_into()?;
+        let shares = take("SHARES")?.try_into()?;
         let entries = take("SAS")?.try_into()?;
         let lanes = Lanes::new(take)?;
-        let mut gateway = Self { object, sas, counters, cpu_sas, tunnels, ports, budgets, entries, lanes };
+        let mut gateway =
+            Self { object, sas, counters, cpu_sas, tunnels, ports, budgets, shares, entries, lanes };
         gateway.set_roles(PortRole::LAN | PortRole::WAN)?;
         for tunnel in [1, 2] {
             gateway.tunnels.set(tunnel, Plain(Tunnel { outbound_sa: 0, mtu: TUNNEL_MTU }), 0)?;
@@ -204,6 +207,14 @@ impl GatewayUnderTest {
     /// The kernel refuses the update.
     pub fn set_budget(&mut self, budget: Budget) -> Result<()> {
         Ok(self.budgets.set(0, Plain(budget), 0)?)
+    }
+
+    /// Sets what a tunnel gets of the shared budget.
+    ///
+    /// # Errors
+    /// There is no such tunnel, or the kernel refuses the update.
+    pub fn set_share(&mut self, tunnel: u32, share: Share) -> Result<()> {
+        Ok(self.shares.set(tunnel, Plain(share), 0)?)
     }
 
     /// Installs an SA that sends for `tunnel`, and uses it. Returns its slot.

@@ -16,7 +16,7 @@ use super::netcfg::Replacement;
 use super::{Core, connection_name};
 use crate::api::command::{Change, Configure, Refusal, Reply};
 use crate::api::types::ApplyReport;
-use crate::model::{ConnectionParameters, GatewayState, SharedKey};
+use crate::model::{ConnectionParameters, GatewayBandwidth, GatewayState, SharedKey};
 use crate::store::{KeyRing, StoreError, Write, random_key};
 
 /// Most changes that wait while another is written.
@@ -39,6 +39,7 @@ enum Next {
     SetKey(String, KeyRing, Reply<()>),
     ResetKey(String, KeyRing, SharedKey, Reply<SharedKey>),
     Configure(String, ConnectionParameters, Reply<()>),
+    SetBandwidth(Option<GatewayBandwidth>, Reply<()>),
     Replace(Replacement, Reply<ApplyReport>),
     /// Nothing: this was forgotten with its connections.
     Forget(&'static str),
@@ -139,6 +140,14 @@ impl<D: Dataplane> Core<D> {
                     self.store_then(now, write, Next::Configure(site, own, reply)).await;
                 }
             },
+            Change::SetBandwidth(document, reply) => match self.with_bandwidth(&document) {
+                Err(refusal) => answer(reply, Err(refusal)),
+                Ok(bandwidth) => {
+                    let is_new = bandwidth != self.bandwidth;
+                    let write = is_new.then(|| self.store.write_bandwidth(bandwidth));
+                    self.store_then(now, write, Next::SetBandwidth(bandwidth, reply)).await;
+                }
+            },
             Change::ApplyNetcfg(xml, reply) => match self.parsed_netcfg(&xml) {
                 Err(refusal) => answer(reply, Err(refusal)),
                 Ok(replacement) => self.store_replacement(now, replacement, reply).await,
@@ -199,6 +208,7 @@ impl<D: Dataplane> Core<D> {
                 self.parameters_changed(now, &site, own);
                 answer(reply, Ok(()));
             }
+            Next::SetBandwidth(bandwidth, reply) => answer(reply, self.bandwidth_changed(bandwidth)),
             Next::Replace(replacement, reply) => {
                 let result = self.replace(now, replacement).await;
                 answer(reply, result);
@@ -266,10 +276,12 @@ impl<D: Dataplane> Core<D> {
             );
             return Err(Refusal::Invalid { message, details: Vec::new() });
         }
-        Ok(match self.parameters.get(site) {
+        let own = match self.parameters.get(site) {
             Some(own) if !request.replace => own.clone().overlaid(given),
             _ => given,
-        })
+        };
+        self.check_share(site, &own)?;
+        Ok(own)
     }
 
     /// The file with the parameters `own` of one connection; `None` if that changes nothing.
@@ -295,6 +307,7 @@ impl<D: Dataplane> Core<D> {
             let message =
                 format!("parameters of connection {} changed", connection_name(&self.settings.vnet, site));
             self.events.add(EventNumber::ParametersChanged, Some(site), message);
+            self.apply_shares();
             if self.is_running() {
                 self.configure(now, site);
             }
@@ -314,6 +327,7 @@ impl Change {
             Self::Connect(_, reply)
             | Self::Disconnect(_, reply)
             | Self::SetKey(_, _, reply)
+            | Self::SetBandwidth(_, reply)
             | Self::Configure(_, _, reply) => answer(reply, Err(refusal)),
             Self::ResetKey(_, reply) => answer(reply, Err(refusal)),
             Self::ApplyNetcfg(_, reply) | Self::SetLocalNetwork(_, _, reply) => answer(reply, Err(refusal)),
@@ -329,6 +343,7 @@ impl Next {
             Self::Connect(_, reply)
             | Self::Disconnect(_, reply)
             | Self::SetKey(_, _, reply)
+            | Self::SetBandwidth(_, reply)
             | Self::Configure(_, _, reply) => answer(reply, Err(refusal())),
             Self::ResetKey(_, _, _, reply) => answer(reply, Err(refusal())),
             Self::Replace(_, reply) => answer(reply, Err(refusal())),

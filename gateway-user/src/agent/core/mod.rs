@@ -11,6 +11,7 @@ mod engine;
 mod names;
 mod netcfg;
 mod peer;
+mod share;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use ike::{
 
 use self::changes::Changes;
 use self::names::Names;
+pub(super) use self::share::limit_of;
 use self::tunnels::{Leftover, Tunnel};
 use super::certificates::Certificates;
 use super::dataplane::Dataplane;
@@ -40,7 +42,8 @@ use super::settings::Settings;
 use super::throttle::Throttle;
 use crate::datapath::{DatapathEvent, SaConfig, TunnelId};
 use crate::model::{
-    ConnectionState, GatewayState, NetworkConfiguration, Profile, ResolvedConnection, VirtualNetworkSite,
+    ConnectionState, GatewayBandwidth, GatewayState, NetworkConfiguration, Profile, ResolvedConnection,
+    VirtualNetworkSite,
 };
 use crate::store::{KeyRing, ParametersBySite, Store};
 
@@ -56,6 +59,8 @@ pub(super) struct Kept {
     pub(super) held: BTreeSet<String>,
     /// Parameters of single connections.
     pub(super) parameters: ParametersBySite,
+    /// Bandwidth that was set by command.
+    pub(super) bandwidth: Option<GatewayBandwidth>,
     /// What the certificate files hold.
     pub(super) certificates: Certificates,
     /// Where keys are written for decrypting captures.
@@ -71,6 +76,8 @@ pub(super) struct Core<D> {
     /// Sites whose connections were taken down by command.
     held: BTreeSet<String>,
     parameters: ParametersBySite,
+    /// Bandwidth that was set by command.
+    bandwidth: Option<GatewayBandwidth>,
     certificates: Certificates,
     key_log: Option<KeyLog>,
     changes: Changes,
@@ -134,7 +141,7 @@ impl<D: Dataplane> Core<D> {
         dataplane: D,
         rng: Box<dyn SecureRng>,
     ) -> Self {
-        let Kept { store, configuration, keys, held, parameters, certificates, key_log } = kept;
+        let Kept { store, configuration, keys, held, parameters, bandwidth, certificates, key_log } = kept;
         let endpoint = Endpoint::new(endpoint_config(&settings, key_log.is_some()), rng);
         Self {
             settings,
@@ -143,6 +150,7 @@ impl<D: Dataplane> Core<D> {
             keys,
             held,
             parameters,
+            bandwidth,
             certificates,
             key_log,
             changes: Changes::default(),
@@ -176,6 +184,7 @@ impl<D: Dataplane> Core<D> {
         self.enter(GatewayState::Provisioned);
         // Another network configuration than the last run's may have come by option.
         self.keep_only(|site| sites.contains(site));
+        self.warn_of_guarantees();
         if let Some(log) = &self.key_log {
             let directory = log.directory().display();
             let message = format!(

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use gateway_common::BudgetCounters;
 use ike::{ChildStatus, PeerId};
 
-use super::super::bandwidth::Bandwidth;
 use super::super::dataplane::Dataplane;
 use super::{Connection, Core, connection_name};
 use crate::api::command::Refusal;
 use crate::api::types::{
-    BudgetStatus, ConnectionStatus, Gateway, LocalNetwork, QueueSa, Status, VirtualNetworkState, Vnet,
+    BandwidthDirection, BudgetCounts, BudgetStatus, ConnectionStatus, Gateway, LocalNetwork, QueueSa, Status,
+    VirtualNetworkState, Vnet,
 };
-use crate::datapath::{Direction, TunnelId, TunnelStats};
-use crate::model::{ConnectionState, GatewayAddress};
+use crate::datapath::{BudgetStats, Direction, TunnelId, TunnelStats};
+use crate::model::{Bandwidth, ConnectionState, GatewayAddress};
 
 impl<D: Dataplane> Core<D> {
     pub(super) fn status(&self, now: Instant) -> Result<Status, Refusal> {
@@ -38,11 +39,7 @@ impl<D: Dataplane> Core<D> {
             engine: stats.engine.into(),
             wan_address: self.settings.wan_addresses.v4,
             wan_address_v6: self.settings.wan_addresses.v6,
-            budget: BudgetStatus {
-                rate_bits: stats.budget.rate_bits,
-                passed_bytes: stats.budget.passed_bytes,
-                dropped_bytes: stats.budget.dropped_bytes,
-            },
+            budget: budget(&stats.budget),
             xdp_mode: stats.xdp_mode,
             key_log: self.key_log_directory(),
             ike_sas: self.endpoint.ike_sa_count() as u64,
@@ -58,7 +55,7 @@ impl<D: Dataplane> Core<D> {
     }
 
     pub(super) fn gateway(&self) -> Gateway {
-        let settings = &self.settings;
+        let (settings, bandwidth) = (&self.settings, self.bandwidth());
         let network = self.configuration.virtual_network(&settings.vnet);
         Gateway {
             vnet: settings.vnet.clone(),
@@ -70,7 +67,8 @@ impl<D: Dataplane> Core<D> {
             lan_interfaces: settings.lan_interfaces.clone(),
             address_space: network.map(|network| texts(&network.address_space)).unwrap_or_default(),
             profile: self.profile(),
-            bandwidth_bits: settings.bandwidth.map(Bandwidth::bits_per_second),
+            bandwidth_bits: bandwidth.rate.map(Bandwidth::bits_per_second),
+            bandwidth_direction: bandwidth.direction,
             key_log: self.key_log_directory(),
             connections: self.connections.len() as u32,
             max_connections: settings.max_connections,
@@ -163,6 +161,8 @@ impl<D: Dataplane> Core<D> {
             bytes_out: tunnel.counters.out_bytes,
             packets_in: tunnel.counters.in_packets,
             packets_out: tunnel.counters.out_packets,
+            marked_in: tunnel.counters.in_marked,
+            marked_out: tunnel.counters.out_marked,
             established_seconds: child
                 .map(|child| now.saturating_duration_since(child.established).as_secs()),
             rekey_in_seconds: child.map(|child| child.rekey_at.saturating_duration_since(now).as_secs()),
@@ -200,6 +200,26 @@ impl<D: Dataplane> Core<D> {
             })
         };
         children.iter().filter_map(queue_sa).collect()
+    }
+}
+
+fn budget(stats: &BudgetStats) -> BudgetStatus {
+    let counts = |of: &BudgetCounters| BudgetCounts {
+        passed_packets: of.passed_packets,
+        passed_bytes: of.passed_bytes,
+        marked_packets: of.marked_packets,
+        marked_bytes: of.marked_bytes,
+        dropped_packets: of.dropped_packets,
+        dropped_bytes: of.dropped_bytes,
+    };
+    let BudgetStats { limit, outbound, inbound } = stats;
+    BudgetStatus {
+        rate_bits: limit.rate,
+        direction: if limit.is_separate { BandwidthDirection::Separate } else { BandwidthDirection::Shared },
+        passed_bytes: outbound.passed_bytes + inbound.passed_bytes,
+        dropped_bytes: outbound.dropped_bytes + inbound.dropped_bytes,
+        outbound: counts(outbound),
+        inbound: counts(inbound),
     }
 }
 

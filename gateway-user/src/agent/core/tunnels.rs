@@ -214,7 +214,7 @@ impl<D: Dataplane> Core<D> {
         tunnel.certain = false;
         self.dataplane.set_tunnel(TunnelId(connection.id), prefixes).await?;
         *tunnel = Tunnel { prefixes: prefixes.iter().copied().collect(), certain: true };
-        Ok(())
+        self.apply_share(site)
     }
 
     /// The first prefix that may still lead into another tunnel, and the site at that one's end. The datapath would take

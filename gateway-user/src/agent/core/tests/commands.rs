@@ -1,9 +1,9 @@
 //! Keys, connect and disconnect, status.
 
-use gateway_common::TunnelCounters;
+use gateway_common::{BudgetCounters, TunnelCounters};
 
 use super::*;
-use crate::datapath::{BudgetStats, EngineStats, LaneStats, TunnelStats, WorkerStats};
+use crate::datapath::{BandwidthLimit, BudgetStats, EngineStats, LaneStats, TunnelStats, WorkerStats};
 use crate::model::{Engine, WorkerState};
 use crate::worker::CopyMode;
 
@@ -168,11 +168,7 @@ async fn the_own_address_is_no_peer() {
 async fn status_has_the_promised_shape() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
-    bench.core.dataplane.stats = DatapathStatsOf {
-        counters: TunnelCounters { in_packets: 1, in_bytes: 2, out_packets: 3, out_bytes: 4 },
-        rate: 100_000_000,
-    }
-    .into();
+    bench.core.dataplane.stats = DatapathStatsOf { counters: counters(), rate: 100_000_000 }.into();
     let json = serde_json::to_value(bench.status().await).unwrap();
     let esp = concat!(
         "chacha20poly1305-aes256gcm16-aes128gcm16-chacha20poly1305iiv-aes256gcm16iiv-aes128gcm16iiv-",
@@ -201,7 +197,10 @@ async fn status_has_the_promised_shape() {
         "dpd": { "value": 45, "source": "profile" },
         "child_sas": { "value": 1, "source": "profile" },
         "replay_window": { "value": 8160, "source": "profile" },
-        "dscp": { "value": "copy", "source": "profile" }
+        "dscp": { "value": "copy", "source": "profile" },
+        "weight": { "value": 1, "source": "profile" },
+        "guarantee": { "value": "none", "source": "profile" },
+        "ceiling": { "value": "none", "source": "profile" }
     });
     let connection = serde_json::json!({
         "name": "VNet1-VNet2", "site": "VNet2", "state": "NotConnected", "peer": "192.0.2.2", "peer_name": null,
@@ -210,6 +209,7 @@ async fn status_has_the_promised_shape() {
         "ike_rekeys": null, "ike_fragmentation": null, "peer_identity": null, "authentication": null, "nat_detected": null,
         "local_selectors": null, "remote_selectors": null, "esp_algorithm": null, "inbound_spi": null, "outbound_spi": null,
         "bytes_in": 2, "bytes_out": 4, "packets_in": 1, "packets_out": 3,
+        "marked_in": 5, "marked_out": 6,
         "established_seconds": null, "rekey_in_seconds": null, "queue_sas": [], "queue_sas_agreed": null, "rekeys": 0, "mtu": 1438,
         "drops": { "replayed": 2 },
         "parameters": parameters
@@ -219,7 +219,17 @@ async fn status_has_the_promised_shape() {
         serde_json::json!({
             "vnet": "VNet1", "state": "Provisioned", "engine": engine, "xdp_mode": "native", "wan_address": "192.0.2.1",
             "wan_address_v6": null,
-            "budget": { "rate_bits": 100_000_000, "passed_bytes": 5, "dropped_bytes": 6 },
+            "budget": {
+                "rate_bits": 100_000_000, "direction": "separate", "passed_bytes": 12, "dropped_bytes": 26,
+                "outbound": {
+                    "passed_packets": 1, "passed_bytes": 2, "marked_packets": 3, "marked_bytes": 4,
+                    "dropped_packets": 5, "dropped_bytes": 6
+                },
+                "inbound": {
+                    "passed_packets": 0, "passed_bytes": 10, "marked_packets": 0, "marked_bytes": 0,
+                    "dropped_packets": 0, "dropped_bytes": 20
+                }
+            },
             "key_log": null, "ike_sas": 0,
             "connections": [connection],
             "drops": { "replayed": 2, "unknown_spi": 9 }
@@ -231,8 +241,7 @@ async fn status_has_the_promised_shape() {
 async fn one_connection_is_shown_without_reading_the_counters_of_all() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(dir.path(), "VNet1", &netcfg_xml(&["192.0.2.2"])).await;
-    let counters = TunnelCounters { in_packets: 1, in_bytes: 2, out_packets: 3, out_bytes: 4 };
-    bench.core.dataplane.stats = DatapathStatsOf { counters, rate: 1 }.into();
+    bench.core.dataplane.stats = DatapathStatsOf { counters: counters(), rate: 1 }.into();
     let shown = bench.connection("VNet2").await;
     assert_eq!((shown.bytes_in, shown.packets_out, shown.mtu), (2, 3, Some(1438)));
     assert_eq!(bench.core.dataplane.reads_of_all.get(), 0);
@@ -253,11 +262,26 @@ impl From<DatapathStatsOf> for crate::datapath::DatapathStats {
         Self {
             tunnels: BTreeMap::from([(TunnelId(1), tunnel)]),
             drops: BTreeMap::from([("unknown_spi", 9)]),
-            budget: BudgetStats { rate_bits: Some(of.rate), passed_bytes: 5, dropped_bytes: 6 },
+            budget: BudgetStats {
+                limit: BandwidthLimit { rate: Some(of.rate), is_separate: true },
+                outbound: BudgetCounters {
+                    passed_packets: 1,
+                    passed_bytes: 2,
+                    marked_packets: 3,
+                    marked_bytes: 4,
+                    dropped_packets: 5,
+                    dropped_bytes: 6,
+                },
+                inbound: BudgetCounters { passed_bytes: 10, dropped_bytes: 20, ..BudgetCounters::default() },
+            },
             xdp_mode: "native".to_owned(),
             engine: EngineStats { running: Engine::Xsk, workers: vec![worker()], ..EngineStats::default() },
         }
     }
+}
+
+fn counters() -> TunnelCounters {
+    TunnelCounters { in_packets: 1, in_bytes: 2, out_packets: 3, out_bytes: 4, in_marked: 5, out_marked: 6 }
 }
 
 fn worker() -> WorkerStats {

@@ -1,5 +1,6 @@
 //! Tests of the core on a recording datapath, without sockets and without a clock.
 
+mod bandwidth;
 mod certificates;
 mod changes;
 mod commands;
@@ -52,7 +53,7 @@ impl Bench {
         let vnet = &settings.vnet;
         let store = Store::open(directory, vnet).unwrap();
         let (keys, held) = (store.load_keys().unwrap(), store.load_held().unwrap());
-        let parameters = store.load_parameters().unwrap();
+        let (parameters, bandwidth) = (store.load_parameters().unwrap(), store.load_bandwidth().unwrap());
         let configuration = crate::netcfg::parse("netcfg", xml.as_bytes(), &Limits::default()).unwrap();
         let rng = rand::rngs::StdRng::seed_from_u64(vnet.bytes().map(u64::from).sum());
         let core = Core::new(
@@ -63,6 +64,7 @@ impl Bench {
                 keys,
                 held,
                 parameters,
+                bandwidth,
                 certificates: Certificates::default(),
                 key_log: None,
             },

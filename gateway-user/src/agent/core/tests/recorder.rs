@@ -1,14 +1,15 @@
 //! A datapath that only writes down what it is told.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::bail;
 use ipnet::IpNet;
 
 use super::super::super::dataplane::Dataplane;
 use crate::datapath::{
-    DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, TunnelId, TunnelStats,
+    BandwidthLimit, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, TunnelId,
+    TunnelShare, TunnelStats,
 };
 
 /// Every call as a line of text, and what to answer.
@@ -21,6 +22,9 @@ pub(super) struct Recorder {
     pub(super) refuse: Option<&'static str>,
     /// Tunnels that can be neither set nor removed.
     pub(super) broken_tunnels: BTreeSet<u32>,
+    /// The bandwidth, and what each tunnel gets of it.
+    pub(super) limit: BandwidthLimit,
+    pub(super) shares: BTreeMap<u32, TunnelShare>,
     pub(super) stats: DatapathStats,
     /// The policies told last.
     pub(super) policies: HashMap<TunnelId, PacketPolicy>,
@@ -85,6 +89,16 @@ impl Dataplane for Recorder {
 
     fn set_policy(&mut self, id: TunnelId, policy: PacketPolicy) {
         self.policies.insert(id, policy);
+    }
+
+    fn set_limit(&mut self, limit: BandwidthLimit) -> anyhow::Result<()> {
+        self.limit = limit;
+        Ok(())
+    }
+
+    fn set_share(&mut self, id: TunnelId, share: TunnelShare) -> anyhow::Result<()> {
+        self.shares.insert(id.0, share);
+        Ok(())
     }
 
     fn stats(&self) -> anyhow::Result<DatapathStats> {
