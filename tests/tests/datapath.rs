@@ -2,6 +2,7 @@
 
 mod datapath {
     mod aead;
+    mod budget;
     mod concurrency;
     mod decap;
     mod encap;

@@ -10,6 +10,8 @@ use gateway_common::{
 };
 
 use super::aead::{self, Failure};
+use super::budget;
+use super::checksum;
 use super::inner::{Header, Inner};
 use super::keys::Keys;
 use super::maps::Maps;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use gateway_common::{Aead, Budget, DropReason, PortRole};
-use gateway_user::datapath::SaConfig;
+use gateway_user::datapath::{BandwidthLimit, SaConfig};
 use xdp_harness::{
     GatewayUnderTest, HOST, LOCAL, OTHER_HOST, PEER_HOST, REMOTE, ROUTER_MAC, TUNNEL_MTU, UNRESOLVED_REMOTE,
     VGW0_MAC, Verdict, sa,

@@ -3,7 +3,7 @@
 
 use aya::maps::{MapData, RingBuf};
 use gateway_common::{Aead, Budget, DropReason, Event, EventKind, Flow, FlowKey, PortRole};
-use gateway_user::datapath::SaConfig;
+use gateway_user::datapath::{BandwidthLimit, SaConfig};
 use nix::net::if_::if_nametoindex;
 use xdp_harness::frames::{Ip, ethernet, pattern};
 use xdp_harness::worker::{Handed, return_header};

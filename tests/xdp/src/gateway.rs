@@ -11,7 +11,7 @@ use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Share, Tunnel};
 use gateway_user::datapath::{
-    Counters, CpuSas, Direction, Limits, Object, PacketPolicy, Plain, SaConfig, SaTable,
+    BudgetControl, Counters, CpuSas, Direction, Limits, Object, PacketPolicy, Plain, SaConfig, SaTable,
 };
 use nix::sched::{CloneFlags, unshare};
 use zeroize::Zeroizing;
@@ -95,6 +95,8 @@ pub struct GatewayUnderTest {
     pub sas: SaTable,
     /// Counters.
     pub counters: Counters,
+    /// The shared budget as the agent sets it.
+    pub budget: BudgetControl,
     cpu_sas: CpuSas,
     tunnels: Array<MapData, Plain<Tunnel>>,
     pub(crate) ports: BpfHashMap<MapData, u32, Plain<Port>>,
@@ -143,6 +145,7 @@ impl GatewayUnderTest {
         let sas = SaTable::new(&object.ebpf)?;
         let cpu_sas = CpuSas::new(&object.ebpf, CPU_SAS)?;
         let counters = Counters::new(&object.ebpf)?;
+        let budget = BudgetControl::new(&object.ebpf)?;
         let mut take = |name: &str| -> Result<Map> {
             let map = object.ebpf.take_map(name);
             map.with_context(|| format!("no map {name}"))
@@ -181,7 +184,7 @@ impl GatewayUnderTest {
         let entries = take("SAS")?.try_into()?;
         let lanes = Lanes::new(take)?;
         let mut gateway =
-            Self { object, sas, counters, cpu_sas, tunnels, ports, budgets, shares, entries, lanes };
+            Self { object, sas, counters, budget, cpu_sas, tunnels, ports, budgets, shares, entries, lanes };
         gateway.set_roles(PortRole::LAN | PortRole::WAN)?;
         for tunnel in [1, 2] {
             gateway.tunnels.set(tunnel, Plain(Tunnel { outbound_sa: 0, mtu: TUNNEL_MTU }), 0)?;
