@@ -2,6 +2,7 @@
 
 mod agent;
 mod bpf;
+mod budget;
 mod end_to_end;
 mod floods;
 mod handshakes;
@@ -31,6 +32,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure how exactly the shared budget is kept, and how fairly it is shared.
+    Budget(budget::Arguments),
     /// Measure handshakes per second and memory per tunnel as responder, beside strongSwan's charon.
     Handshakes(handshakes::Arguments),
     /// Measure what is left of legitimate traffic while somebody floods the gateway, and what the flood costs.
@@ -42,6 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
+        Some(Command::Budget(arguments)) => budget::run(arguments),
         Some(Command::Handshakes(arguments)) => handshakes::run(arguments),
         Some(Command::Floods(arguments)) => floods::run(arguments),
         Some(Command::Publish(arguments)) => publish::run(arguments),

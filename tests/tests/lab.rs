@@ -4,6 +4,8 @@
 
 #[path = "lab/bandwidth.rs"]
 mod bandwidth;
+#[path = "lab/budget.rs"]
+mod budget;
 #[path = "lab/certificates.rs"]
 mod certificates;
 #[path = "lab/connect.rs"]

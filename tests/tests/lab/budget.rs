@@ -1,0 +1,169 @@
+//! What each tunnel gets of the shared bandwidth, changed while traffic flows, and marks that hosts see.
+
+use crate::support::{number, with_both_engines};
+use anyhow::{Context as _, Result, ensure};
+use std::time::{Duration, Instant};
+use testbed::traffic::{DatagramSink, StreamSink, send_datagrams, send_stream};
+use testbed::{GatewayOptions, Lab, NetNs, scenario};
+
+/// Time until what was saved up is used up.
+const WARM_UP: Duration = Duration::from_millis(1500);
+
+/// Time that is measured.
+const MEASURED: Duration = Duration::from_secs(4);
+
+const PAYLOAD: usize = 1000;
+
+/// Datagrams per second into each tunnel: 41 Mbit/s.
+const RATE: u32 = 5000;
+
+/// Deviation allowed, in percent.
+const TOLERANCE: f64 = 6.0;
+
+#[test]
+fn tunnels_get_what_was_set_for_them_while_traffic_flows() {
+    with_both_engines("tunnels_get_what_was_set_for_them_while_traffic_flows", 3, |lab, options| {
+        let limited = GatewayOptions { bandwidth: Some("20mbit".to_owned()), ..options.clone() };
+        let agents =
+            vec![lab.start_agent(1, &limited)?, lab.start_agent(2, options)?, lab.start_agent(3, options)?];
+        lab.set_keys(&agents, "A1b2C3D4")?;
+        lab.wait_connected(&agents)?;
+        lab.wait_reachable(1, 2)?;
+        lab.wait_reachable(1, 3)?;
+        // The other direction of engine xsk gets its frames, too.
+        lab.wait_reachable(2, 1)?;
+        let vgw = agents[0].vgw();
+        let configure = |site: &str, options: &[&str]| {
+            vgw.text(&[&["connection", "configure", "VNet1", site], options].concat())
+        };
+        let before = vgw.status()?;
+
+        // Each step: a change, and what then arrives at the second and third site, in Mbit/s.
+        let steps: [(&dyn Fn() -> Result<String>, [f64; 2]); 6] = [
+            (&|| Ok(String::new()), [10.0, 10.0]),
+            (&|| configure("VNet3", &["--weight", "3"]), [5.0, 15.0]),
+            (&|| vgw.text(&["gateway", "set-bandwidth", "VNet1", "40mbit"]), [10.0, 30.0]),
+            (&|| configure("VNet2", &["--guarantee", "20mbit"]), [20.0, 20.0]),
+            (&|| configure("VNet2", &["--guarantee", "none", "--ceiling", "4mbit"]), [4.0, 36.0]),
+            (&|| vgw.text(&["gateway", "set-bandwidth", "VNet1", "none"]), [4.0, 41.12]),
+        ];
+        let sinks = [sink(lab, 2)?, sink(lab, 3)?];
+        std::thread::scope(|scope| -> Result<()> {
+            for sink in &sinks {
+                let near = lab.site(1);
+                let duration = (WARM_UP + MEASURED) * steps.len() as u32 + Duration::from_secs(3);
+                scope.spawn(move || {
+                    send_datagrams(&near.host, near.host_address(), sink.address(), PAYLOAD, RATE, duration)
+                        .expect("sending works");
+                });
+            }
+            for (step, (change, expected)) in steps.iter().enumerate() {
+                change()?;
+                std::thread::sleep(WARM_UP);
+                let rates = arriving(&sinks);
+                for (rate, expected) in rates.into_iter().zip(expected) {
+                    let is_near = (rate / expected - 1.0).abs() * 100.0 <= TOLERANCE;
+                    ensure!(is_near, "step {step}: {rates:?} Mbit/s arrived");
+                }
+            }
+            Ok(())
+        })?;
+
+        let after = vgw.status()?;
+        for site in [0, 1] {
+            let [old, new] = [&before, &after].map(|status| &status["connections"][site]);
+            ensure!(old["outbound_spi"] == new["outbound_spi"], "the SAs are the same: {new}");
+            ensure!(number(new, "packets_out")? > number(old, "packets_out")?, "counters go on: {new}");
+        }
+        let outbound = &after["budget"]["outbound"];
+        ensure!(number(outbound, "dropped_packets")? > 0 && number(outbound, "passed_packets")? > 0, "{after}");
+        Ok(agents)
+    });
+}
+
+#[test]
+fn what_cannot_be_kept_is_refused_and_what_was_set_outlives_a_restart() {
+    scenario("what_cannot_be_kept_is_refused_and_what_was_set_outlives_a_restart", 2, |lab| {
+        let options = GatewayOptions { bandwidth: Some("20mbit".to_owned()), ..GatewayOptions::default() };
+        let mut agent = lab.start_agent(1, &options)?;
+        let vgw = agent.vgw().clone();
+        let refusal = |arguments: &[&str]| -> Result<String> {
+            Ok(format!("{:#}", vgw.text(arguments).err().context("must be refused")?))
+        };
+        let configure = ["connection", "configure", "VNet1", "VNet2"];
+        let error = refusal(&[&configure[..], &["--guarantee", "21mbit"]].concat())?;
+        ensure!(error.contains("guarantee: \"21mbit\"") && error.contains("bandwidth, 20mbit"), "{error}");
+        let error = refusal(&[&configure[..], &["--weight", "1001"]].concat())?;
+        ensure!(error.contains("weight: \"1001\"") && error.contains("from 1 to 1000"), "{error}");
+        let limits = ["--weight", "7", "--guarantee", "10mbit", "--ceiling", "12mbit"];
+        vgw.text(&[&configure[..], &limits].concat())?;
+        let error = refusal(&["gateway", "set-bandwidth", "VNet1", "9mbit"])?;
+        ensure!(error.contains("bandwidth: \"9mbit\"") && error.contains("together are 10mbit"), "{error}");
+        vgw.text(&["gateway", "set-bandwidth", "VNet1", "15mbit", "--direction", "separate"])?;
+        agent.restart(nix::sys::signal::Signal::SIGTERM)?;
+        let gateway = vgw.json(&["gateway", "show"])?;
+        ensure!(gateway["bandwidth_bits"] == 15_000_000, "{gateway}");
+        ensure!(gateway["bandwidth_direction"] == "separate", "{gateway}");
+        let shown = vgw.text(&["connection", "show", "VNet1", "VNet2"])?;
+        for line in ["weight             7", "guarantee          10mbit", "ceiling            12mbit"] {
+            ensure!(shown.contains(line), "{shown}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_host_sees_marks_in_both_directions() {
+    scenario("a_host_sees_marks_in_both_directions", 2, |lab| {
+        for site in lab.sites() {
+            site.host.sysctl("net/ipv4/tcp_ecn", "1")?;
+        }
+        let limited = GatewayOptions { bandwidth: Some("20mbit".to_owned()), ..GatewayOptions::default() };
+        let agents =
+            [lab.start_agent(1, &limited)?, lab.start_agent(2, &GatewayOptions::default())?];
+        lab.set_keys(&agents, "A1b2C3D4")?;
+        lab.wait_connected(&agents)?;
+        lab.wait_reachable(1, 2)?;
+        for (from, to, direction, counter) in
+            [(1, 2, "outbound", "marked_out"), (2, 1, "inbound", "marked_in")]
+        {
+            let far = lab.site(to);
+            let seen = marks(&far.host)?;
+            let sink = StreamSink::start(&far.host, far.host_address())?;
+            send_stream(&lab.site(from).host, sink.address(), Duration::from_secs(3))?;
+            let bytes = sink.finish()?;
+            let seen = marks(&far.host)? - seen;
+            let status = agents[0].vgw().status()?;
+            ensure!(number(&status["budget"][direction], "marked_packets")? > 0, "{status}");
+            ensure!(number(&status["connections"][0], counter)? > 0, "{status}");
+            ensure!(seen > 0, "the host saw no mark: {status}");
+            // The limit counts headers, too.
+            ensure!(bytes as f64 * 8.0 / 3.0 > 0.85 * 20e6, "{bytes} bytes arrived in three seconds");
+        }
+        Ok(())
+    });
+}
+
+/// The rates in Mbit/s at which datagrams arrive.
+fn arriving(sinks: &[DatagramSink; 2]) -> [f64; 2] {
+    let received = || sinks.each_ref().map(|sink| sink.snapshot().packet_bytes);
+    let (start, first) = (Instant::now(), received());
+    std::thread::sleep(MEASURED);
+    let last = received();
+    let seconds = start.elapsed().as_secs_f64();
+    [0, 1].map(|index| (last[index] - first[index]) as f64 * 8e-6 / seconds)
+}
+
+fn sink(lab: &Lab, site: u8) -> Result<DatagramSink> {
+    DatagramSink::start(&lab.site(site).host, lab.site(site).host_address())
+}
+
+/// Packets marked "congestion experienced" that arrived at a host, as its kernel counts them.
+fn marks(host: &NetNs) -> Result<u64> {
+    let text = host.enter(|| std::fs::read_to_string("/proc/thread-self/net/netstat"))??;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("IpExt: "));
+    let (names, values) = (lines.next().context("no names")?, lines.next().context("no values")?);
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    let (_, value) = pairs.find(|(name, _)| *name == "InCEPkts").context("no counter InCEPkts")?;
+    Ok(value.parse()?)
+}
