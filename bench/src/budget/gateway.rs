@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context as _, Result};
 use gateway_common::Aead;
-use gateway_user::datapath::{BandwidthLimit, Datapath, DatapathConfig, EngineConfig, SaConfig, TunnelId};
+use gateway_user::datapath::{
+    BandwidthLimit, Datapath, DatapathConfig, EngineConfig, PacketPolicy, SaConfig, TunnelId, WanAddresses,
+};
 use gateway_user::model::EngineChoice;
 use tokio::runtime::{Builder, Runtime};
 
@@ -31,7 +33,7 @@ impl Gateway {
             vnet: format!("{end:?}"),
             wan: Topology::WAN.to_owned(),
             lan: vec![Topology::LAN.to_owned()],
-            wan_addr: end.wan_address(),
+            wan_addrs: WanAddresses { v4: Some(end.wan_address()), v6: None },
             local_prefixes: vec![end.network().parse()?],
             // Acknowledgements of TCP come in the other direction.
             limit: BandwidthLimit { rate: limit, is_separate: true },
@@ -78,12 +80,13 @@ fn sa(from: End, at: End, tunnel: u16) -> SaConfig {
         salt: [1, 2, 3, 4],
         esn: true,
         implicit_iv: false,
-        local: port(at.wan_address()),
-        remote: port(at.other().wan_address()),
+        local: port(at.wan_address()).into(),
+        remote: port(at.other().wan_address()).into(),
         udp_encapsulation: false,
         udp_port_entropy: false,
         soft_bytes: 0,
         hard_bytes: 0,
         resource: None,
+        policy: PacketPolicy::default(),
     }
 }

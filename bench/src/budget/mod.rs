@@ -63,7 +63,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for tunnels in &arguments.tunnels {
         let topology = Topology::create()?;
         address(&topology, *tunnels)?;
-        let gateways = [Gateway::start(&topology, End::A, *tunnels, Some(limit))?, Gateway::start(&topology, End::B, *tunnels, None)?];
+        let gateways = [
+            Gateway::start(&topology, End::A, *tunnels, Some(limit))?,
+            Gateway::start(&topology, End::B, *tunnels, None)?,
+        ];
         for protocol in [Protocol::Udp, Protocol::Tcp] {
             for demand in [Demand::Equal, Demand::Skewed] {
                 let measure = match protocol {

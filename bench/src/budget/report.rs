@@ -35,12 +35,19 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(tunnels: u16, protocol: Protocol, demand: Demand, limit: u64, arrivals: &Arrivals) -> Self {
+    pub(super) fn new(
+        tunnels: u16,
+        protocol: Protocol,
+        demand: Demand,
+        limit: u64,
+        arrivals: &Arrivals,
+    ) -> Self {
         let length: f64 = arrivals.seconds.iter().map(|(length, _)| length).sum();
         let deviation = |rate: f64| (rate / limit as f64 - 1.0) * 100.0;
-        let seconds = arrivals.seconds.iter().map(|(length, bytes)| {
-            deviation(bytes.iter().sum::<u64>() as f64 * 8.0 / length)
-        });
+        let seconds = arrivals
+            .seconds
+            .iter()
+            .map(|(length, bytes)| deviation(bytes.iter().sum::<u64>() as f64 * 8.0 / length));
         let worst = seconds.max_by(|one, other| one.abs().total_cmp(&other.abs())).unwrap_or_default();
         let rate_bits = arrivals.total() as f64 * 8.0 / length;
         let tunnel_bits: Vec<_> =

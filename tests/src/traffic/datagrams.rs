@@ -49,7 +49,7 @@ pub struct DatagramSink {
 impl DatagramSink {
     /// Listens at `address` in `namespace`, on a port of the kernel's choice.
     pub fn start(namespace: &NetNs, address: impl Into<IpAddr>) -> Result<Self> {
-        let socket = socket::bind(namespace, address)?;
+        let socket = socket::bind(namespace, address.into())?;
         setsockopt(&socket, RcvBufForce, &BUFFER)?;
         socket.set_read_timeout(Some(TICK))?;
         let address = socket.local_addr()?;
@@ -109,14 +109,14 @@ pub fn send_datagrams(
 /// As [`send_datagrams`], for as long as `goes_on`.
 pub fn send_datagrams_while(
     namespace: &NetNs,
-    address: IpAddr,
+    address: impl Into<IpAddr>,
     peer: SocketAddr,
     payload: usize,
     rate: u32,
     goes_on: impl Fn() -> bool,
 ) -> Result<u64> {
     ensure!(payload >= 8, "the number needs 8 bytes");
-    let socket = socket::bind(namespace, address)?;
+    let socket = socket::bind(namespace, address.into())?;
     let interval = Duration::from_secs(1) / rate;
     let start = Instant::now();
     let mut buffer = vec![0; payload];

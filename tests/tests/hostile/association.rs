@@ -1,11 +1,11 @@
 //! Security associations with an AEAD of their own, so that nothing is checked against the gateway's code.
 
 use gateway_common::Aead;
-use gateway_user::datapath::SaConfig;
+use gateway_user::datapath::{PacketPolicy, SaConfig};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _};
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use zeroize::Zeroizing;
 
 use super::network::{OUTER, Tunnel};
@@ -54,17 +54,28 @@ impl Association {
             salt: random.random(),
             esn: kind.esn,
             implicit_iv: kind.implicit_iv,
-            local: SocketAddrV4::new(OUTER.into(), 4500),
-            remote: SocketAddrV4::new(tunnel.remote.into(), random.random_range(4500..4503)),
+            local: SocketAddrV4::new(OUTER.into(), 4500).into(),
+            remote: SocketAddrV4::new(tunnel.remote.into(), random.random_range(4500..4503)).into(),
             udp_encapsulation: kind.udp,
             udp_port_entropy: kind.udp && random.random(),
             soft_bytes: 0,
             hard_bytes: 0,
             resource: None,
+            policy: PacketPolicy::default(),
             key: Zeroizing::new(key.clone()),
         };
         let key = LessSafeKey::new(UnboundKey::new(algorithm, &key).expect("the key has the right length"));
         Self { config, tunnel: tunnel.number, key }
+    }
+
+    /// Outer address of the peer.
+    pub(crate) fn remote(&self) -> [u8; 4] {
+        octets(self.config.remote)
+    }
+
+    /// Outer address of the gateway.
+    pub(crate) fn local(&self) -> [u8; 4] {
+        octets(self.config.local)
     }
 
     /// Bytes of the IV that are sent (RFC 8750 section 3).
@@ -116,5 +127,13 @@ impl Association {
     /// The sequence number, its upper half zero unless it is extended (RFC 8750 section 4).
     fn implicit_iv(&self, sequence: u64) -> [u8; 8] {
         if self.config.esn { sequence } else { sequence & 0xffff_ffff }.to_be_bytes()
+    }
+}
+
+/// The address, of which the model knows IPv4 ones outside.
+fn octets(address: SocketAddr) -> [u8; 4] {
+    match address {
+        SocketAddr::V4(address) => address.ip().octets(),
+        SocketAddr::V6(address) => unreachable!("{address} was never given to an SA"),
     }
 }

@@ -182,7 +182,8 @@ impl World {
 fn fill_config(mut map: Array<MapData, Plain<GatewayConfig>>, indices: &[u32], padding: u32) -> Result<()> {
     let config = GatewayConfig {
         vgw_peer_ifindex: indices[Interface::VgwPeer as usize],
-        wan_addr: OUTER,
+        wan_addr4: OUTER,
+        wan_addr6: [0; 16],
         vgw0_mac: Interface::Vgw0.mac(),
         vgw_peer_mac: Interface::VgwPeer.mac(),
         cpu_sas: CPU_SAS,

@@ -76,7 +76,10 @@ fn tunnels_get_what_was_set_for_them_while_traffic_flows() {
             ensure!(number(new, "packets_out")? > number(old, "packets_out")?, "counters go on: {new}");
         }
         let outbound = &after["budget"]["outbound"];
-        ensure!(number(outbound, "dropped_packets")? > 0 && number(outbound, "passed_packets")? > 0, "{after}");
+        ensure!(
+            number(outbound, "dropped_packets")? > 0 && number(outbound, "passed_packets")? > 0,
+            "{after}"
+        );
         Ok(agents)
     });
 }
@@ -119,8 +122,7 @@ fn a_host_sees_marks_in_both_directions() {
             site.host.sysctl("net/ipv4/tcp_ecn", "1")?;
         }
         let limited = GatewayOptions { bandwidth: Some("20mbit".to_owned()), ..GatewayOptions::default() };
-        let agents =
-            [lab.start_agent(1, &limited)?, lab.start_agent(2, &GatewayOptions::default())?];
+        let agents = [lab.start_agent(1, &limited)?, lab.start_agent(2, &GatewayOptions::default())?];
         lab.set_keys(&agents, "A1b2C3D4")?;
         lab.wait_connected(&agents)?;
         lab.wait_reachable(1, 2)?;

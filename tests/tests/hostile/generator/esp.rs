@@ -11,6 +11,10 @@ use crate::hostile::network::{Interface, OUTER};
 /// Smallest and largest number that one extended number may be ahead of another (RFC 4303 appendix A2).
 const FAR: u64 = (1 << 32) - WINDOW - 2;
 
+/// Number that no jump passes. In a slot of the gateway's ring that is more than 2^36 numbers old a new packet counts as seen; no sender
+/// skips as many.
+const FARTHEST: u64 = 1 << 35;
+
 impl Generator {
     /// A sealed packet from a peer.
     pub(super) fn sealed_by_peer(&mut self) -> (Interface, Vec<u8>) {
@@ -126,7 +130,11 @@ impl Generator {
             }
             _ => highest + 1,
         };
-        let sequence = if extended { sequence } else { sequence.min(u64::from(u32::MAX)) };
+        let sequence = match sequence {
+            number if !extended => number.min(u64::from(u32::MAX)),
+            number if number >= FARTHEST => highest + 1,
+            number => number,
+        };
         self.senders[sender].highest = highest.max(sequence);
         sequence
     }
@@ -174,7 +182,7 @@ impl Generator {
     /// The IP packet around ESP, in UDP where the SA says so.
     fn outer(&mut self, association: &Association, esp: &[u8]) -> Vec<u8> {
         let config = &association.config;
-        let mut ip = Ip::new(*config.remote.ip(), OUTER.into());
+        let mut ip = Ip::new(association.remote().into(), OUTER.into());
         // Congestion marks, mostly none.
         ip.tos = self.one_of(&[0, 0, 0, 1, 2, 3, 0xb8, 0xbb]);
         if self.happens(60, "odd outer source") {

@@ -61,7 +61,7 @@ impl Model {
         if sa.is_expired() {
             return Prediction::drop(number, DropReason::LifetimeExpired);
         }
-        let to = sa.association.config.remote.ip().octets();
+        let to = sa.association.remote();
         let Some((_, ethernet)) = way(to, outer_len(&sa.association, len), false) else {
             return Prediction::drop(number, DropReason::NoRoute);
         };
@@ -94,8 +94,8 @@ impl Model {
         ensure("flags and fragment offset: DF alone", &word(packet, 6), &0x4000)?;
         ensure("TTL", &outer.ttl, &64)?;
         ensure("checksum is right", &checksum_is_right(packet), &true)?;
-        ensure("outer source", &outer.source, &config.local.ip().octets())?;
-        ensure("outer destination", &outer.destination, &config.remote.ip().octets())?;
+        ensure("outer source", &outer.source, &association.local())?;
+        ensure("outer destination", &outer.destination, &association.remote())?;
         ensure("protocol", &outer.protocol, &if config.udp_encapsulation { UDP } else { ESP })?;
         let mut esp = &packet[PLAIN..];
         if config.udp_encapsulation {
