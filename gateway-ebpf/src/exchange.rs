@@ -7,12 +7,12 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use gateway_common::wire::ETH_LEN;
-use gateway_common::{DropReason, Handoff, Job, Lane, Slot};
+use gateway_common::{DropReason, Job, Lane, Slot};
 
 use crate::drop::drop;
 use crate::maps::SLOTS;
 use crate::packet::frame_len;
-use crate::{atomic, route};
+use crate::{atomic, lane, route};
 
 /// Copies the frame into slot `index`, with what is to be done with it. False if it does not fit.
 #[inline(always)]
@@ -24,7 +24,7 @@ pub(crate) fn fill(ctx: &XdpContext, index: u32, job: &Job, spi: [u8; 4]) -> boo
     let Some(slot) = SLOTS.get_ptr_mut(index) else { return false };
     // SAFETY: `slot` points into the map, and is nobody else's until it is handed over. The helper checks its arguments.
     unsafe {
-        (&raw mut (*slot).handoff).write(Handoff { spi, reserved: 0, job: *job });
+        lane::describe(&raw mut (*slot).handoff, job, spi);
         (&raw mut (*slot).len).write(len);
         bpf_xdp_load_bytes(ctx.ctx, 0, (&raw mut (*slot).frame).cast(), len) == 0
     }

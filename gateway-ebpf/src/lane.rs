@@ -84,9 +84,27 @@ fn prepend(ctx: &XdpContext, job: &Job, spi: [u8; 4]) -> bool {
         return false;
     }
     let Some(header) = at::<Handoff>(ctx, 0) else { return false };
-    // SAFETY: lies within the frame, which has no alignment.
-    unsafe { header.write_unaligned(Handoff { spi, reserved: 0, job: *job }) };
+    // SAFETY: lies within the frame.
+    unsafe { describe(header, job, spi) };
     true
+}
+
+/// Writes a hand-off header, field by field, since the stack has no room for one.
+///
+/// # Safety
+/// `header` must be valid for writes; it need not be aligned.
+#[inline(always)]
+pub(crate) unsafe fn describe(header: *mut Handoff, job: &Job, spi: [u8; 4]) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        (&raw mut (*header).spi).write(spi);
+        (&raw mut (*header).reserved).write_unaligned(0);
+        core::ptr::copy_nonoverlapping(
+            core::ptr::from_ref(job).cast::<u8>(),
+            (&raw mut (*header).job).cast::<u8>(),
+            size_of::<Job>(),
+        );
+    }
 }
 
 impl OpenLane {
