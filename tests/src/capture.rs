@@ -29,6 +29,9 @@ const IPV6_LEN: usize = 40;
 const ICMPV6: u8 = 58;
 /// ICMPv6 messages of neighbour discovery (RFC 4861 section 4).
 const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
+/// Reports of multicast listeners (RFC 3810 section 5.2), behind a header for every hop of eight bytes: the groups of the above.
+const LISTENER_REPORT: u8 = 143;
+const HOP_BY_HOP: u8 = 0;
 const UDP: u8 = 17;
 const ESP: u8 = 50;
 const IKE_PORT: u16 = 500;
@@ -349,7 +352,7 @@ fn classify(frame: &[u8], needle: &[u8]) -> PacketClass {
     }
 }
 
-/// Without extension headers, which no packet of a gateway has; those of the VNets are of `fd00::/8`.
+/// Packets of gateways have no extension headers; those of the VNets are of `fd00::/8`.
 fn classify_ipv6(packet: &[u8]) -> Option<PacketClass> {
     if [packet.get(8)?, packet.get(24)?].contains(&&0xfd) {
         return None;
@@ -357,6 +360,7 @@ fn classify_ipv6(packet: &[u8]) -> Option<PacketClass> {
     match *packet.get(6)? {
         ESP => Some(PacketClass::Esp),
         UDP => classify_udp(packet.get(IPV6_LEN..)?),
+        HOP_BY_HOP if *packet.get(IPV6_LEN + 8)? == LISTENER_REPORT => Some(PacketClass::Arp),
         ICMPV6 if NEIGHBOUR_DISCOVERY.contains(packet.get(IPV6_LEN)?) => Some(PacketClass::Arp),
         _ => None,
     }

@@ -56,7 +56,8 @@ impl Site {
         }
     }
 
-    /// Gives the site IPv6 addresses and routes, silently: no address that nobody asked for, no duplicate address detection.
+    /// Gives the site IPv6 addresses and routes, without advertisements and duplicate address detection. The ports get link-local
+    /// addresses, too: routers look for neighbours from those.
     pub(crate) fn add_ipv6(&self, inet: &NetNs) -> Result<()> {
         let port = self.inet_port();
         for (namespace, device, address) in [
@@ -66,7 +67,6 @@ impl Site {
             (inet, &*port, self.outer_v6(1)),
         ] {
             for (name, value) in [
-                ("addr_gen_mode", "1"),
                 ("accept_ra", "0"),
                 ("accept_dad", "0"),
                 ("router_solicitations", "0"),
@@ -78,6 +78,8 @@ impl Site {
             namespace.sysctl("net/ipv6/conf/lo/disable_ipv6", "0")?;
             namespace.ip(&format!("address add {address}/64 dev {device} nodad"))?;
         }
+        // The ports that a gateway makes for itself.
+        self.gateway.sysctl("net/ipv6/conf/default/disable_ipv6", "0")?;
         self.host.ip(&format!("-6 route add default via {}", self.inner_v6(1)))?;
         self.gateway.ip(&format!("-6 route add default via {}", self.outer_v6(1)))?;
         inet.sysctl("net/ipv6/conf/all/forwarding", "1")
