@@ -178,7 +178,9 @@ fn esp_in_udp_carries_both_families_over_both() {
                 let agents = lab.establish_over(outer, &options)?;
                 let capture = Capture::start(&lab.inet, &lab.site(1).inet_port(), b"never sent")?;
                 for (near, far, family) in ways(lab) {
-                    learn_mtu(near, far, family)?;
+                    for (one, other) in [(near, far), (far, near)] {
+                        learn_mtu(one, other, family)?;
+                    }
                     let echo = UdpEcho::start(&far.host, far.host_address_of(family))?;
                     let mut client =
                         EchoClient::connect(&near.host, near.host_address_of(family), echo.address())?;
