@@ -31,3 +31,6 @@ pub const LANES: u32 = 1024;
 
 /// Entries of map `FLOWS`. A power of two.
 pub const FLOWS: u32 = 16_384;
+
+/// Prefixes that a gateway can know, its own and those of all tunnels together. They take memory only when they are there.
+pub const PREFIXES: u32 = 1 << 20;

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use anyhow::{Context as _, Result};
 use gateway_common::Aead;
 use gateway_user::datapath::{
-    BandwidthLimit, Datapath, DatapathConfig, EngineConfig, PacketPolicy, SaConfig, TunnelId, WanAddresses,
+    BandwidthLimit, Datapath, DatapathConfig, EngineConfig, PacketPolicy, SaConfig, TunnelChange, TunnelId,
+    WanAddresses,
 };
 use gateway_user::model::EngineChoice;
 use tokio::runtime::{Builder, Runtime};
@@ -57,9 +58,12 @@ impl Gateway {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let datapath = runtime.block_on(async {
             let mut datapath = Datapath::start(config).await?;
+            let id = |tunnel| TunnelId(u32::from(tunnel) + 1);
+            let set = |tunnel| Ok(TunnelChange::Set(id(tunnel), vec![network(end.other(), tunnel).parse()?]));
+            datapath.change_tunnels((0..tunnels).map(set).collect::<Result<_>>()?);
+            datapath.changed().await.into_iter().collect::<Result<()>>()?;
             for tunnel in 0..tunnels {
-                let id = TunnelId(u32::from(tunnel) + 1);
-                datapath.set_tunnel(id, &[network(end.other(), tunnel).parse()?]).await?;
+                let id = id(tunnel);
                 datapath.install_inbound(id, &sa(end.other(), end, tunnel))?;
                 datapath.install_outbound(id, &sa(end, end, tunnel))?;
             }

@@ -18,7 +18,7 @@ use clap::Args;
 use gateway_user::agent::Bandwidth;
 
 use self::gateway::Gateway;
-use self::load::{Arrivals, Demand, Protocol};
+use self::load::{Demand, Protocol};
 use self::report::{Report, Run};
 use crate::end_to_end::{End, Topology};
 use crate::machine;

@@ -1,16 +1,14 @@
 //! The part of the datapath that the core uses, as a seam for tests.
 
-use ipnet::IpNet;
-
 use crate::datapath::{
     BandwidthLimit, Datapath, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters,
-    TunnelId, TunnelShare, TunnelStats,
+    TunnelChange, TunnelId, TunnelShare, TunnelStats,
 };
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
 pub(super) trait Dataplane {
-    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> anyhow::Result<()>;
-    async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()>;
+    fn change_tunnels(&mut self, changes: Vec<TunnelChange>);
+    async fn changed(&mut self) -> Vec<anyhow::Result<()>>;
     async fn settle(&mut self) -> anyhow::Result<()>;
     fn install_inbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
     fn install_outbound(&mut self, id: TunnelId, sa: &SaConfig) -> anyhow::Result<()>;
@@ -26,12 +24,12 @@ pub(super) trait Dataplane {
 }
 
 impl Dataplane for Datapath {
-    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> anyhow::Result<()> {
-        Self::set_tunnel(self, id, remote_prefixes).await
+    fn change_tunnels(&mut self, changes: Vec<TunnelChange>) {
+        Self::change_tunnels(self, changes);
     }
 
-    async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()> {
-        Self::remove_tunnel(self, id).await
+    async fn changed(&mut self) -> Vec<anyhow::Result<()>> {
+        Self::changed(self).await
     }
 
     async fn settle(&mut self) -> anyhow::Result<()> {

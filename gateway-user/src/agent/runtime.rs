@@ -52,6 +52,8 @@ enum Input<'a> {
     Done(Done),
     Written(Result<(), StoreError>),
     Resolved(Answer),
+    /// Outcomes of changes that the datapath was asked for.
+    Changed(Vec<anyhow::Result<()>>),
     Command(Command),
     Datapath(DatapathEvent),
     Engine(EngineEvent),
@@ -163,10 +165,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn serve(core: &mut Core<Datapath>, sources: &mut Sources) -> anyhow::Result<()> {
     loop {
         sources.take_from(core).await;
-        match sources.next(core.next_timeout()).await? {
+        let timeout = core.next_timeout();
+        match next(core, sources, timeout).await? {
             Input::Signal => return Ok(()),
             Input::Hangup => sources.certificates.begin(),
-            input => handle(core, input).await,
+            input => handle(core, input),
         }
     }
 }
@@ -184,8 +187,8 @@ async fn bid_farewell(core: &mut Core<Datapath>, sources: &mut Sources) -> anyho
         if timeout.is_none() && (is_idle || Instant::now() >= deadline) {
             return Ok(());
         }
-        let input = sources.next(timeout.or(Some(deadline))).await?;
-        handle(core, input).await;
+        let input = next(core, sources, timeout.or(Some(deadline))).await?;
+        handle(core, input);
     }
 }
 
@@ -198,19 +201,32 @@ fn tell_time(core: &mut Core<Datapath>) -> Instant {
     now
 }
 
-async fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
+/// Waits for what comes first, from outside or from the datapath of `core`.
+async fn next<'s>(
+    core: &mut Core<Datapath>,
+    sources: &'s mut Sources,
+    timeout: Option<Instant>,
+) -> anyhow::Result<Input<'s>> {
+    tokio::select! {
+        outcomes = core.changed() => Ok(Input::Changed(outcomes)),
+        input = sources.next(timeout) => input,
+    }
+}
+
+fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
     let now = tell_time(core);
     match input {
         Input::Datagram(Datagram { local, remote, payload }) => {
             core.handle_datagram(now, local, remote, payload);
         }
         Input::Done(done) => core.handle_done(now, done),
-        Input::Written(outcome) => core.handle_written(now, outcome).await,
+        Input::Written(outcome) => core.handle_written(now, outcome),
         Input::Resolved(answer) => core.handle_resolved(now, answer),
-        Input::Command(command) => core.handle_command(now, command).await,
+        Input::Changed(outcomes) => core.handle_changed(now, outcomes),
+        Input::Command(command) => core.handle_command(now, command),
         Input::Datapath(event) => core.handle_datapath_event(now, event),
         Input::Engine(event) => core.handle_engine_event(event),
-        Input::Timeout => core.handle_timeout(now).await,
+        Input::Timeout => core.handle_timeout(now),
         Input::Certificates(outcome) => core.handle_certificates(now, outcome),
         // Who goes reads nothing again.
         Input::Signal | Input::Hangup => {}

@@ -63,7 +63,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Agent(args) => {
             agent_options::init_log()?;
-            agent::run(agent_options::options(global, *args)).await
+            Box::pin(agent::run(agent_options::options(global, *args))).await
         }
         Command::Worker => worker::main(),
         Command::Status(read) => query(global, &read, "status", show::status).await,

@@ -1,19 +1,17 @@
 //! The running datapath of one gateway.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap as BpfHashMap, MapData, MapError};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData};
 use aya::programs::XdpMode;
 use aya::programs::links::FdLink;
-use gateway_common::{Control, GatewayConfig, Lane, Port, PortRole, Route, RouteKind, Tunnel};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use gateway_common::{GatewayConfig, Lane, Port, PortRole, Tunnel};
+use ipnet::IpNet;
 use tokio::sync::mpsc;
 
 use super::budget::{BandwidthLimit, BudgetControl, TunnelShare};
@@ -26,10 +24,11 @@ use super::netdev::{Interface, Netlink};
 use super::object::{Limits, Object, Plain, duplicate};
 use super::pins::Pins;
 use super::policy::PacketPolicy;
+use super::prefixes::{Exit, PrefixChange, Prefixes};
 use super::sa_table::{Direction, SaConfig, SaCounters, SaTable};
 use super::served::Served;
 use super::stats::{Counters, DatapathStats, TunnelStats};
-use super::tunnel::TunnelId;
+use super::tunnel::{TunnelChange, TunnelId};
 use super::vgw0::TunnelInterface;
 use super::wan_addresses::WanAddresses;
 use super::workers::{CpuList, Plan, ReadLane, Workers, assign};
@@ -71,22 +70,19 @@ pub struct Datapath {
     pins: Pins,
     vgw0: TunnelInterface,
     object: Object,
-    routes4: LpmTrie<MapData, [u8; 4], Plain<Route>>,
-    routes6: LpmTrie<MapData, [u8; 16], Plain<Route>>,
     tunnels: Array<MapData, Plain<Tunnel>>,
-    control: Array<MapData, Plain<Control>>,
     sas: Arc<Mutex<SaTable>>,
     cpu_sas: CpuSas,
     counters: Counters,
     budget: BudgetControl,
-    remote_prefixes: BTreeMap<TunnelId, Vec<IpNet>>,
-    /// Prefixes with a kernel route of ours to `vgw0`.
-    routed: BTreeSet<IpNet>,
+    prefixes: Prefixes,
+    /// What was begun and is not told yet, in its order.
+    begun: VecDeque<Vec<Begun>>,
+    /// Tunnels that exist.
+    known: BTreeSet<TunnelId>,
+    /// Tunnels that exist or existed: their counters may be other than zero.
+    used: BTreeSet<TunnelId>,
     mtu: u32,
-    /// Whether IPv6 packets can be for this gateway: the VNet has IPv6 prefixes, or peers are reached over IPv6.
-    with_ipv6: bool,
-    /// What the gateway itself sends into tunnels comes from here: at most one address of each family.
-    sources: Vec<IpAddr>,
     xdp_mode: &'static str,
     engine: RunningEngine,
     engine_events: Option<mpsc::Receiver<EngineEvent>>,
@@ -129,10 +125,7 @@ impl Datapath {
         let slots = plan.as_ref().map_or(0, |plan| slots(&config.engine, &ports, plan));
         let limits = Limits { tunnels: config.max_tunnels, cpu_sas: config.cpu_sas, slots };
         let object = Object::load(limits)?;
-        let routes4 = duplicate(&object.ebpf, "ROUTES4")?.try_into()?;
-        let routes6 = duplicate(&object.ebpf, "ROUTES6")?.try_into()?;
         let tunnels = duplicate(&object.ebpf, "TUNNELS")?.try_into()?;
-        let control = duplicate(&object.ebpf, "CONTROL")?.try_into()?;
         let sas = Arc::new(Mutex::new(SaTable::new(&object.ebpf)?));
         sweep_regularly(Arc::downgrade(&sas));
         let cpu_sas = CpuSas::new(&object.ebpf, config.cpu_sas)?;
@@ -154,9 +147,18 @@ impl Datapath {
             }
         };
         let served = serve(&ports, &vgw0);
+        let exit = Exit { name: vgw0.stack.name.clone(), index: vgw0.stack.index, mtu, sources, with_ipv6 };
+        let prefixes = match Prefixes::start(&object.ebpf, exit) {
+            Ok(prefixes) => prefixes,
+            Err(error) => {
+                // The first failure is the one to report.
+                let _ = vgw0.remove(&netlink).await;
+                let _ = pins.remove();
+                return Err(error);
+            }
+        };
         let mut datapath = Self {
             mtu,
-            with_ipv6,
             engine: RunningEngine::kernel(config.engine.choice, None),
             engine_events: None,
             config,
@@ -164,17 +166,15 @@ impl Datapath {
             pins,
             vgw0,
             object,
-            routes4,
-            routes6,
             tunnels,
-            control,
             sas,
             cpu_sas,
             counters,
             budget,
-            remote_prefixes: BTreeMap::new(),
-            routed: BTreeSet::new(),
-            sources,
+            prefixes,
+            begun: VecDeque::new(),
+            known: BTreeSet::new(),
+            used: BTreeSet::new(),
             xdp_mode: "native",
         };
         if let Err(error) = datapath.set_up(&served, plan.as_ref()).await {
@@ -185,44 +185,40 @@ impl Datapath {
         Ok(datapath)
     }
 
-    /// Makes a tunnel known or changes the prefixes behind it: they are routed into the tunnel from now on, and dropped there
-    /// until it has an outbound SA.
-    ///
-    /// # Errors
-    /// The number is out of range, or the kernel refuses a route.
-    pub async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> Result<()> {
-        ensure!(
-            id.0 >= 1 && id.0 <= self.config.max_tunnels,
-            "tunnel {} is out of range: at most {}",
-            id.0,
-            self.config.max_tunnels
-        );
-        let changed = self.change_tunnel(id, remote_prefixes).await;
-        changed.and(self.forget_ways())
-    }
-
-    /// Removes a tunnel with its routes and SAs; one that is gone already is no error.
-    ///
-    /// # Errors
-    /// The kernel refused a change. Everything else was removed, and the call may be repeated.
-    pub async fn remove_tunnel(&mut self, id: TunnelId) -> Result<()> {
-        let mut outcome = self.tunnels.set(id.0, Plain(Tunnel::default()), 0).map_err(Into::into);
-        outcome = outcome.and(self.budget.remove(id.0));
-        outcome = outcome.and(self.cpu_sas.clear(id.0));
-        for (direction, spi) in self.sas().of_tunnel(id.0) {
-            outcome = outcome.and(self.sas().remove(direction, id.0, spi).map(|_| ()));
-        }
-        let mut left = Vec::new();
-        for prefix in self.remote_prefixes.remove(&id).unwrap_or_default() {
-            if let Err(error) = self.remove_prefix(prefix).await {
-                left.push(prefix);
-                outcome = outcome.and(Err(error));
+    /// Begins changes of tunnels; [`Self::changed`] tells the outcomes. No two may concern the same tunnel or prefix.
+    pub fn change_tunnels(&mut self, changes: Vec<TunnelChange>) {
+        let mut begun = Vec::with_capacity(changes.len());
+        let mut prefixes = Vec::with_capacity(changes.len());
+        for change in changes {
+            let id = change.id();
+            let (outcome, wanted) = match change {
+                TunnelChange::Set(_, wanted) => (self.begin_tunnel(id), Some(wanted)),
+                TunnelChange::Remove(_) => (self.end_tunnel(id), None),
+            };
+            // A tunnel that cannot exist gets no prefixes; one that is to go gives up its prefixes in any case.
+            if outcome.is_ok() || wanted.is_none() {
+                prefixes.push(PrefixChange { id, prefixes: wanted });
+                begun.push(Begun { outcome, with_prefixes: true });
+            } else {
+                begun.push(Begun { outcome, with_prefixes: false });
             }
         }
-        if !left.is_empty() {
-            self.remote_prefixes.insert(id, left);
-        }
-        outcome.and(self.forget_ways())
+        self.begun.push_back(begun);
+        self.prefixes.begin(prefixes);
+    }
+
+    /// Waits for the outcomes of the changes that were begun first and not told yet, in their order. An error concerns its tunnel
+    /// alone; everything else was done, and the change may be asked for again. Nothing is lost when the call is given up.
+    ///
+    /// The reasons are that the number of a tunnel is out of range, or that the kernel refuses a map update or a route.
+    pub async fn changed(&mut self) -> Vec<Result<()>> {
+        let mut of_prefixes = self.prefixes.next().await.into_iter();
+        let begun = self.begun.pop_front().unwrap_or_default();
+        let join = |Begun { outcome, with_prefixes }| {
+            let of_prefixes = with_prefixes.then(|| of_prefixes.next()).flatten();
+            outcome.and(of_prefixes.unwrap_or(Ok(())))
+        };
+        begun.into_iter().map(join).collect()
     }
 
     /// Changes the bandwidth that all tunnels share. Packets flow on, and what they have used stays used.
@@ -238,7 +234,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refused an update.
     pub fn set_share(&mut self, id: TunnelId, share: TunnelShare) -> Result<()> {
-        if self.remote_prefixes.contains_key(&id) { self.budget.set_share(id.0, share) } else { Ok(()) }
+        if self.known.contains(&id) { self.budget.set_share(id.0, share) } else { Ok(()) }
     }
 
     /// Removes what earlier agents left in the kernel's routing for prefixes that no tunnel has now. To be called when the
@@ -247,13 +243,8 @@ impl Datapath {
     /// # Errors
     /// The kernel refused a change.
     pub async fn settle(&self) -> Result<()> {
-        for prefix in self.netlink.closed().await? {
-            let mut wanted = self.remote_prefixes.values().flatten().chain(&self.config.local_prefixes);
-            if !wanted.any(|wanted| *wanted == prefix) {
-                self.netlink.reopen(prefix).await?;
-            }
-        }
-        Ok(())
+        let closed = self.netlink.closed().await?;
+        self.prefixes.open_unwanted(closed).await
     }
 
     /// Installs an SA that receives.
@@ -309,7 +300,7 @@ impl Datapath {
     /// The kernel refuses a look-up.
     pub fn stats(&self) -> Result<DatapathStats> {
         let mut tunnels = BTreeMap::new();
-        for id in self.remote_prefixes.keys() {
+        for id in &self.known {
             tunnels.insert(*id, self.tunnel_stats(*id)?);
         }
         Ok(DatapathStats {
@@ -326,7 +317,7 @@ impl Datapath {
     /// # Errors
     /// The kernel refused a look-up.
     pub fn tunnel_stats(&self, id: TunnelId) -> Result<TunnelStats> {
-        if !self.remote_prefixes.contains_key(&id) {
+        if !self.known.contains(&id) {
             return Ok(TunnelStats::default());
         }
         let (counters, drops) = (self.counters.traffic(id.0)?, self.counters.drops(id.0)?);
@@ -366,6 +357,7 @@ impl Datapath {
     /// Something could not be removed; the rest was.
     pub async fn stop(mut self) -> Result<()> {
         self.engine.stop().await;
+        self.prefixes.stop().await;
         let unpinned = self.pins.remove();
         let wiped = self.sas().wipe_all();
         // The kernel removes the routes with the interface.
@@ -393,11 +385,7 @@ impl Datapath {
             duplicate(&self.object.ebpf, "CONFIG")?.try_into()?;
         configs.set(0, Plain(config), 0)?;
         self.budget.set_limit(self.config.limit)?;
-        for prefix in self.config.local_prefixes.clone() {
-            // What comes out of a tunnel for a part of the VNet that has no route must not take the default route.
-            self.netlink.close(prefix).await?;
-            self.set_route(prefix, Route { kind: RouteKind::LOCAL, tunnel: 0 })?;
-        }
+        self.prefixes.add_local(self.config.local_prefixes.clone()).await?;
         self.set_ports(served, plan.is_some())?;
         self.object.pin_maps(self.pins.directory())?;
         let mut targets = vec![("returned", self.vgw0.stack.clone())];
@@ -464,13 +452,6 @@ impl Datapath {
         Ok(())
     }
 
-    /// Makes void what was noted for the workers about the ways of packets.
-    fn forget_ways(&mut self) -> Result<()> {
-        let Plain(control) = self.control.get(&0, 0)?;
-        self.control.set(0, Plain(Control { epoch: control.epoch.wrapping_add(1), ..control }), 0)?;
-        Ok(())
-    }
-
     /// Attaches programs to interfaces and pins the attachments, so that packets flow on when the agent dies. On failure
     /// nothing stays attached.
     fn attach(&mut self, targets: &[(&str, Interface)], mode: XdpMode) -> Result<()> {
@@ -491,67 +472,46 @@ impl Datapath {
         Ok(())
     }
 
-    async fn change_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> Result<()> {
-        let before = self.remote_prefixes.get(&id).cloned();
-        if before.is_none() {
+    /// Makes a tunnel exist without an outbound SA, unless it does already.
+    fn begin_tunnel(&mut self, id: TunnelId) -> Result<()> {
+        ensure!(
+            id.0 >= 1 && id.0 <= self.config.max_tunnels,
+            "tunnel {} is out of range: at most {}",
+            id.0,
+            self.config.max_tunnels
+        );
+        if self.known.contains(&id) {
+            return Ok(());
+        }
+        // Another tunnel may have had the number before.
+        if self.used.contains(&id) {
             self.counters.reset(id.0)?;
-            self.budget.set_share(id.0, TunnelShare::default())?;
-            self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
         }
-        // The old prefixes are recorded until they are gone, and the new ones before they come, so that a failure half-way
-        // leaves nothing that a later call would miss.
-        let both = before.iter().flatten().chain(remote_prefixes).copied().collect();
-        self.remote_prefixes.insert(id, both);
-        for gone in before.iter().flatten().filter(|prefix| !remote_prefixes.contains(prefix)) {
-            self.remove_prefix(*gone).await?;
-        }
-        for prefix in remote_prefixes {
-            self.netlink.close(*prefix).await?;
-            self.set_route(*prefix, Route { kind: RouteKind::REMOTE, tunnel: id.0 })?;
-            // Without IPv6 of its own the VNet has no packets for an IPv6 prefix.
-            let is_carried = self.with_ipv6 || prefix.addr().is_ipv4();
-            if is_carried && !self.routed.contains(prefix) {
-                self.netlink.add_route(*prefix, &self.vgw0.stack, self.mtu, self.source_of(*prefix)).await?;
-                self.routed.insert(*prefix);
-            }
-        }
-        self.remote_prefixes.insert(id, remote_prefixes.to_vec());
+        self.budget.set_share(id.0, TunnelShare::default())?;
+        self.tunnels.set(id.0, Plain(Tunnel { outbound_sa: 0, mtu: self.mtu }), 0)?;
+        self.known.insert(id);
+        self.used.insert(id);
         Ok(())
     }
 
-    async fn remove_prefix(&mut self, prefix: IpNet) -> Result<()> {
-        if self.routed.contains(&prefix) {
-            self.netlink.remove_route(prefix, &self.vgw0.stack).await?;
-            self.routed.remove(&prefix);
+    /// Makes a tunnel exist no more, with its SAs. What the kernel refuses leaves the rest removed.
+    fn end_tunnel(&mut self, id: TunnelId) -> Result<()> {
+        self.known.remove(&id);
+        let mut outcome = self.tunnels.set(id.0, Plain(Tunnel::default()), 0).map_err(Into::into);
+        outcome = outcome.and(self.budget.remove(id.0));
+        outcome = outcome.and(self.cpu_sas.clear(id.0));
+        for (direction, spi) in self.sas().of_tunnel(id.0) {
+            outcome = outcome.and(self.sas().remove(direction, id.0, spi).map(|_| ()));
         }
-        self.remove_route(prefix)?;
-        self.netlink.reopen(prefix).await
+        outcome
     }
+}
 
-    /// Tells the XDP programs what lies behind `prefix`.
-    fn set_route(&mut self, prefix: IpNet, route: Route) -> Result<()> {
-        match prefix {
-            IpNet::V4(prefix) => Ok(self.routes4.insert(&key4(prefix), Plain(route), 0)?),
-            IpNet::V6(prefix) => Ok(self.routes6.insert(&key6(prefix), Plain(route), 0)?),
-        }
-    }
-
-    /// Takes [`Self::set_route`] back; if that was done already it is no error.
-    fn remove_route(&mut self, prefix: IpNet) -> Result<()> {
-        let removed = match prefix {
-            IpNet::V4(prefix) => self.routes4.remove(&key4(prefix)),
-            IpNet::V6(prefix) => self.routes6.remove(&key6(prefix)),
-        };
-        match removed {
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => Ok(removed?),
-        }
-    }
-
-    /// The gateway's own address inside the VNet of the same family as `prefix`.
-    fn source_of(&self, prefix: IpNet) -> Option<IpAddr> {
-        self.sources.iter().copied().find(|source| source.is_ipv4() == prefix.addr().is_ipv4())
-    }
+/// What was done of a change of a tunnel when it was begun.
+struct Begun {
+    outcome: Result<()>,
+    /// Whether the change of the tunnel's prefixes was begun.
+    with_prefixes: bool,
 }
 
 /// How many workers there are to be; `None` where none are wanted.
@@ -618,12 +578,4 @@ async fn vnet_addresses(
         }
     }
     Ok(found)
-}
-
-fn key4(prefix: Ipv4Net) -> Key<[u8; 4]> {
-    Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
-}
-
-fn key6(prefix: Ipv6Net) -> Key<[u8; 16]> {
-    Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
 }

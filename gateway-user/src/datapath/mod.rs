@@ -7,6 +7,7 @@
 //! engine   what seals and opens       workers  the processes of engine `xsk`
 //! cpu_sas  SAs of single receive queues     ipv6     the kernel's IPv6           policy   what is done with a connection's packets
 //! budget   the shared bandwidth
+//! prefixes what leads into which tunnel, kept by a thread of its own
 //! ```
 
 mod budget;
@@ -22,6 +23,7 @@ mod netdev;
 mod object;
 mod pins;
 mod policy;
+mod prefixes;
 mod sa_table;
 mod served;
 mod stats;
@@ -41,6 +43,6 @@ pub use object::{Limits, Object, Plain};
 pub use policy::PacketPolicy;
 pub use sa_table::{Direction, SaConfig, SaCounters, SaTable};
 pub use stats::{BudgetStats, Counters, DatapathStats, TunnelStats};
-pub use tunnel::TunnelId;
+pub use tunnel::{TunnelChange, TunnelId};
 pub use wan_addresses::WanAddresses;
 pub use workers::{CpuList, CpuListError, PlanError};

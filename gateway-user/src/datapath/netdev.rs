@@ -7,20 +7,15 @@ use futures::TryStreamExt as _;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
-};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::ethtool;
 use super::ipv6;
 use super::workers::Queues;
 
-/// Bit of `RTAX_LOCK` that locks `RTAX_MTU`: path MTU discovery must not change it.
-const LOCK_MTU: u32 = 1 << 2;
-
 /// Routing protocol number that marks our routes (from the range for user daemons, see `ip-route(8)`).
-const ROUTE_PROTOCOL: u8 = 202;
+pub(super) const ROUTE_PROTOCOL: u8 = 202;
 
 /// What the gateway needs to know of an interface.
 #[derive(Clone, Debug)]
@@ -153,48 +148,6 @@ impl Netlink {
         deleted.with_context(|| format!("cannot delete interface {}", interface.name))
     }
 
-    /// Routes `prefix` to an interface with a locked MTU. An existing route is left alone, which is an error.
-    pub(super) async fn add_route(
-        &self,
-        prefix: IpNet,
-        interface: &Interface,
-        mtu: u32,
-        source: Option<IpAddr>,
-    ) -> Result<()> {
-        let mut message = route(prefix, interface);
-        message.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
-        message
-            .attributes
-            .push(RouteAttribute::Metrics(vec![RouteMetric::Lock(LOCK_MTU), RouteMetric::Mtu(mtu)]));
-        match self.handle.route().add(message).execute().await {
-            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EEXIST => {
-                bail!("cannot route {prefix} to {}: the prefix has another route already", interface.name)
-            }
-            added => added.with_context(|| format!("cannot route {prefix} to {}", interface.name)),
-        }
-    }
-
-    /// Makes `prefix` unreachable wherever no better route exists, so that packets for it never leave in the clear while its
-    /// route to the tunnel interface is missing.
-    pub(super) async fn close(&self, prefix: IpNet) -> Result<()> {
-        if !is_routed(prefix) {
-            return Ok(());
-        }
-        let replaced = self.handle.route().add(closing_route(prefix)).replace().execute().await;
-        replaced.with_context(|| format!("cannot make {prefix} unreachable without its tunnel"))
-    }
-
-    /// Takes [`Self::close`] back; if that was done already it is no error.
-    pub(super) async fn reopen(&self, prefix: IpNet) -> Result<()> {
-        if !is_routed(prefix) {
-            return Ok(());
-        }
-        match self.handle.route().del(closing_route(prefix)).execute().await {
-            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
-            removed => removed.with_context(|| format!("cannot remove the unreachable route of {prefix}")),
-        }
-    }
-
     /// Prefixes that are closed now, by this agent or an earlier one.
     pub(super) async fn closed(&self) -> Result<Vec<IpNet>> {
         let mut prefixes = Vec::new();
@@ -223,49 +176,5 @@ impl Netlink {
             }
         }
         Ok(())
-    }
-
-    /// Removes a route set by [`Self::add_route`]; one that is gone already is no error.
-    pub(super) async fn remove_route(&self, prefix: IpNet, interface: &Interface) -> Result<()> {
-        match self.handle.route().del(route(prefix, interface)).execute().await {
-            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ESRCH => Ok(()),
-            removed => {
-                removed.with_context(|| format!("cannot remove the route of {prefix} to {}", interface.name))
-            }
-        }
-    }
-}
-
-/// Whether the kernel could route packets for `prefix` anywhere.
-fn is_routed(prefix: IpNet) -> bool {
-    prefix.addr().is_ipv4() || ipv6::is_there()
-}
-
-/// The route that loses against every other.
-fn closing_route(prefix: IpNet) -> RouteMessage {
-    let mut message = to(prefix);
-    message.header.kind = RouteType::Unreachable;
-    message.attributes.push(RouteAttribute::Priority(u32::MAX));
-    message
-}
-
-fn route(prefix: IpNet, interface: &Interface) -> RouteMessage {
-    let mut message = to(prefix);
-    message.header.scope = RouteScope::Link;
-    message.attributes.push(RouteAttribute::Oif(interface.index));
-    message
-}
-
-/// What all our routes to `prefix` have in common.
-fn to(prefix: IpNet) -> RouteMessage {
-    match prefix {
-        IpNet::V4(prefix) => RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(prefix.network(), prefix.prefix_len())
-            .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
-            .build(),
-        IpNet::V6(prefix) => RouteMessageBuilder::<Ipv6Addr>::new()
-            .destination_prefix(prefix.network(), prefix.prefix_len())
-            .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
-            .build(),
     }
 }

@@ -9,7 +9,7 @@ use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use gateway_common::budget::Direction;
-use gateway_common::limits::SAS_PER_TUNNEL;
+use gateway_common::limits::{PREFIXES, SAS_PER_TUNNEL};
 use gateway_common::{DropReason, EventKind, ProgramSlot};
 
 /// The object file with all XDP programs and maps.
@@ -88,6 +88,8 @@ impl Object {
         let tunnels = limits.tunnel_entries();
         let sas = limits.sa_entries();
         let mut ebpf = EbpfLoader::new()
+            .map_max_entries("ROUTES4", PREFIXES)
+            .map_max_entries("ROUTES6", PREFIXES)
             .map_max_entries("TUNNELS", tunnels)
             .map_max_entries("COUNTERS", tunnels)
             .map_max_entries("DROPS", tunnels * DropReason::COUNT)

@@ -1,5 +1,7 @@
 //! What the agent of one virtual network asks of the configuration.
 
+use std::collections::{HashMap, HashSet};
+
 use ipnet::IpNet;
 use serde::Serialize;
 use thiserror::Error;
@@ -56,18 +58,22 @@ impl NetworkConfiguration {
             .virtual_network(virtual_network)
             .ok_or_else(|| LookupError::NoSuchVirtualNetwork(virtual_network.to_owned()))?;
         let connections = network.gateway.as_ref().map_or(&[][..], |gateway| &gateway.connections);
+        let sites: HashMap<&str, &LocalNetworkSite> =
+            self.local_network_sites.iter().map(|site| (site.name.as_str(), site)).collect();
+        let networks: HashSet<&str> =
+            self.virtual_networks.iter().map(|network| network.name.as_str()).collect();
         connections
             .iter()
             .map(|connection| {
-                let site = self
-                    .local_network_site(&connection.site)
+                let site = sites
+                    .get(connection.site.as_str())
                     .ok_or_else(|| LookupError::NoSuchSite(connection.site.clone()))?;
                 Ok(ResolvedConnection {
                     site: site.name.clone(),
                     kind: connection.kind,
                     remote_prefixes: site.address_space.clone(),
                     gateway_address: site.peer_address(),
-                    virtual_network: self.virtual_network(&site.name).is_some(),
+                    virtual_network: networks.contains(site.name.as_str()),
                 })
             })
             .collect()

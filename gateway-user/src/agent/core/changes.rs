@@ -13,6 +13,7 @@ use super::super::dataplane::Dataplane;
 use super::super::events::EventNumber;
 use super::commands::answer;
 use super::netcfg::Replacement;
+use super::tunnels::{Followed, Then};
 use super::{Core, connection_name};
 use crate::api::command::{Change, Configure, Refusal, Reply};
 use crate::api::types::ApplyReport;
@@ -57,32 +58,49 @@ impl<D: Dataplane> Core<D> {
     }
 
     /// The file of [`Core::next_write`] is on the disk, or it could not be written.
-    pub(in crate::agent) async fn handle_written(&mut self, now: Instant, result: Result<(), StoreError>) {
+    pub(in crate::agent) fn handle_written(&mut self, now: Instant, result: Result<(), StoreError>) {
         let Some(next) = self.changes.writing.take() else { return };
         match result {
-            Ok(()) => self.carry_out(now, next).await,
+            Ok(()) => self.carry_out(now, next),
             Err(error) => next.fail(&error),
         }
-        while self.changes.are_idle() {
+        self.begin_waiting(now);
+    }
+
+    /// Whether a change is being written, or is to be, or the datapath is busy with one.
+    pub(in crate::agent) fn is_changing(&self) -> bool {
+        !self.changes.are_idle() || self.following.is_some()
+    }
+
+    /// Begins the changes that have waited, as far as none is under way.
+    pub(super) fn begin_waiting(&mut self, now: Instant) {
+        while !self.is_changing() {
             let Some(change) = self.changes.waiting.pop_front() else { return };
-            self.begin(now, change).await;
+            self.begin(now, change);
         }
     }
 
-    /// Whether a change is being written, or is to be.
-    pub(in crate::agent) fn is_changing(&self) -> bool {
-        !self.changes.are_idle()
+    /// The datapath has what it is to have, as far as it does not refuse.
+    pub(super) fn conclude(&mut self, now: Instant, followed: Followed, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Report(reply) => answer(reply, self.report(followed)),
+            Then::Connect(site, reply) => match self.without_held(&site) {
+                Err(refusal) => answer(reply, Err(refusal)),
+                Ok(write) => self.store_then(now, write, Next::Connect(site, reply)),
+            },
+        }
     }
 
     /// Begins a change, or lets it wait for those before it.
-    pub(super) async fn request(&mut self, now: Instant, change: Change) {
-        if self.changes.are_idle() {
-            return self.begin(now, change).await;
+    pub(super) fn request(&mut self, now: Instant, change: Change) {
+        if !self.is_changing() {
+            return self.begin(now, change);
         }
         if self.changes.waiting.len() < MOST_WAITING {
             return self.changes.waiting.push_back(change);
         }
-        change.refuse(Refusal::Conflict(format!("{MOST_WAITING} changes wait for the disk already")));
+        change.refuse(Refusal::Conflict(format!("{MOST_WAITING} changes wait for another one already")));
     }
 
     /// Forgets what is stored for connections that are no more: one that comes under such a name later is another one. Each
@@ -103,24 +121,21 @@ impl<D: Dataplane> Core<D> {
         }
     }
 
-    async fn begin(&mut self, now: Instant, change: Change) {
+    fn begin(&mut self, now: Instant, change: Change) {
         if let Err(refusal) = self.require_running() {
             return change.refuse(refusal);
         }
         match change {
-            Change::Connect(site, reply) => match self.without_held(now, &site).await {
-                Err(refusal) => answer(reply, Err(refusal)),
-                Ok(write) => self.store_then(now, write, Next::Connect(site, reply)).await,
-            },
+            Change::Connect(site, reply) => self.begin_to_connect(now, site, reply),
             Change::Disconnect(site, reply) => match self.with_held(&site) {
                 Err(refusal) => answer(reply, Err(refusal)),
-                Ok(write) => self.store_then(now, write, Next::Disconnect(site, reply)).await,
+                Ok(write) => self.store_then(now, write, Next::Disconnect(site, reply)),
             },
             Change::SetKey(site, key, reply) => match self.with_key(&site, key) {
                 Err(refusal) => answer(reply, Err(refusal)),
                 Ok(keys) => {
                     let write = self.store.write_keys(&keys);
-                    self.store_then(now, Some(write), Next::SetKey(site, keys, reply)).await;
+                    self.store_then(now, Some(write), Next::SetKey(site, keys, reply));
                 }
             },
             Change::ResetKey(site, reply) => {
@@ -129,7 +144,7 @@ impl<D: Dataplane> Core<D> {
                     Err(refusal) => answer(reply, Err(refusal)),
                     Ok(keys) => {
                         let write = self.store.write_keys(&keys);
-                        self.store_then(now, Some(write), Next::ResetKey(site, keys, key, reply)).await;
+                        self.store_then(now, Some(write), Next::ResetKey(site, keys, key, reply));
                     }
                 }
             }
@@ -137,7 +152,7 @@ impl<D: Dataplane> Core<D> {
                 Err(refusal) => answer(reply, Err(refusal)),
                 Ok(own) => {
                     let write = self.write_parameters(&site, &own);
-                    self.store_then(now, write, Next::Configure(site, own, reply)).await;
+                    self.store_then(now, write, Next::Configure(site, own, reply));
                 }
             },
             Change::SetBandwidth(document, reply) => match self.with_bandwidth(&document) {
@@ -145,36 +160,36 @@ impl<D: Dataplane> Core<D> {
                 Ok(bandwidth) => {
                     let is_new = bandwidth != self.bandwidth;
                     let write = is_new.then(|| self.store.write_bandwidth(bandwidth));
-                    self.store_then(now, write, Next::SetBandwidth(bandwidth, reply)).await;
+                    self.store_then(now, write, Next::SetBandwidth(bandwidth, reply));
                 }
             },
             Change::ApplyNetcfg(xml, reply) => match self.parsed_netcfg(&xml) {
                 Err(refusal) => answer(reply, Err(refusal)),
-                Ok(replacement) => self.store_replacement(now, replacement, reply).await,
+                Ok(replacement) => self.store_replacement(now, replacement, reply),
             },
             Change::SetLocalNetwork(name, change, reply) => match self.with_local_network(&name, change) {
                 Err(refusal) => answer(reply, Err(refusal)),
-                Ok(replacement) => self.store_replacement(now, replacement, reply).await,
+                Ok(replacement) => self.store_replacement(now, replacement, reply),
             },
         }
     }
 
     /// What cannot be remembered is not done: one that works now and is forgotten by the next start would be worse than an
     /// error. Without a file to write, what follows comes at once.
-    async fn store_then(&mut self, now: Instant, write: Option<Write>, next: Next) {
+    fn store_then(&mut self, now: Instant, write: Option<Write>, next: Next) {
         match write {
             Some(write) => self.changes.to_write.push_back((write, next)),
-            None => self.carry_out(now, next).await,
+            None => self.carry_out(now, next),
         }
     }
 
-    async fn store_replacement(&mut self, now: Instant, replacement: Replacement, reply: Reply<ApplyReport>) {
+    fn store_replacement(&mut self, now: Instant, replacement: Replacement, reply: Reply<ApplyReport>) {
         let write = self.store.write_netcfg(replacement.to_xml());
-        self.store_then(now, Some(write), Next::Replace(replacement, reply)).await;
+        self.store_then(now, Some(write), Next::Replace(replacement, reply));
     }
 
     /// A gateway that is being taken down only remembers.
-    async fn carry_out(&mut self, now: Instant, next: Next) {
+    fn carry_out(&mut self, now: Instant, next: Next) {
         match next {
             Next::Connect(site, reply) => {
                 self.held.remove(&site);
@@ -210,8 +225,7 @@ impl<D: Dataplane> Core<D> {
             }
             Next::SetBandwidth(bandwidth, reply) => answer(reply, self.bandwidth_changed(bandwidth)),
             Next::Replace(replacement, reply) => {
-                let result = self.replace(now, replacement).await;
-                answer(reply, result);
+                self.replace(now, replacement, reply);
             }
             Next::Forget(_) => {}
         }
@@ -221,14 +235,22 @@ impl<D: Dataplane> Core<D> {
         self.state == GatewayState::Provisioned
     }
 
-    /// The file that says that a connection, which can be made, is not taken down; `None` if that is so already.
-    async fn without_held(&mut self, now: Instant, site: &str) -> Result<Option<Write>, Refusal> {
-        self.connection(site)?;
-        self.peer(site).map_err(Refusal::Conflict)?;
-        if self.connection(site)?.tunnel_error.is_some() {
-            self.follow_again(now).await;
+    /// A connection without its tunnel gets another chance first.
+    fn begin_to_connect(&mut self, now: Instant, site: String, reply: Reply<()>) {
+        let has_failed = self.connection(&site).is_ok_and(|connection| connection.tunnel_error.is_some());
+        if has_failed && self.peer(&site).is_ok() {
+            self.follow_again(now, Then::Connect(site, reply));
+        } else {
+            self.conclude(now, Followed::default(), Then::Connect(site, reply));
         }
-        if let Some(error) = &self.connection(site)?.tunnel_error {
+    }
+
+    /// The file that says that a connection, which can be made, is not taken down; `None` if that is so already.
+    fn without_held(&self, site: &str) -> Result<Option<Write>, Refusal> {
+        self.require_running()?;
+        let connection = self.connection(site)?;
+        self.peer(site).map_err(Refusal::Conflict)?;
+        if let Some(error) = &connection.tunnel_error {
             return Err(Refusal::Failed(error.clone()));
         }
         let mut held = self.held.clone();

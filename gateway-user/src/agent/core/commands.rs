@@ -10,7 +10,7 @@ use ike::PeerId;
 
 impl<D: Dataplane> Core<D> {
     /// Carries out a command. A question is answered at once; a change is when it is stored, see [`Core::next_write`].
-    pub(in crate::agent) async fn handle_command(&mut self, now: Instant, command: Command) {
+    pub(in crate::agent) fn handle_command(&mut self, now: Instant, command: Command) {
         let change = match command {
             Command::Status(reply) => return answer(reply, self.status(now)),
             Command::Gateway(reply) => return answer(reply, Ok(self.gateway())),
@@ -25,7 +25,7 @@ impl<D: Dataplane> Core<D> {
             Command::Rekey(site, what, reply) => return answer(reply, self.rekey(now, &site, what)),
             Command::Change(change) => change,
         };
-        self.request(now, change).await;
+        self.request(now, change);
     }
 
     /// Refuses changes while the gateway is being taken down.

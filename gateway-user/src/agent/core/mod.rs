@@ -10,6 +10,7 @@ mod commands;
 mod engine;
 mod names;
 mod netcfg;
+mod owners;
 mod peer;
 mod share;
 mod status;
@@ -31,8 +32,9 @@ use ike::{
 
 use self::changes::Changes;
 use self::names::Names;
+use self::owners::Owners;
 pub(super) use self::share::limit_of;
-use self::tunnels::{Leftover, Tunnel};
+use self::tunnels::{Following, Leftover, Then, Tunnel};
 use super::certificates::Certificates;
 use super::dataplane::Dataplane;
 use super::events::{EventLog, EventNumber, Severity};
@@ -89,6 +91,12 @@ pub(super) struct Core<D> {
     sites: BTreeMap<u32, String>,
     /// Where the names of peers lead.
     names: Names,
+    /// No number below is free.
+    lowest_free: u32,
+    /// The numbers of the tunnels that prefixes may lead into.
+    owners: Owners,
+    /// The configuration that the datapath is busy with.
+    following: Option<Following>,
     /// Sites whose SA the datapath refused since the last look, and may have to be asked for again.
     refused: BTreeSet<String>,
     /// When the datapath is asked again for what it refused of the network configuration.
@@ -159,6 +167,9 @@ impl<D: Dataplane> Core<D> {
             leftovers: BTreeMap::new(),
             sites: BTreeMap::new(),
             names: Names::default(),
+            lowest_free: 1,
+            owners: Owners::default(),
+            following: None,
             refused: BTreeSet::new(),
             follow_at: None,
             events,
@@ -173,7 +184,14 @@ impl<D: Dataplane> Core<D> {
     pub(super) async fn start(&mut self, now: Instant) -> anyhow::Result<()> {
         let wanted = self.resolve(&self.configuration)?;
         let sites: BTreeSet<String> = wanted.iter().map(|connection| connection.site.clone()).collect();
-        let followed = self.follow(now, wanted).await;
+        let mut concluded = self.begin_to_follow(now, wanted, Then::Nothing);
+        let followed = loop {
+            if let Some((followed, _)) = concluded {
+                break followed;
+            }
+            let outcomes = self.dataplane.changed().await;
+            concluded = self.follow_on(now, outcomes);
+        };
         if !followed.failures.is_empty() {
             bail!(followed.failures.join("; "));
         }
@@ -218,11 +236,11 @@ impl<D: Dataplane> Core<D> {
     }
 
     /// Time passed; due at the latest when [`Core::next_timeout`] says.
-    pub(super) async fn handle_timeout(&mut self, now: Instant) {
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         self.names.fall_due(now);
         if self.follow_at.is_some_and(|at| at <= now) {
-            self.follow_again(now).await;
+            self.follow_again(now, Then::Nothing);
         }
         for site in std::mem::take(&mut self.refused) {
             let Some(connection) = self.connections.get_mut(&site) else { continue };

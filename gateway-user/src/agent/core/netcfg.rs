@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use super::super::dataplane::Dataplane;
 use super::super::events::EventNumber;
+use super::commands::answer;
+use super::tunnels::{Followed, Then};
 use super::{Core, DATAPATH_RETRY, list_or_none, own_network};
-use crate::api::command::Refusal;
+use crate::api::command::{Refusal, Reply};
 use crate::api::types::{ApplyReport, LocalNetworkChange};
 use crate::model::{NetworkConfiguration, ResolvedConnection, VirtualNetworkSite};
 use crate::netcfg::{self, Limits, Report};
@@ -49,16 +51,24 @@ impl<D: Dataplane> Core<D> {
     }
 
     /// Makes the gateway follow a configuration that is stored; connections that stay the same are not touched.
-    pub(super) async fn replace(
+    pub(super) fn replace(
         &mut self,
         now: Instant,
         Replacement { configuration, wanted }: Replacement,
-    ) -> Result<ApplyReport, Refusal> {
+        reply: Reply<ApplyReport>,
+    ) {
         // Stored it is, for the next start; a gateway that is being taken down gets no tunnels any more.
-        self.require_running()?;
+        if let Err(refusal) = self.require_running() {
+            return answer(reply, Err(refusal));
+        }
         self.configuration = configuration;
         self.events.add(EventNumber::NetcfgApplied, None, "network configuration replaced".to_owned());
-        let followed = self.follow(now, wanted).await;
+        self.follow(now, wanted, Then::Report(reply));
+    }
+
+    /// What is told when the gateway has followed a configuration.
+    pub(super) fn report(&self, followed: Followed) -> Result<ApplyReport, Refusal> {
+        self.require_running()?;
         if followed.failures.is_empty() {
             return Ok(followed.report);
         }

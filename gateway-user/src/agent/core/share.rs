@@ -95,11 +95,11 @@ impl<D: Dataplane> Core<D> {
         }
     }
 
-    /// Tells the datapath what the tunnel to `site` gets.
-    pub(super) fn apply_share(&mut self, site: &str) -> anyhow::Result<()> {
+    /// Tells the datapath what the tunnel to `site` gets. Guarantees are in force if those of all connections fit.
+    pub(super) fn apply_share(&mut self, site: &str, guarantees_fit: bool) -> anyhow::Result<()> {
         let Some(id) = self.connections.get(site).map(|connection| connection.id) else { return Ok(()) };
         let mut share = self.terms(site).share();
-        if !self.guarantees_fit() {
+        if !guarantees_fit {
             share.guarantee = None;
         }
         self.dataplane.set_share(TunnelId(id), share)
@@ -107,9 +107,10 @@ impl<D: Dataplane> Core<D> {
 
     /// The same for all tunnels: whether guarantees hold depends on all of them.
     pub(super) fn apply_shares(&mut self) {
+        let guarantees_fit = self.guarantees_fit();
         let sites: Vec<_> = self.connections.keys().cloned().collect();
         for site in sites {
-            if let Err(error) = self.apply_share(&site) {
+            if let Err(error) = self.apply_share(&site, guarantees_fit) {
                 tracing::warn!(site, "the datapath cannot change the tunnel's share: {error:#}");
             }
         }
@@ -127,7 +128,8 @@ impl<D: Dataplane> Core<D> {
         }
     }
 
-    fn guarantees_fit(&self) -> bool {
+    /// Whether the bandwidth is enough for all guarantees.
+    pub(super) fn guarantees_fit(&self) -> bool {
         let rate = self.bandwidth().rate;
         rate.is_none_or(|rate| sum(self.guarantees(None)) <= rate.bits_per_second())
     }

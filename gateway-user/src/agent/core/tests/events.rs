@@ -117,7 +117,7 @@ async fn what_the_datapath_refuses_takes_the_connection_down_and_is_tried_again(
     assert!(bench.core.next_timeout().is_some_and(|at| at <= retry));
     bench.sent();
     bench.now = retry;
-    bench.core.handle_timeout(retry).await;
+    bench.core.handle_timeout(retry);
     assert!(!bench.sent().is_empty(), "IKE tries again");
 }
 

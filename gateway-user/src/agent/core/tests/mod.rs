@@ -13,6 +13,7 @@ mod packet_policy;
 mod parameters;
 mod queue_sas;
 mod recorder;
+mod scale;
 mod tunnels;
 
 use std::path::Path;
@@ -54,7 +55,9 @@ impl Bench {
         let store = Store::open(directory, vnet).unwrap();
         let (keys, held) = (store.load_keys().unwrap(), store.load_held().unwrap());
         let (parameters, bandwidth) = (store.load_parameters().unwrap(), store.load_bandwidth().unwrap());
-        let configuration = crate::netcfg::parse("netcfg", xml.as_bytes(), &Limits::default()).unwrap();
+        let most = Limits::default().max_connections.max(settings.max_connections as usize);
+        let limits = Limits { max_connections: most };
+        let configuration = crate::netcfg::parse("netcfg", xml.as_bytes(), &limits).unwrap();
         let rng = rand::rngs::StdRng::seed_from_u64(vnet.bytes().map(u64::from).sum());
         let core = Core::new(
             settings,
@@ -77,7 +80,7 @@ impl Bench {
 
     async fn ask<T>(&mut self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
         let (reply, mut answer) = oneshot::channel();
-        self.core.handle_command(self.now, make(reply)).await;
+        self.core.handle_command(self.now, make(reply));
         self.write_all().await;
         answer.try_recv().expect("every command is answered at once")
     }
@@ -86,10 +89,17 @@ impl Bench {
         self.ask(|reply| Command::Change(make(reply))).await
     }
 
-    /// Writes every file that is to be written.
+    /// Writes every file that is to be written, and tells what became of the changes that the datapath was asked for.
     async fn write_all(&mut self) {
-        while let Some(write) = self.core.next_write() {
-            self.core.handle_written(self.now, write.run()).await;
+        loop {
+            if let Some(write) = self.core.next_write() {
+                self.core.handle_written(self.now, write.run());
+            } else if self.core.following.is_some() {
+                let outcomes = self.core.changed().await;
+                self.core.handle_changed(self.now, outcomes);
+            } else {
+                return;
+            }
         }
     }
 
@@ -113,7 +123,8 @@ impl Bench {
     /// Lets time pass until the datapath is asked again.
     async fn retry(&mut self) {
         self.now += DATAPATH_RETRY;
-        self.core.handle_timeout(self.now).await;
+        self.core.handle_timeout(self.now);
+        self.write_all().await;
     }
 
     /// The datagrams to send, when all work is done.

@@ -44,9 +44,9 @@ impl Bench {
         self.core.handle_resolved(self.now, Answer { question: question.clone(), outcome });
     }
 
-    async fn pass(&mut self, time: Duration) {
+    fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.core.handle_timeout(self.now).await;
+        self.core.handle_timeout(self.now);
     }
 
     /// Where datagrams went since the last time, each address once.
@@ -103,7 +103,7 @@ async fn a_name_that_is_not_found_is_told_once_and_tried_again() {
         assert_eq!(error.as_deref(), Some("cannot resolve gw2.example: no such host"));
         assert_eq!(bench.core.next_question(), None);
         assert!(bench.core.next_timeout().is_some_and(|at| at <= bench.now + RETRY));
-        bench.pass(RETRY).await;
+        bench.pass(RETRY);
         assert_eq!(bench.question(), question);
     }
     assert_eq!(
@@ -124,20 +124,20 @@ async fn a_peer_that_moves_is_followed_and_one_that_stays_is_left_alone() {
     let connected =
         Event::StateChanged { peer: PeerId(1), state: PeerState::Connected, reason: String::new() };
     bench.core.apply_event(bench.now, connected);
-    bench.pass(RETRY).await;
+    bench.pass(RETRY);
     assert_eq!(bench.question(), question);
     // Another order and another address beside it.
     bench.answer(&question, Ok(&["2001:db8::2", "192.0.2.2"]));
     assert_eq!(bench.connection("VNet2").await.peer, Some(ip("192.0.2.2")));
     // A connection that is up is not moved by a name server that is down.
-    bench.pass(INTERVAL).await;
+    bench.pass(INTERVAL);
     assert_eq!(bench.question(), question);
     bench.answer(&question, Err("timed out"));
     assert_eq!(bench.connection("VNet2").await.peer, Some(ip("192.0.2.2")));
     assert_eq!(bench.numbers(215).len(), 1);
     bench.sent();
 
-    bench.pass(RETRY).await;
+    bench.pass(RETRY);
     assert_eq!(bench.question(), question);
     bench.answer(&question, Ok(&["192.0.2.9"]));
     assert_eq!(bench.connection("VNet2").await.peer, Some(ip("192.0.2.9")));
@@ -151,14 +151,14 @@ async fn a_lost_connection_has_its_name_looked_up_soon() {
     let question = bench.question();
     let state = |state| Event::StateChanged { peer: PeerId(1), state, reason: "silence".to_owned() };
     bench.answer(&question, Ok(&["192.0.2.2"]));
-    bench.pass(RETRY).await;
+    bench.pass(RETRY);
     assert_eq!(bench.question(), question);
     bench.core.apply_event(bench.now, state(PeerState::Connected));
     bench.answer(&question, Ok(&["192.0.2.2"]));
-    bench.pass(Duration::from_secs(20)).await;
+    bench.pass(Duration::from_secs(20));
     assert_eq!(bench.core.next_question(), None);
     bench.core.apply_event(bench.now, state(PeerState::Connecting));
-    bench.pass(Duration::ZERO).await;
+    bench.pass(Duration::ZERO);
     assert_eq!(bench.question(), question);
 }
 
@@ -176,7 +176,7 @@ async fn each_address_of_a_peer_that_does_not_answer_is_tried() {
                 tried.push(address);
             }
         }
-        bench.pass(RETRY).await;
+        bench.pass(RETRY);
         assert_eq!(bench.question(), question);
     }
     assert_eq!(tried[..4], ["2001:db8::2", "192.0.2.2", "192.0.2.3", "2001:db8::2"].map(ip), "{tried:?}");
@@ -201,13 +201,13 @@ async fn addresses_that_cannot_be_the_peers_are_left_out() {
         bench.answer(&question, Ok(&[address]));
         let error = bench.connection("VNet2").await.last_error.unwrap();
         assert_eq!(error, format!("gw2.example leads nowhere: {address} {reason}"));
-        bench.pass(RETRY).await;
+        bench.pass(RETRY);
         bench.question();
     }
     bench.answer(&question, Ok(&[]));
     let error = bench.connection("VNet2").await.last_error.unwrap();
     assert_eq!(error, "gw2.example leads nowhere: it has no address");
-    bench.pass(RETRY).await;
+    bench.pass(RETRY);
     bench.question();
     bench.answer(&question, Ok(&["2001:db8::2", "192.0.2.1", "::ffff:192.0.2.2"]));
     assert_eq!(bench.connection("VNet2").await.peer, Some(ip("192.0.2.2")));

@@ -224,12 +224,13 @@ async fn however_many_connections_go_each_file_is_written_once() {
     let mut bench = bench_with_settings(dir.path()).await;
     let (reply, mut answer) = oneshot::channel();
     let change = Change::ApplyNetcfg(netcfg_xml(&[]), reply);
-    bench.core.handle_command(bench.now, Command::Change(change)).await;
+    bench.core.handle_command(bench.now, Command::Change(change));
     let mut written = Vec::new();
     while let Some(write) = bench.core.next_write() {
         written.push(format!("{write:?}"));
-        bench.core.handle_written(bench.now, write.run()).await;
+        bench.core.handle_written(bench.now, write.run());
     }
+    bench.write_all().await;
     assert_eq!(answer.try_recv().unwrap().unwrap().removed, ["VNet2", "VNet3"]);
     let files = ["netcfg.xml", "held.json", "parameters.json"];
     assert!(written.iter().zip(files).all(|(write, file)| write.contains(file)), "{written:?}");

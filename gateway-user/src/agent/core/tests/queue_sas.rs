@@ -29,7 +29,7 @@ async fn each_queue_has_sas_of_its_own_and_the_status_shows_them() {
     let [mut one, mut two] = pair(dir.path(), [4, 4]).await;
     // Whether the peer has the last answer shows by its next message, or is taken for granted after a while.
     two.now += Duration::from_secs(6);
-    two.core.handle_timeout(two.now).await;
+    two.core.handle_timeout(two.now);
     assert!(two.sent().is_empty());
     let (here, there) = (one.connection("VNet2").await, two.connection("VNet1").await);
     assert_eq!((here.queue_sas_agreed, here.queue_sas.len(), there.queue_sas.len()), (Some(true), 4, 4));

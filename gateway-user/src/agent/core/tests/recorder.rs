@@ -1,15 +1,14 @@
 //! A datapath that only writes down what it is told.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use anyhow::bail;
-use ipnet::IpNet;
 
 use super::super::super::dataplane::Dataplane;
 use crate::datapath::{
-    BandwidthLimit, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, TunnelId,
-    TunnelShare, TunnelStats,
+    BandwidthLimit, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, TunnelChange,
+    TunnelId, TunnelShare, TunnelStats,
 };
 
 /// Every call as a line of text, and what to answer.
@@ -25,6 +24,8 @@ pub(super) struct Recorder {
     /// The bandwidth, and what each tunnel gets of it.
     pub(super) limit: BandwidthLimit,
     pub(super) shares: BTreeMap<u32, TunnelShare>,
+    /// Outcomes of changes that were not told yet.
+    pub(super) outcomes: VecDeque<Vec<anyhow::Result<()>>>,
     pub(super) stats: DatapathStats,
     /// The policies told last.
     pub(super) policies: HashMap<TunnelId, PacketPolicy>,
@@ -55,13 +56,20 @@ impl Recorder {
 }
 
 impl Dataplane for Recorder {
-    async fn set_tunnel(&mut self, id: TunnelId, remote_prefixes: &[IpNet]) -> anyhow::Result<()> {
-        let prefixes: Vec<_> = remote_prefixes.iter().map(ToString::to_string).collect();
-        self.change_tunnel(format!("set_tunnel {} [{}]", id.0, prefixes.join(" ")), id)
+    fn change_tunnels(&mut self, changes: Vec<TunnelChange>) {
+        let outcomes = changes.into_iter().map(|change| match change {
+            TunnelChange::Set(id, prefixes) => {
+                let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
+                self.change_tunnel(format!("set_tunnel {} [{}]", id.0, prefixes.join(" ")), id)
+            }
+            TunnelChange::Remove(id) => self.change_tunnel(format!("remove_tunnel {}", id.0), id),
+        });
+        let outcomes = outcomes.collect();
+        self.outcomes.push_back(outcomes);
     }
 
-    async fn remove_tunnel(&mut self, id: TunnelId) -> anyhow::Result<()> {
-        self.change_tunnel(format!("remove_tunnel {}", id.0), id)
+    async fn changed(&mut self) -> Vec<anyhow::Result<()>> {
+        self.outcomes.pop_front().expect("somebody waits for nothing")
     }
 
     async fn settle(&mut self) -> anyhow::Result<()> {
