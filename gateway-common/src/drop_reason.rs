@@ -2,8 +2,8 @@
 
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal;)+) => {
-        /// Reasons for a drop, counted per tunnel in per-CPU array map `DROPS` at index
-        /// `tunnel * DropReason::COUNT + reason`. CLI, REST and metrics use the same names.
+        /// Reasons for a drop, counted per tunnel in array map `DROPS` at index `tunnel * DropReason::COUNT + reason`, and for
+        /// packets that belong to no tunnel in per-CPU array map `STRAY_DROPS` at index `reason`. CLI, REST and metrics use the same names.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum DropReason {

@@ -1,8 +1,15 @@
 //! Sizes that both sides agree on.
 
-/// SAs that may exist at once per tunnel: one outbound, up to four inbound, and their successors during a rekey. As many more
-/// for each receive queue that has SAs of its own (RFC 9611).
-pub const SAS_PER_TUNNEL: u32 = 8;
+/// SAs that every tunnel has room for, whatever the others do: one in each direction, and their successors during a rekey. As many
+/// more for each receive queue that has SAs of its own (RFC 9611).
+pub const SAS_PER_TUNNEL: u32 = 4;
+
+/// SAs beyond these that there is room for, for whoever needs them (when both ends rekey at the same time, for instance): as many as
+/// there are tunnels over this number, but no less than [`SHARED_SAS_MIN`]. As many more for each receive queue.
+pub const TUNNELS_PER_SHARED_SA: u32 = 2;
+
+/// The least of these, unless that is more than each tunnel's own once more.
+pub const SHARED_SAS_MIN: u32 = 64;
 
 /// 64-bit slots in the anti-replay ring of one SA; each covers 32 sequence numbers. A power of two.
 pub const REPLAY_SLOTS: usize = 256;

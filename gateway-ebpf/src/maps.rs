@@ -17,7 +17,7 @@ use crate::route::Question;
 /// Tunnels when the agent does not say otherwise, the "no tunnel" entry included.
 const TUNNELS_DEFAULT: u32 = 11;
 /// SAs when the agent does not say otherwise.
-const SAS_DEFAULT: u32 = TUNNELS_DEFAULT * gateway_common::limits::SAS_PER_TUNNEL;
+const SAS_DEFAULT: u32 = TUNNELS_DEFAULT * limits::SAS_PER_TUNNEL;
 
 #[map]
 pub(crate) static CONFIG: Array<GatewayConfig> = Array::with_max_entries(1, 0);
@@ -51,9 +51,14 @@ pub(crate) static SPIS: HashMap<SpiKey, u32> = HashMap::with_max_entries(SAS_DEF
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<TunnelCounters> = PerCpuArray::with_max_entries(TUNNELS_DEFAULT, 0);
 
+/// Drops of packets that belong to no tunnel: strangers can send them by the million, so each CPU counts for itself.
 #[map]
-pub(crate) static DROPS: PerCpuArray<u64> =
-    PerCpuArray::with_max_entries(TUNNELS_DEFAULT * DropReason::COUNT, 0);
+pub(crate) static STRAY_DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(DropReason::COUNT, 0);
+
+/// Drops of each tunnel; those of tunnel 0 that workers count.
+#[map]
+pub(crate) static DROPS: Array<u64> =
+    Array::with_max_entries(TUNNELS_DEFAULT * DropReason::COUNT, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -118,8 +123,3 @@ pub(crate) static FLOWS: Array<Flow> = Array::with_max_entries(limits::FLOWS, BP
 #[map]
 pub(crate) static WORKER_COUNTERS: Array<TunnelCounters> =
     Array::with_max_entries(TUNNELS_DEFAULT, BPF_F_MMAPABLE);
-
-/// What the workers count as the programs do in `DROPS`.
-#[map]
-pub(crate) static WORKER_DROPS: Array<u64> =
-    Array::with_max_entries(TUNNELS_DEFAULT * DropReason::COUNT, BPF_F_MMAPABLE);

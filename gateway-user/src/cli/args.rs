@@ -126,7 +126,8 @@ pub(super) struct AgentArgs {
     /// Directory on a BPF file system for the gateway's maps and programs.
     #[arg(long, value_name = "DIR", default_value = "/sys/fs/bpf/vgw")]
     pub(super) pin_root: PathBuf,
-    /// Most connections of the gateway. Each takes 87 KiB of the kernel's memory, whether it exists or not.
+    /// Most connections of the gateway. Each takes 49 KiB of the kernel's memory, whether it exists or not (88 KiB where there are
+    /// no more than 16).
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub(super) max_connections: u32,
     /// Age at which an IKE SA is rekeyed. By default what the gateway's profile says.
@@ -170,7 +171,7 @@ pub(super) struct AgentArgs {
     pub(super) cookie_threshold: Option<usize>,
     /// Child SAs for single receive queues of each connection, beside the one for everything, with peers that want them too
     /// (RFC 9611); so that the SAs of one tunnel are used by several processors. `vgw connection configure` may set less, not
-    /// more. Each adds as much of the kernel's memory to every connection as the one for everything takes, 87 KiB. 1 for none.
+    /// more. Each adds as much of the kernel's memory to every connection as the one for everything takes. 1 for none.
     #[arg(long, value_name = "N", default_value_t = CHILD_SAS.0,
           value_parser = clap::value_parser!(u16).range(i64::from(CHILD_SAS.0)..=i64::from(CHILD_SAS.1)))]
     pub(super) child_sas: u16,

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use aya::Ebpf;
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, MapData};
 use gateway_common::budget::{DEPTH_MIN, Direction, TICK_SHIFT, depth_bytes, rescaled};
 use gateway_common::{Budget, RoundMeter, Share, ShareMeter};
 
-use super::object::{Plain, duplicate};
+use super::object::{Plain, duplicate, mapped};
 use crate::worker::clock::now_ns;
 use crate::worker::mapped::Mapped;
 
@@ -196,9 +196,4 @@ fn rescale(clock: &AtomicU64, byte_time: u64, new_byte_time: u64) {
     let moved = |clock| Some(rescaled(clock, now, byte_time, new_byte_time));
     // The closure always has a value.
     let _ = clock.fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
-}
-
-fn mapped<T: gateway_common::Pod>(ebpf: &Ebpf, name: &str) -> Result<Mapped<T>> {
-    let Map::Array(data) = duplicate(ebpf, name)? else { bail!("map {name} is no array") };
-    Mapped::of(&data, name, true)
 }

@@ -126,7 +126,7 @@ impl Datapath {
         let limits = Limits { tunnels: config.max_tunnels, cpu_sas: config.cpu_sas, slots };
         let object = Object::load(limits)?;
         let tunnels = duplicate(&object.ebpf, "TUNNELS")?.try_into()?;
-        let sas = Arc::new(Mutex::new(SaTable::new(&object.ebpf)?));
+        let sas = Arc::new(Mutex::new(SaTable::new(&object.ebpf, limits)?));
         sweep_regularly(Arc::downgrade(&sas));
         let cpu_sas = CpuSas::new(&object.ebpf, config.cpu_sas)?;
         let counters = Counters::new(&object.ebpf)?;

@@ -6,8 +6,7 @@
 //! sa_table SAs and their slots        events   what the programs report        stats    what they count
 //! engine   what seals and opens       workers  the processes of engine `xsk`
 //! cpu_sas  SAs of single receive queues     ipv6     the kernel's IPv6           policy   what is done with a connection's packets
-//! budget   the shared bandwidth
-//! prefixes what leads into which tunnel, kept by a thread of its own
+//! budget   the shared bandwidth        slots    how many SAs each tunnel may have     prefixes what leads into which tunnel, kept by a thread of its own
 //! ```
 
 mod budget;
@@ -26,6 +25,7 @@ mod policy;
 mod prefixes;
 mod sa_table;
 mod served;
+mod slots;
 mod stats;
 mod sysctl;
 mod tunnel;

@@ -9,8 +9,10 @@ use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use gateway_common::budget::Direction;
-use gateway_common::limits::{PREFIXES, SAS_PER_TUNNEL};
+use gateway_common::limits::{PREFIXES, SAS_PER_TUNNEL, SHARED_SAS_MIN, TUNNELS_PER_SHARED_SA};
 use gateway_common::{DropReason, EventKind, ProgramSlot};
+
+use crate::worker::mapped::Mapped;
 
 /// The object file with all XDP programs and maps.
 static EBPF_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gateway.o"));
@@ -32,9 +34,20 @@ impl Limits {
         self.tunnels + 1
     }
 
+    /// SAs that every tunnel has room for, whatever the others do.
+    pub fn own_sas(self) -> u32 {
+        SAS_PER_TUNNEL * (1 + self.cpu_sas)
+    }
+
+    /// SAs beyond these that there is room for, in whatever tunnels.
+    pub fn shared_sas(self) -> u32 {
+        let least = SHARED_SAS_MIN.min(self.tunnels * SAS_PER_TUNNEL);
+        (self.tunnels / TUNNELS_PER_SHARED_SA).max(least) * (1 + self.cpu_sas)
+    }
+
     /// Entries of maps indexed by SA; index 0 is never used.
     pub fn sa_entries(self) -> u32 {
-        self.tunnels * SAS_PER_TUNNEL * (1 + self.cpu_sas) + 1
+        self.tunnels * self.own_sas() + self.shared_sas() + 1
     }
 }
 
@@ -95,7 +108,6 @@ impl Object {
             .map_max_entries("DROPS", tunnels * DropReason::COUNT)
             .map_max_entries("EVENT_TIMES", tunnels * EventKind::COUNT)
             .map_max_entries("WORKER_COUNTERS", tunnels)
-            .map_max_entries("WORKER_DROPS", tunnels * DropReason::COUNT)
             .map_max_entries("SHARES", tunnels)
             .map_max_entries("SHARE_METERS", tunnels * Direction::COUNT)
             .map_max_entries("CPU_SAS", tunnels * limits.cpu_sas.max(1))
@@ -174,4 +186,12 @@ pub(super) fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
         Map::XskMap(data) => Map::XskMap(open(data)?),
         _ => bail!("map {name} is of an unexpected type"),
     })
+}
+
+/// The memory of an array map that `ebpf` keeps, to be written, too.
+pub(super) fn mapped<T: gateway_common::Pod>(ebpf: &Ebpf, name: &str) -> Result<Mapped<T>> {
+    match duplicate(ebpf, name)? {
+        Map::Array(data) => Mapped::of(&data, name, true),
+        _ => bail!("map {name} is of an unexpected type"),
+    }
 }

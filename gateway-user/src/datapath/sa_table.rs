@@ -1,12 +1,13 @@
 //! SAs in the datapath's maps.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use gateway_common::ip::mapped;
@@ -15,8 +16,9 @@ use gateway_common::{Aead, GhashTables, Sa, SaFlags, SpiKey};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::key_schedule::{expand_key, ghash_tables};
-use super::object::{Plain, duplicate};
+use super::object::{Limits, Plain, duplicate};
 use super::policy::PacketPolicy;
+use super::slots::Slots;
 use crate::worker::mapped::Mapped;
 
 /// A packet that found an SA before it was removed is done with it after this time.
@@ -95,10 +97,12 @@ pub struct SaTable {
     ghash: Array<MapData, Plain<GhashTables>>,
     spis: BpfHashMap<MapData, Plain<SpiKey>, u32>,
     installed: HashMap<(Direction, u32, u32), Installed>,
-    free: Vec<u32>,
+    /// The SAs of each tunnel that has any.
+    of_tunnels: HashMap<u32, Vec<(Direction, u32)>>,
+    slots: Slots,
     /// Slots of removed SAs, the oldest in front. Their keys stay until no packet can be using them: a packet that found
     /// the SA a moment earlier would be sealed with whatever is there.
-    retiring: VecDeque<(Instant, u32)>,
+    retiring: VecDeque<Retiring>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,20 +111,36 @@ struct Installed {
     spi_key: SpiKey,
 }
 
+/// A slot whose SA was removed.
+#[derive(Clone, Copy, Debug)]
+struct Retiring {
+    until: Instant,
+    tunnel: u32,
+    slot: u32,
+}
+
 impl SaTable {
-    /// Opens the maps of SAs of `ebpf`; all slots are free.
+    /// Opens the maps of SAs of `ebpf`, which was loaded with these limits; all slots are free.
     ///
     /// # Errors
     /// A map is missing.
-    pub fn new(ebpf: &Ebpf) -> Result<Self> {
+    pub fn new(ebpf: &Ebpf, limits: Limits) -> Result<Self> {
         let entries = duplicate(ebpf, "SAS")?;
         let Map::Array(data) = &entries else { bail!("map SAS is of an unexpected type") };
         let fields = Mapped::of(data, "SAS", true)?;
         let sas: Array<_, _> = entries.try_into()?;
         let ghash = duplicate(ebpf, "GHASH")?.try_into()?;
         let spis = duplicate(ebpf, "SPIS")?.try_into()?;
-        let free = (1..sas.len()).rev().collect();
-        Ok(Self { sas, fields, ghash, spis, installed: HashMap::new(), free, retiring: VecDeque::new() })
+        Ok(Self {
+            sas,
+            fields,
+            ghash,
+            spis,
+            installed: HashMap::new(),
+            of_tunnels: HashMap::new(),
+            slots: Slots::new(limits),
+            retiring: VecDeque::new(),
+        })
     }
 
     /// Writes an SA of `tunnel` into a free slot and returns the slot. An inbound SA receives from then on; an outbound one
@@ -147,13 +167,14 @@ impl SaTable {
         );
         let entry = SecretEntry::new(tunnel, config, &round_keys);
         self.sweep();
-        let slot = self.free.pop().context("no slot is free for another SA")?;
+        let slot = self.slots.take(tunnel)?;
         let spi_key = spi_key(config);
         if let Err(error) = self.write(direction, slot, spi_key, &entry, tables.as_deref()) {
-            self.retiring.push_back((Instant::now() + IN_USE, slot));
+            self.retire(tunnel, slot);
             return Err(error);
         }
         self.installed.insert(key, Installed { slot, spi_key });
+        self.of_tunnels.entry(tunnel).or_default().push((direction, config.spi));
         Ok(slot)
     }
 
@@ -169,19 +190,25 @@ impl SaTable {
             self.spis.remove(&Plain(spi_key))?;
         }
         self.installed.remove(&key);
-        self.retiring.push_back((Instant::now() + IN_USE, slot));
+        if let Entry::Occupied(mut entry) = self.of_tunnels.entry(tunnel) {
+            entry.get_mut().retain(|sa| *sa != (direction, spi));
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+        self.retire(tunnel, slot);
         Ok(true)
     }
 
     /// Wipes the keys of SAs that were removed more than a second ago, and frees their slots.
     pub fn sweep(&mut self) {
         let now = Instant::now();
-        while let Some((_, slot)) = self.retiring.pop_front_if(|(until, _)| *until <= now) {
+        while let Some(Retiring { tunnel, slot, .. }) = self.retiring.pop_front_if(|next| next.until <= now) {
             match self.wipe(slot) {
-                Ok(()) => self.free.push(slot),
+                Ok(()) => self.slots.give_back(tunnel, slot),
                 Err(error) => {
                     tracing::warn!("cannot wipe the keys of a removed SA: {error:#}");
-                    self.retiring.push_back((now + IN_USE, slot));
+                    self.retire(tunnel, slot);
                     return;
                 }
             }
@@ -204,8 +231,9 @@ impl SaTable {
     /// Has the SAs of `tunnel` treat packets by `policy` from now on. The anti-replay ring holds as much as the largest window
     /// needs, so that a window may change while packets flow: what was seen stays seen.
     pub fn set_policy(&mut self, tunnel: u32, policy: PacketPolicy) {
-        for (_, installed) in self.installed.iter().filter(|(key, _)| key.1 == tunnel) {
-            if let Some(entry) = self.fields.at(installed.slot) {
+        for (direction, spi) in self.of_tunnels.get(&tunnel).into_iter().flatten() {
+            let slot = self.find(*direction, tunnel, *spi);
+            if let Some(entry) = slot.and_then(|slot| self.fields.at(slot)) {
                 entry.half(offset_of!(Sa, replay_window)).store(policy.replay_window, Ordering::Relaxed);
                 entry.half(offset_of!(Sa, outer_dscp)).store(policy.dscp.in_sa(), Ordering::Relaxed);
             }
@@ -226,7 +254,11 @@ impl SaTable {
 
     /// SPIs of all SAs of `tunnel`.
     pub fn of_tunnel(&self, tunnel: u32) -> Vec<(Direction, u32)> {
-        self.installed.keys().filter(|key| key.1 == tunnel).map(|key| (key.0, key.2)).collect()
+        self.of_tunnels.get(&tunnel).cloned().unwrap_or_default()
+    }
+
+    fn retire(&mut self, tunnel: u32, slot: u32) {
+        self.retiring.push_back(Retiring { until: Instant::now() + IN_USE, tunnel, slot });
     }
 
     fn write(

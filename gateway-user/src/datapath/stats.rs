@@ -1,8 +1,10 @@
 //! Counters of the datapath.
 
 use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray};
 use gateway_common::budget::Direction;
@@ -10,8 +12,9 @@ use gateway_common::{BudgetCounters, DropReason, TunnelCounters};
 
 use super::budget::BandwidthLimit;
 use super::engine::EngineStats;
-use super::object::{Plain, duplicate};
+use super::object::{Plain, duplicate, mapped};
 use super::tunnel::TunnelId;
+use crate::worker::mapped::{Entry, Mapped};
 
 /// Everything that the datapath counts.
 #[derive(Clone, Debug, Default)]
@@ -53,9 +56,10 @@ pub struct BudgetStats {
 /// Handles to the maps with counters.
 pub struct Counters {
     traffic: PerCpuArray<MapData, Plain<TunnelCounters>>,
-    worker_traffic: Array<MapData, Plain<TunnelCounters>>,
-    drops: PerCpuArray<MapData, u64>,
-    worker_drops: Array<MapData, u64>,
+    worker_traffic: Mapped<TunnelCounters>,
+    /// Of packets that belong to no tunnel.
+    stray_drops: PerCpuArray<MapData, u64>,
+    drops: Mapped<u64>,
     budget: PerCpuArray<MapData, Plain<BudgetCounters>>,
     worker_budget: Array<MapData, Plain<BudgetCounters>>,
 }
@@ -68,9 +72,9 @@ impl Counters {
     pub fn new(ebpf: &Ebpf) -> Result<Self> {
         Ok(Self {
             traffic: duplicate(ebpf, "COUNTERS")?.try_into()?,
-            worker_traffic: duplicate(ebpf, "WORKER_COUNTERS")?.try_into()?,
-            drops: duplicate(ebpf, "DROPS")?.try_into()?,
-            worker_drops: duplicate(ebpf, "WORKER_DROPS")?.try_into()?,
+            worker_traffic: mapped(ebpf, "WORKER_COUNTERS")?,
+            stray_drops: duplicate(ebpf, "STRAY_DROPS")?.try_into()?,
+            drops: mapped(ebpf, "DROPS")?,
             budget: duplicate(ebpf, "BUDGET_COUNTERS")?.try_into()?,
             worker_budget: duplicate(ebpf, "WORKER_BUDGET_COUNTERS")?.try_into()?,
         })
@@ -81,9 +85,17 @@ impl Counters {
     /// # Errors
     /// There is no such tunnel.
     pub fn traffic(&self, tunnel: u32) -> Result<TunnelCounters> {
-        let mut sum = TunnelCounters::default();
-        let workers = self.worker_traffic.get(&tunnel, 0)?;
-        for Plain(part) in self.traffic.get(&tunnel, 0)?.iter().chain([&workers]) {
+        let workers = self.worker_traffic.at(tunnel).with_context(|| no_counters(tunnel))?;
+        let by_workers = |offset| workers.word(offset).load(Ordering::Relaxed);
+        let mut sum = TunnelCounters {
+            in_packets: by_workers(offset_of!(TunnelCounters, in_packets)),
+            in_bytes: by_workers(offset_of!(TunnelCounters, in_bytes)),
+            out_packets: by_workers(offset_of!(TunnelCounters, out_packets)),
+            out_bytes: by_workers(offset_of!(TunnelCounters, out_bytes)),
+            in_marked: by_workers(offset_of!(TunnelCounters, in_marked)),
+            out_marked: by_workers(offset_of!(TunnelCounters, out_marked)),
+        };
+        for Plain(part) in self.traffic.get(&tunnel, 0)?.iter() {
             sum.in_packets += part.in_packets;
             sum.in_bytes += part.in_bytes;
             sum.out_packets += part.out_packets;
@@ -101,9 +113,10 @@ impl Counters {
     pub fn drops(&self, tunnel: u32) -> Result<BTreeMap<&'static str, u64>> {
         let mut drops = BTreeMap::new();
         for reason in DropReason::ALL {
-            let index = tunnel * DropReason::COUNT + *reason as u32;
-            let count: u64 =
-                self.drops.get(&index, 0)?.iter().sum::<u64>() + self.worker_drops.get(&index, 0)?;
+            let mut count = self.drops_of(tunnel, *reason)?.word(0).load(Ordering::Relaxed);
+            if tunnel == 0 {
+                count += self.stray_drops.get(&(*reason as u32), 0)?.iter().sum::<u64>();
+            }
             if count != 0 {
                 drops.insert(reason.name(), count);
             }
@@ -142,12 +155,22 @@ impl Counters {
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("{file}: {error}"))?;
         let zeros = Plain(TunnelCounters::default());
         self.traffic.set(tunnel, vec![zeros; cpus].try_into()?, 0)?;
-        self.worker_traffic.set(tunnel, zeros, 0)?;
+        let workers = self.worker_traffic.at(tunnel).with_context(|| no_counters(tunnel))?;
+        for offset in (0..size_of::<TunnelCounters>()).step_by(size_of::<u64>()) {
+            workers.word(offset).store(0, Ordering::Relaxed);
+        }
         for reason in DropReason::ALL {
-            let index = tunnel * DropReason::COUNT + *reason as u32;
-            self.drops.set(index, vec![0; cpus].try_into()?, 0)?;
-            self.worker_drops.set(index, 0, 0)?;
+            self.drops_of(tunnel, *reason)?.word(0).store(0, Ordering::Relaxed);
         }
         Ok(())
     }
+
+    fn drops_of(&self, tunnel: u32, reason: DropReason) -> Result<Entry<'_, u64>> {
+        let index = tunnel.checked_mul(DropReason::COUNT).and_then(|start| start.checked_add(reason as u32));
+        index.and_then(|index| self.drops.at(index)).with_context(|| no_counters(tunnel))
+    }
+}
+
+fn no_counters(tunnel: u32) -> String {
+    format!("there are no counters for tunnel {tunnel}")
 }

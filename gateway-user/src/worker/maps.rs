@@ -46,7 +46,7 @@ impl Maps {
             share_meters: Mapped::open(directory, "SHARE_METERS", true)?,
             budget_counters: Mapped::open(directory, "WORKER_BUDGET_COUNTERS", true)?,
             counters: Mapped::open(directory, "WORKER_COUNTERS", true)?,
-            drops: Mapped::open(directory, "WORKER_DROPS", true)?,
+            drops: Mapped::open(directory, "DROPS", true)?,
         })
     }
 

@@ -67,12 +67,12 @@ impl Programs {
         Outcome { verdict: result.return_value, frame: out }
     }
 
-    /// Drops counted for [`TUNNEL`], over all CPUs.
+    /// Drops counted for [`TUNNEL`].
     pub(crate) fn drops(&mut self, reason: DropReason) -> u64 {
         let map = self.object.ebpf.map("DROPS").expect("the object has map DROPS");
-        let drops: PerCpuArray<_, u64> = PerCpuArray::try_from(map).expect("DROPS is a per-CPU array");
+        let drops: Array<_, u64> = Array::try_from(map).expect("DROPS is an array");
         let index = TUNNEL * DropReason::COUNT + reason as u32;
-        drops.get(&index, 0).expect("the tunnel has counters").iter().sum()
+        drops.get(&index, 0).expect("the tunnel has counters")
     }
 
     fn array<T: gateway_common::Pod>(&mut self, name: &str) -> Array<&mut aya::maps::MapData, Plain<T>> {

@@ -26,9 +26,12 @@ fn counters_of_workers_are_added_and_reset() {
         out_marked: 0,
     };
     traffic.set(1, Plain(by_workers), 0).unwrap();
-    let mut drops: Array<_, u64> = gateway.object.ebpf.take_map("WORKER_DROPS").unwrap().try_into().unwrap();
-    for (reason, count) in [(DropReason::SourceOutsideVnet, 6), (DropReason::Worker, 2)] {
-        drops.set(DropReason::COUNT + reason as u32, count, 0).unwrap();
+    let mut drops: Array<_, u64> = gateway.object.ebpf.take_map("DROPS").unwrap().try_into().unwrap();
+    for (reason, count) in [(DropReason::SourceOutsideVnet, 7), (DropReason::Worker, 2)] {
+        let index = DropReason::COUNT + reason as u32;
+        let before = drops.get(&index, 0).unwrap();
+        assert_eq!(before, u64::from(reason == DropReason::SourceOutsideVnet), "what the programs counted");
+        drops.set(index, count, 0).unwrap();
     }
 
     let sum = TunnelCounters { out_packets: 6, out_bytes: 600, ..by_workers };

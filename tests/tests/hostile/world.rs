@@ -37,7 +37,8 @@ pub(crate) struct World {
     cpu_sas: CpuSas,
     counters: Counters,
     tunnels: Array<MapData, Plain<Tunnel>>,
-    drops: PerCpuArray<MapData, u64>,
+    drops: Array<MapData, u64>,
+    stray_drops: PerCpuArray<MapData, u64>,
     memory: SaMemory,
     indices: [u32; Interface::ALL.len()],
 }
@@ -62,7 +63,7 @@ impl World {
             indices[interface as usize] = if_nametoindex(interface.name())?;
         }
         let mut object = Object::load(LIMITS)?;
-        let sas = SaTable::new(&object.ebpf)?;
+        let sas = SaTable::new(&object.ebpf, LIMITS)?;
         let cpu_sas = CpuSas::new(&object.ebpf, CPU_SAS)?;
         let counters = Counters::new(&object.ebpf)?;
         let memory = SaMemory::new(&object)?;
@@ -77,7 +78,8 @@ impl World {
             tunnels.set(tunnel.number, Plain(Tunnel { outbound_sa: 0, mtu: tunnel.mtu as u32 }), 0)?;
         }
         let drops = take("DROPS")?.try_into()?;
-        Ok(Self { object, sas, cpu_sas, counters, tunnels, drops, memory, indices })
+        let stray_drops = take("STRAY_DROPS")?.try_into()?;
+        Ok(Self { object, sas, cpu_sas, counters, tunnels, drops, stray_drops, memory, indices })
     }
 
     /// Attaches the programs to the gateway's interfaces, so that what arrives by cable meets them.
@@ -170,7 +172,10 @@ impl World {
 
     /// Drops counted for a tunnel and a reason.
     pub(crate) fn dropped(&self, tunnel: u32, reason: DropReason) -> Result<u64> {
-        Ok(self.drops.get(&(tunnel * DropReason::COUNT + reason as u32), 0)?.iter().sum())
+        if tunnel == 0 {
+            return Ok(self.stray_drops.get(&(reason as u32), 0)?.iter().sum());
+        }
+        Ok(self.drops.get(&(tunnel * DropReason::COUNT + reason as u32), 0)?)
     }
 
     /// Everything else that is counted.

@@ -98,6 +98,7 @@ pub struct GatewayUnderTest {
     /// The shared budget as the agent sets it.
     pub budget: BudgetControl,
     cpu_sas: CpuSas,
+    routes: LpmTrie<MapData, [u8; 4], Plain<Route>>,
     tunnels: Array<MapData, Plain<Tunnel>>,
     pub(crate) ports: BpfHashMap<MapData, u32, Plain<Port>>,
     budgets: Array<MapData, Plain<Budget>>,
@@ -112,6 +113,14 @@ impl GatewayUnderTest {
     /// # Errors
     /// Privileges or `ip(8)` are missing, or the kernel refuses a program.
     pub fn new() -> Result<Self> {
+        Self::with_limits(Limits { tunnels: 8, cpu_sas: CPU_SAS, slots: SLOTS })
+    }
+
+    /// The same with room for other numbers of tunnels. Queues that can have SAs of their own are [`CPU_SAS`] or none.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn with_limits(limits: Limits) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace (root is needed)")?;
         for command in [
             "link set lo up",
@@ -141,9 +150,9 @@ impl GatewayUnderTest {
         std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
             .context("cannot switch on forwarding")?;
 
-        let mut object = Object::load(Limits { tunnels: 8, cpu_sas: CPU_SAS, slots: SLOTS })?;
-        let sas = SaTable::new(&object.ebpf)?;
-        let cpu_sas = CpuSas::new(&object.ebpf, CPU_SAS)?;
+        let mut object = Object::load(limits)?;
+        let sas = SaTable::new(&object.ebpf, limits)?;
+        let cpu_sas = CpuSas::new(&object.ebpf, limits.cpu_sas)?;
         let counters = Counters::new(&object.ebpf)?;
         let budget = BudgetControl::new(&object.ebpf)?;
         let mut take = |name: &str| -> Result<Map> {
@@ -157,7 +166,7 @@ impl GatewayUnderTest {
             wan_addr6: LOCAL6.octets(),
             vgw0_mac: VGW0_MAC,
             vgw_peer_mac: [2, 0, 0, 0, 1, 1],
-            cpu_sas: CPU_SAS,
+            cpu_sas: limits.cpu_sas,
             padding: 0,
         };
         configs.set(0, Plain(config), 0)?;
@@ -169,13 +178,13 @@ impl GatewayUnderTest {
         ] {
             routes.insert(&Key::new(16, prefix), Plain(Route { kind, tunnel }), 0)?;
         }
-        let mut routes: LpmTrie<_, [u8; 16], Plain<Route>> = take("ROUTES6")?.try_into()?;
+        let mut routes6: LpmTrie<_, [u8; 16], Plain<Route>> = take("ROUTES6")?.try_into()?;
         for (host, kind, tunnel) in [
             (HOST6, RouteKind::LOCAL, 0),
             (PEER_HOST6, RouteKind::REMOTE, 1),
             (OTHER_HOST6, RouteKind::REMOTE, 2),
         ] {
-            routes.insert(&Key::new(32, host.octets()), Plain(Route { kind, tunnel }), 0)?;
+            routes6.insert(&Key::new(32, host.octets()), Plain(Route { kind, tunnel }), 0)?;
         }
         let tunnels = take("TUNNELS")?.try_into()?;
         let ports = take("PORTS")?.try_into()?;
@@ -183,8 +192,20 @@ impl GatewayUnderTest {
         let shares = take("SHARES")?.try_into()?;
         let entries = take("SAS")?.try_into()?;
         let lanes = Lanes::new(take)?;
-        let mut gateway =
-            Self { object, sas, counters, budget, cpu_sas, tunnels, ports, budgets, shares, entries, lanes };
+        let mut gateway = Self {
+            object,
+            sas,
+            counters,
+            budget,
+            cpu_sas,
+            routes,
+            tunnels,
+            ports,
+            budgets,
+            shares,
+            entries,
+            lanes,
+        };
         gateway.set_roles(PortRole::LAN | PortRole::WAN)?;
         for tunnel in [1, 2] {
             gateway.tunnels.set(tunnel, Plain(Tunnel { outbound_sa: 0, mtu: TUNNEL_MTU }), 0)?;
@@ -218,6 +239,15 @@ impl GatewayUnderTest {
     /// There is no such tunnel, or the kernel refuses the update.
     pub fn set_share(&mut self, tunnel: u32, share: Share) -> Result<()> {
         Ok(self.shares.set(tunnel, Plain(share), 0)?)
+    }
+
+    /// Routes a prefix of `length` bits into `tunnel`.
+    ///
+    /// # Errors
+    /// The kernel refuses the update.
+    pub fn route(&mut self, prefix: Ipv4Addr, length: u32, tunnel: u32) -> Result<()> {
+        let route = Route { kind: RouteKind::REMOTE, tunnel };
+        Ok(self.routes.insert(&Key::new(length, prefix.octets()), Plain(route), 0)?)
     }
 
     /// Installs an SA that sends for `tunnel`, and uses it. Returns its slot.
