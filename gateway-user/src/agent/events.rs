@@ -1,5 +1,8 @@
 //! The event log: what changed recently, bounded in memory.
 //!
+//! States of connections (200 to 202) are kept by themselves. When thousands of peers fail at once, older states are forgotten, but
+//! nothing else is. Each connection's latest state is in the status.
+//!
 //! | number | event |
 //! |---|---|
 //! | 100 | gateway is `NotProvisioned` |
@@ -33,7 +36,8 @@ use std::time::SystemTime;
 use crate::api::types::EventRecord;
 use crate::model::{ConnectionState, GatewayState};
 
-/// How many events are kept; the oldest go first.
+/// How many events of the gateway are kept, and how many of its connections; the oldest go first. Those of connections are kept by
+/// themselves, so that an outage of thousands of peers hides nothing that the gateway or its operator did.
 pub const CAPACITY: usize = 1000;
 
 /// Kinds of events; the numbers are part of the interface.
@@ -123,7 +127,10 @@ pub enum Severity {
 /// Recent events, oldest first. Every event is also logged.
 #[derive(Debug, Default)]
 pub struct EventLog {
-    records: VecDeque<EventRecord>,
+    /// States of connections.
+    states: VecDeque<EventRecord>,
+    /// Everything else.
+    others: VecDeque<EventRecord>,
     last_sequence: u64,
 }
 
@@ -142,16 +149,20 @@ impl EventLog {
 
     /// Adds an event, as [`EventLog::add`] does, and logs it with this severity.
     pub fn add_as(&mut self, severity: Severity, number: EventNumber, site: Option<&str>, message: String) {
+        let records = match number {
+            EventNumber::Connection(_) => &mut self.states,
+            _ => &mut self.others,
+        };
         let number = number.number();
         match severity {
             Severity::Information => tracing::info!(number, site, "{message}"),
             Severity::Warning => tracing::warn!(number, site, "{message}"),
         }
-        if self.records.len() == CAPACITY {
-            self.records.pop_front();
+        if records.len() == CAPACITY {
+            records.pop_front();
         }
         self.last_sequence += 1;
-        self.records.push_back(EventRecord {
+        records.push_back(EventRecord {
             sequence: self.last_sequence,
             time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             number,
@@ -167,7 +178,12 @@ impl EventLog {
 
     /// The events kept, oldest first.
     pub fn records(&self) -> impl Iterator<Item = &EventRecord> {
-        self.records.iter()
+        let (mut states, mut others) = (self.states.iter().peekable(), self.others.iter().peekable());
+        std::iter::from_fn(move || {
+            let next_state = states.peek().map_or(u64::MAX, |record| record.sequence);
+            let next_other = others.peek().map_or(u64::MAX, |record| record.sequence);
+            if next_state < next_other { states.next() } else { others.next() }
+        })
     }
 }
 
@@ -187,5 +203,23 @@ mod tests {
         assert_eq!(records[CAPACITY - 1].sequence, CAPACITY as u64 + 5);
         assert_eq!(records[0].number, 102);
         assert!(records[0].time.ends_with('Z'), "{}", records[0].time);
+    }
+
+    #[test]
+    fn an_outage_of_all_peers_hides_nothing_else() {
+        let mut log = EventLog::default();
+        log.add_gateway("VNet1", GatewayState::Provisioned);
+        for index in 0..10_000 {
+            let lost = EventNumber::Connection(ConnectionState::NotConnected);
+            log.add(lost, Some(&format!("S{index}")), "lost".to_owned());
+            if index == 9_998 {
+                log.add(EventNumber::KeyChanged, Some("S1"), "key".to_owned());
+            }
+        }
+        let records: Vec<_> = log.records().collect();
+        assert_eq!(records.len(), CAPACITY + 2);
+        assert!(records.is_sorted_by_key(|record| record.sequence));
+        assert_eq!((records[0].number, records[CAPACITY].number), (102, 210));
+        assert_eq!(records[CAPACITY + 1].site.as_deref(), Some("S9999"));
     }
 }
