@@ -25,6 +25,8 @@ pub struct GatewayOptions {
     pub hand_over: HandOver,
     /// Whether workers never sleep.
     pub busy_poll: bool,
+    /// Connections that the gateway may have.
+    pub max_connections: Option<u32>,
     /// Child SAs for single receive queues.
     pub child_sas: Option<u32>,
     /// Lifetime of a Child SA in seconds.
@@ -86,6 +88,7 @@ impl GatewayOptions {
             ("--worker-cpus", self.worker_cpus.clone()),
             ("--ring-size", number(self.ring_size)),
             ("--tx-budget", number(self.tx_budget)),
+            ("--max-connections", number(self.max_connections)),
             ("--child-sas", number(self.child_sas)),
             ("--child-lifetime", number(self.child_lifetime)),
             ("--ike-lifetime", number(self.ike_lifetime)),

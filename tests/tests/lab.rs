@@ -74,6 +74,8 @@ mod rekey;
 mod rekey_load;
 #[path = "lab/restart.rs"]
 mod restart;
+#[path = "lab/scale.rs"]
+mod scale;
 #[path = "lab/second_agent.rs"]
 mod second_agent;
 #[path = "lab/status.rs"]

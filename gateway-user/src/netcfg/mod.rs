@@ -67,8 +67,8 @@ pub const NAMESPACES: [&str; 2] = [
     "https://schemas.microsoft.com/ServiceHosting/2011/07/NetworkConfiguration",
 ];
 
-/// Largest file that is read, in bytes.
-pub const MAX_BYTES: usize = 8 << 20;
+/// Largest file that is read, in bytes: room for more than 16,384 sites with ten prefixes each.
+pub const MAX_BYTES: usize = 32 << 20;
 
 /// Most elements inside one another; the schema needs 8.
 pub const MAX_DEPTH: usize = 16;
