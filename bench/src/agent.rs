@@ -124,13 +124,20 @@ impl Agent {
 }
 
 impl Client {
+    /// The command line, without a command.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("--socket").arg(&self.socket);
+        command
+    }
+
     /// Status of the gateway and its connections.
     ///
     /// # Errors
     /// The agent does not answer.
     pub(crate) fn status(&self) -> Result<Value> {
-        let mut command = Command::new(&self.binary);
-        command.arg("--socket").arg(&self.socket).args(["status", "--output", "json"]);
+        let mut command = self.command();
+        command.args(["status", "--output", "json"]);
         Ok(serde_json::from_str(&run(&mut command)?)?)
     }
 

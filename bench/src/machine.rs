@@ -5,7 +5,7 @@ use std::{fmt, fs};
 use serde::{Deserialize, Serialize};
 
 /// Description of the machine.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) processors: usize,

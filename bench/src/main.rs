@@ -14,6 +14,7 @@ mod plot;
 mod publish;
 mod report;
 mod run;
+mod scale;
 mod usage;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Handshakes(handshakes::Arguments),
     /// Measure what is left of legitimate traffic while somebody floods the gateway, and what the flood costs.
     Floods(floods::Arguments),
+    /// Measure what many tunnels and prefixes cost: per packet, per change of a prefix, and in memory.
+    Scale(scale::Arguments),
     /// Put the tables, pictures and figures of an earlier run into the documents.
     Publish(publish::Arguments),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Some(Command::Budget(arguments)) => budget::run(arguments),
         Some(Command::Handshakes(arguments)) => handshakes::run(arguments),
         Some(Command::Floods(arguments)) => floods::run(arguments),
+        Some(Command::Scale(arguments)) => scale::run(arguments),
         Some(Command::Publish(arguments)) => publish::run(arguments),
         None => run::run(&arguments.options),
     };

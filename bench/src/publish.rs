@@ -12,9 +12,9 @@ use crate::report::Report;
 use crate::{floods, plot};
 
 /// Folder of the documents, and what lies in it.
-const DOCUMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
-const DOCUMENT: &str = "BENCHMARKS.md";
-const FOLDER: &str = "bench";
+pub(crate) const DOCUMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+pub(crate) const DOCUMENT: &str = "BENCHMARKS.md";
+pub(crate) const FOLDER: &str = "bench";
 const FIGURES: &str = "results.json";
 /// The section on floods, and its figures.
 const FLOODS: &str = "floods";
@@ -102,7 +102,7 @@ fn pictures(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// `document` with other content between the markers of `section`.
-fn replace(document: &str, section: &str, content: &str) -> Result<String> {
+pub(crate) fn replace(document: &str, section: &str, content: &str) -> Result<String> {
     let [begin, end] = ["begin", "end"].map(|place| format!("<!-- {place}: {section} -->"));
     let (before, rest) =
         document.split_once(&begin).with_context(|| format!("the document has no {begin}"))?;

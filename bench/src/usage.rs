@@ -24,8 +24,20 @@ pub(crate) fn cpu_seconds(process: u32) -> Result<f64> {
 /// # Errors
 /// The process is gone.
 pub(crate) fn resident_kib(process: u32) -> Result<u32> {
+    status_kib(process, "VmRSS:")
+}
+
+/// Memory of a process in KiB that is neither a file nor a BPF map.
+///
+/// # Errors
+/// The process is gone.
+pub(crate) fn own_kib(process: u32) -> Result<u32> {
+    status_kib(process, "RssAnon:")
+}
+
+fn status_kib(process: u32, field: &str) -> Result<u32> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
     Ok(kib.context("no resident memory")?.trim().parse()?)
 }
 

@@ -38,7 +38,7 @@ pub(crate) use report::Micro;
 use report::{AeadRow, ForwardRow, GatewayRow, PacketRow};
 pub(crate) use scaling::Curve;
 use size::{Size, esp_payload};
-use statistics::median;
+pub(crate) use statistics::median;
 
 /// Algorithms, with the names that are reported.
 const AEADS: [(Aead, &str); 3] = [

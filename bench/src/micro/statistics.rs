@@ -1,7 +1,7 @@
 //! Statistics of a few dozen values.
 
 /// The median; sorts `values`, of which there must be one at least.
-pub(super) fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     assert!(!values.is_empty(), "nothing was measured");
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;

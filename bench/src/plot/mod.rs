@@ -6,11 +6,13 @@
 #![expect(clippy::cast_precision_loss, reason = "counts and decades are small")]
 
 mod latency;
+mod scale;
 mod scaling;
 mod svg;
 mod throughput;
 
 pub(crate) use latency::latency;
+pub(crate) use scale::scale;
 pub(crate) use scaling::scaling;
 pub(crate) use throughput::throughput;
 
