@@ -65,7 +65,7 @@ fn too_large() {
     assert_errors(
         &exactly(netcfg::MAX_BYTES + 1),
         &[ErrorKind::Limit],
-        "bad.xml:1: the file has 8388609 bytes; at most 8388608 are permitted",
+        "bad.xml:1: the file has 33554433 bytes; at most 33554432 are permitted",
     );
 }
 

@@ -70,6 +70,6 @@ mod tests {
     fn what_is_too_large_is_not_sent() {
         assert!(check_size("a.xml", &vec![b' '; netcfg::MAX_BYTES]).is_ok());
         let error = check_size("a.xml", &vec![b' '; netcfg::MAX_BYTES + 1]).unwrap_err().to_string();
-        assert!(error.contains("a.xml is larger than the 8388608 bytes"), "{error}");
+        assert!(error.contains("a.xml is larger than the 33554432 bytes"), "{error}");
     }
 }
