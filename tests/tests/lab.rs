@@ -68,6 +68,8 @@ mod placeholder;
 mod port_entropy;
 #[path = "lab/queue_sas.rs"]
 mod queue_sas;
+#[path = "lab/refused_prefix.rs"]
+mod refused_prefix;
 #[path = "lab/rekey.rs"]
 mod rekey;
 #[path = "lab/rekey_load.rs"]
