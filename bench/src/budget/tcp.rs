@@ -13,6 +13,8 @@ use crate::end_to_end::{End, Topology};
 const PORT: u16 = 9001;
 /// Bytes of IPv4 and TCP headers with time stamps, in every full packet.
 const HEADERS: u64 = 20 + 20 + 12;
+/// What senders slow down by (RFC 9438).
+const CONGESTION_CONTROL: &str = "cubic";
 /// Bytes of a full packet.
 const PACKET: u64 = gateway::TUNNEL_MTU as u64;
 
@@ -61,10 +63,16 @@ pub(super) fn measure(topology: &Topology, streams: &[u64], seconds: u32) -> Res
 
 /// From the host's address in the network of the tunnel, or its packets would belong to another one.
 fn connect(tunnel: u16) -> Result<TcpStream> {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+    use nix::sys::socket::sockopt::TcpCongestion;
+    use nix::sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket,
+    };
+    use std::ffi::OsString;
     use std::os::fd::AsRawFd as _;
 
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // Whatever the machine's default is.
+    setsockopt(&socket, TcpCongestion, &OsString::from(CONGESTION_CONTROL))?;
     bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(host_address(End::A, tunnel), 0)))?;
     connect(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(host_address(End::B, tunnel), PORT)))?;
     Ok(socket.into())

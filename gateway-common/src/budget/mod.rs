@@ -173,7 +173,7 @@ impl Budget {
         Self {
             is_active: 1,
             byte_time,
-            depth: (depth_bytes as u128 * byte_time as u128 >> (BYTE_TIME_SHIFT - TICK_SHIFT)) as u64,
+            depth: ((depth_bytes as u128 * byte_time as u128) >> (BYTE_TIME_SHIFT - TICK_SHIFT)) as u64,
             max_weight: 1,
             is_separate: 0,
         }
