@@ -4,6 +4,7 @@
 //! The datapaths are the real ones, on links that behave like wires; their tunnels and SAs are made by hand, because no peer has a
 //! hundred tunnels to one gateway. Gateway A limits what it sends; what arrives at host B counts.
 
+mod delay;
 mod gateway;
 mod load;
 mod report;
@@ -12,11 +13,14 @@ mod udp;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use gateway_user::agent::Bandwidth;
+use testbed::NetNs;
 
+use self::delay::Way;
 use self::gateway::Gateway;
 use self::load::{Demand, Protocol};
 use self::report::{Report, Run};
@@ -32,6 +36,8 @@ const LIMIT: &str = "50mbit";
 const SECONDS: u32 = 10;
 /// Seconds before: what was saved up is used up then, and TCP has found its rate.
 const WARM_UP_SECONDS: u32 = 3;
+/// One way, in ms, unless told otherwise.
+const DELAY_MS: u64 = 5;
 /// Most tunnels: each has a network of 256 addresses.
 const MOST_TUNNELS: u16 = 150;
 
@@ -45,6 +51,10 @@ pub(crate) struct Arguments {
     /// The limit.
     #[arg(long, value_name = "RATE", default_value = LIMIT)]
     limit: Bandwidth,
+    /// Time that packets take one way between host B and who receives them, in ms: a policer has no queue, so a round trip that is
+    /// shorter than a packet's time at the limit leaves TCP nothing to slow down to.
+    #[arg(long, value_name = "MS", default_value_t = DELAY_MS, value_parser = clap::value_parser!(u64).range(0..=500))]
+    delay: u64,
     /// Seconds that each load counts.
     #[arg(long, value_name = "N", default_value_t = SECONDS, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
@@ -62,7 +72,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut runs = Vec::new();
     for tunnels in &arguments.tunnels {
         let topology = Topology::create()?;
-        address(&topology, *tunnels)?;
+        let far = NetNs::create(&topology.scope().namespace("far"))?;
+        let way = Way::open(topology.host(End::B), &far, Duration::from_millis(arguments.delay))?;
+        address(&topology, &far, *tunnels)?;
         let gateways = [
             Gateway::start(&topology, End::A, *tunnels, Some(limit))?,
             Gateway::start(&topology, End::B, *tunnels, None)?,
@@ -73,7 +85,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                     Protocol::Udp => udp::measure,
                     Protocol::Tcp => tcp::measure,
                 };
-                let arrivals = measure(&topology, &demand.of(protocol, *tunnels, limit), arguments.seconds)?;
+                let arrivals = measure(
+                    topology.host(End::A),
+                    &far,
+                    &demand.of(protocol, *tunnels, limit),
+                    arguments.seconds,
+                )?;
                 ensure!(arrivals.total() > 0, "nothing arrived");
                 let run = Run::new(*tunnels, protocol, demand, limit, &arrivals);
                 eprintln!("{run}");
@@ -83,25 +100,40 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         for gateway in gateways {
             gateway.stop()?;
         }
+        drop(way);
     }
-    let report = Report { machine: machine::describe(), limit_bits: limit, seconds: arguments.seconds, runs };
+    let report = Report {
+        machine: machine::describe(),
+        limit_bits: limit,
+        delay_ms: arguments.delay,
+        seconds: arguments.seconds,
+        runs,
+    };
     println!("{report}");
     write_json(arguments.json.as_deref(), &report)
 }
 
-/// Gives both hosts an address for each tunnel, and both gateways the ways to them.
-fn address(topology: &Topology, tunnels: u16) -> Result<()> {
-    for end in [End::A, End::B] {
-        let host = topology.host(end);
+/// Gives host A and whoever is far behind host B an address for each tunnel, and everybody between the ways to them.
+fn address(topology: &Topology, far: &NetNs, tunnels: u16) -> Result<()> {
+    let hosts = [End::A, End::B].map(|end| topology.host(end));
+    for (end, (holder, device)) in [(End::A, (hosts[0], Topology::HOST_PORT)), (End::B, (far, delay::DEVICE))]
+    {
         for tunnel in 0..tunnels {
-            host.ip(&format!("address add {}/32 dev {}", host_address(end, tunnel), Topology::HOST_PORT))?;
+            holder.ip(&format!("address add {}/32 dev {device}", host_address(end, tunnel)))?;
             let way = format!("route add {} via {}", network(end, tunnel), end.host_address());
             topology.gateway(end).ip(&way)?;
+            if end == End::B {
+                hosts[1].ip(&format!("route add {} dev {}", network(end, tunnel), delay::DEVICE))?;
+            }
         }
-        host.ip(&format!("route replace default via {} mtu {}", end.lan_address(), gateway::TUNNEL_MTU))?;
         topology.gateway(end).sysctl("net/ipv4/ip_forward", "1")?;
     }
-    Ok(())
+    let mtu = gateway::TUNNEL_MTU;
+    for (end, host) in [End::A, End::B].into_iter().zip(hosts) {
+        host.ip(&format!("route replace default via {} mtu {mtu}", end.lan_address()))?;
+    }
+    hosts[1].sysctl("net/ipv4/ip_forward", "1")?;
+    far.ip(&format!("route add default dev {} mtu {mtu}", delay::DEVICE)).map(drop)
 }
 
 /// Address of a host in its network of a tunnel.

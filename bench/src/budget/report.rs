@@ -12,6 +12,8 @@ use crate::machine::Machine;
 pub(super) struct Report {
     pub(super) machine: Machine,
     pub(super) limit_bits: u64,
+    /// One way, far behind host B.
+    pub(super) delay_ms: u64,
     pub(super) seconds: u32,
     pub(super) runs: Vec<Run>,
 }
@@ -95,7 +97,12 @@ impl fmt::Display for Run {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (limit, seconds) = (self.limit_bits as f64 / 1e6, self.seconds);
-        writeln!(f, "{}; limit {limit} Mbit/s, {seconds} s a load\n", self.machine)?;
+        let round_trip = 2 * self.delay_ms;
+        writeln!(
+            f,
+            "{}; limit {limit} Mbit/s, round trip {round_trip} ms, {seconds} s a load\n",
+            self.machine
+        )?;
         writeln!(
             f,
             "| tunnels | load | demand | Mbit/s | error % | worst second % | Jain index | Mbit/s by tunnel |"

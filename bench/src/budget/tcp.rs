@@ -5,10 +5,11 @@ use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
+use testbed::NetNs;
 
 use super::load::Arrivals;
 use super::{WARM_UP_SECONDS, gateway, host_address};
-use crate::end_to_end::{End, Topology};
+use crate::end_to_end::End;
 
 const PORT: u16 = 9001;
 /// Bytes of IPv4 and TCP headers with time stamps, in every full packet.
@@ -22,19 +23,19 @@ const PACKET: u64 = gateway::TUNNEL_MTU as u64;
 ///
 /// # Errors
 /// A connection cannot be made.
-pub(super) fn measure(topology: &Topology, streams: &[u64], seconds: u32) -> Result<Arrivals> {
+pub(super) fn measure(near: &NetNs, far: &NetNs, streams: &[u64], seconds: u32) -> Result<Arrivals> {
     let tunnels = || (0..streams.len() as u16).zip(streams);
     let listen = || -> Result<Vec<TcpListener>> {
         tunnels()
             .map(|(tunnel, _)| Ok(TcpListener::bind(SocketAddrV4::new(host_address(End::B, tunnel), PORT))?))
             .collect()
     };
-    let listeners = topology.host(End::B).enter(listen)??;
+    let listeners = far.enter(listen)??;
     let (mut senders, mut receivers) = (Vec::new(), Vec::new());
     for ((tunnel, count), listener) in tunnels().zip(&listeners) {
         for _ in 0..*count {
             let connect = || connect(tunnel);
-            let sender = topology.host(End::A).enter(connect)?.with_context(|| format!("tunnel {tunnel}"))?;
+            let sender = near.enter(connect)?.with_context(|| format!("tunnel {tunnel}"))?;
             senders.push(sender);
             receivers.push((usize::from(tunnel), listener.accept()?.0));
         }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use testbed::NetNs;
 
 use super::load::Arrivals;
 use super::{WARM_UP_SECONDS, host_address};
-use crate::end_to_end::{End, Topology};
+use crate::end_to_end::End;
 
 const PORT: u16 = 9000;
 /// Bytes of UDP payload, so that the inner IP packet has 1400.
@@ -28,8 +29,8 @@ const LAG: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// A socket cannot be made.
-pub(super) fn measure(topology: &Topology, rates: &[u64], seconds: u32) -> Result<Arrivals> {
-    let sockets = |end: End, port: u16| {
+pub(super) fn measure(near: &NetNs, far: &NetNs, rates: &[u64], seconds: u32) -> Result<Arrivals> {
+    let sockets = |namespace: &NetNs, end: End, port: u16| {
         let open = || -> Result<Vec<UdpSocket>> {
             (0..rates.len() as u16)
                 .map(|tunnel| {
@@ -39,9 +40,9 @@ pub(super) fn measure(topology: &Topology, rates: &[u64], seconds: u32) -> Resul
                 })
                 .collect()
         };
-        topology.host(end).enter(open)?
+        namespace.enter(open)?
     };
-    let (senders, receivers) = (sockets(End::A, 0)?, sockets(End::B, PORT)?);
+    let (senders, receivers) = (sockets(near, End::A, 0)?, sockets(far, End::B, PORT)?);
     for (tunnel, (sender, receiver)) in senders.iter().zip(&receivers).enumerate() {
         sender.connect(SocketAddrV4::new(host_address(End::B, tunnel as u16), PORT))?;
         setsockopt(receiver, RcvBufForce, &BUFFER)?;
