@@ -133,15 +133,11 @@ impl BudgetControl {
     fn wanted(&self) -> Budget {
         let max_weight = self.weights.last_key_value().map_or(1, |(weight, _)| u64::from(*weight));
         let is_separate = u64::from(self.limit.is_separate);
-        match self.limit.rate {
-            Some(rate) => {
-                Budget { max_weight, is_separate, ..Budget::new(rate, depth_bytes(rate, DEPTH_MIN)) }
-            }
-            None => {
-                let is_active = u64::from(self.ceilings > 0);
-                Budget { is_active, max_weight, is_separate, ..Budget::default() }
-            }
+        if let Some(rate) = self.limit.rate {
+            return Budget { max_weight, is_separate, ..Budget::new(rate, depth_bytes(rate, DEPTH_MIN)) };
         }
+        let is_active = u64::from(self.ceilings > 0);
+        Budget { is_active, max_weight, is_separate, ..Budget::default() }
     }
 
     fn write_budget(&mut self) -> Result<()> {
