@@ -222,7 +222,8 @@ fn trailers_are_checked() {
         arriving(&sa, &esp::seal(&sa, sequence, payload, filler, next_header), 0)
     };
     expect_drop(&mut gateway, &frame(1, &packet, 0, 59), 1, DropReason::Dummy);
-    expect_drop(&mut gateway, &frame(2, &packet, 0, 41), 1, DropReason::BadTrailer);
+    expect_drop(&mut gateway, &frame(2, &packet, 0, esp::IPV6), 1, DropReason::Malformed);
+    expect_drop(&mut gateway, &frame(7, &packet, 0, 6), 1, DropReason::BadTrailer);
     expect_drop(&mut gateway, &frame(3, &packet[..50], 0, esp::IPV4), 1, DropReason::BadTrailer);
     let mut version_6 = packet.clone();
     version_6[0] = 0x65;

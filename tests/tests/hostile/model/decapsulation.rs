@@ -2,7 +2,7 @@
 
 use gateway_common::DropReason;
 
-use super::header::{ETHERNET, Header, PLAIN, combine_ecn, decrement_ttl, double_word, set_ecn};
+use super::header::{ETHERNET, Header, PLAIN, PLAIN6, combine_ecn, decrement_ttl, double_word, set_ecn};
 use super::{Fate, Model, Opened, Owner, Prediction, Slot, owner, through_stack, way};
 use crate::hostile::association::ICV;
 
@@ -12,6 +12,7 @@ const LARGEST_FRAME: usize = 2047;
 const TRAILER: usize = 2;
 /// Next headers (RFC 4303 section 2.6).
 const IPV4: u8 = 4;
+const IPV6: u8 = 41;
 const DUMMY: u8 = 59;
 
 impl Model {
@@ -53,8 +54,12 @@ impl Model {
         let (pad_length, next_header) = (plaintext[plaintext.len() - 2], plaintext[plaintext.len() - 1]);
         match next_header {
             IPV4 => {}
+            IPV6 => return Err(refused(refused_ipv6(plaintext, usize::from(pad_length)))),
             DUMMY => return Err(refused(DropReason::Dummy)),
             _ => return Err(refused(DropReason::BadTrailer)),
+        }
+        if plaintext[0] >> 4 != 4 {
+            return Err(refused(DropReason::Malformed));
         }
         // What is said to be the packet must end before the padding; between may lie traffic flow confidentiality
         // padding (RFC 4303 section 2.7). Too little for the header itself lies about either of them.
@@ -63,7 +68,7 @@ impl Model {
         };
         let inner = match Header::parse(plaintext) {
             Some(inner) if inner.total_len > room => return Err(refused(DropReason::BadTrailer)),
-            Some(inner) if inner.version == 4 && inner.lengths_agree() => inner,
+            Some(inner) if inner.lengths_agree() => inner,
             Some(_) => return Err(refused(DropReason::Malformed)),
             // The total length is there before the header ends.
             None => return Err(refused(short_packet(plaintext, room))),
@@ -86,6 +91,20 @@ impl Model {
         }
         let frame = [&ethernet[..], &packet].concat();
         Ok(Fate::Opened(Opened { slot, tunnel, bytes: inner.total_len, frame }))
+    }
+}
+
+/// Why an authenticated packet that is said to be IPv6 is refused: no IPv6 prefix lies behind a tunnel. A header may reach into
+/// the ICV, which stands where it was.
+fn refused_ipv6(plaintext: &[u8], pad_length: usize) -> DropReason {
+    if plaintext.len() + ICV < PLAIN6 || plaintext[0] >> 4 != 6 {
+        return DropReason::Malformed;
+    }
+    let says = PLAIN6 + usize::from(super::word(plaintext, 4));
+    if says + pad_length + TRAILER > plaintext.len() {
+        DropReason::BadTrailer
+    } else {
+        DropReason::SelectorMismatch
     }
 }
 

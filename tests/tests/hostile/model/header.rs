@@ -5,6 +5,9 @@ pub(crate) const ETHERNET: usize = 14;
 /// IPv4 header without options.
 pub(crate) const PLAIN: usize = 20;
 
+/// IPv6 header (RFC 8200 section 3).
+pub(crate) const PLAIN6: usize = 40;
+
 /// The fields of an IPv4 header that decide about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {

@@ -21,7 +21,7 @@ use super::network::{
     longest_match,
 };
 use encapsulation::SealedFlows;
-use header::{ETHERNET, Header, PLAIN, word};
+use header::{ETHERNET, Header, PLAIN, PLAIN6, word};
 pub(crate) use replay::WINDOW;
 use replay::Window;
 
@@ -255,7 +255,15 @@ impl Model {
                 return Prediction::drop(0, DropReason::PriorityTag);
             }
             0x0800 if header.version == 4 => {}
-            // IPv6, VLANs and everything else is the kernel's business.
+            // No IPv6 prefix belongs to the gateway or lies behind a tunnel.
+            0x86dd
+                if header.version == 6
+                    && interface == Interface::VgwPeer
+                    && frame.len() >= ETHERNET + PLAIN6 =>
+            {
+                return Prediction::drop(0, DropReason::NoRoute);
+            }
+            // VLANs and everything else is the kernel's business.
             _ => return Prediction::pass(),
         }
         let to = owner(header.destination);

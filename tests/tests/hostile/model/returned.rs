@@ -2,7 +2,7 @@
 
 use gateway_common::{DropReason, ETHERTYPE_RETURN, Handoff, Job, ProgramSlot, ReturnHeader};
 
-use super::header::{ETHERNET, PLAIN, word};
+use super::header::{ETHERNET, PLAIN, PLAIN6, word};
 use super::{Fate, Model, Prediction, Slot};
 use crate::hostile::association::ICV;
 use std::mem::offset_of;
@@ -43,6 +43,9 @@ impl Model {
         match native(frame, offset_of!(ReturnHeader, kind)) {
             DELIVER => self.predict_delivery(frame, slot),
             RESOLVE if frame.len() < FRONT + PLAIN => Prediction::drop(tunnel, DropReason::Malformed),
+            RESOLVE if frame[FRONT] >> 4 != 4 && frame.len() < FRONT + PLAIN6 => {
+                Prediction::drop(tunnel, DropReason::Malformed)
+            }
             // The worker counts what it found forged.
             RESOLVE | AUTHENTICATION_FAILED => Prediction::sure(Fate::Answered),
             _ => Prediction::drop(tunnel, DropReason::Malformed),
