@@ -62,7 +62,9 @@ fn send(sockets: &[UdpSocket], rates: &[u64], is_over: &AtomicBool) {
     let payload = [0; PAYLOAD];
     let mut before = Instant::now();
     // Bits that are due, by tunnel.
-    let mut due: Vec<f64> = rates.iter().map(|_| 0.0).collect();
+    // No two begin at the same instant, as tunnels of different hosts do not.
+    let phase = |tunnel: usize| (tunnel as f64 * 0.618_034).fract() * PACKET as f64 * 8.0;
+    let mut due: Vec<f64> = (0..rates.len()).map(phase).collect();
     while !is_over.load(Ordering::Relaxed) {
         std::thread::sleep(TICK);
         let now = Instant::now();

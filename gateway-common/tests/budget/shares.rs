@@ -47,6 +47,27 @@ fn sizes_and_bursts_of_packets_do_not_matter() {
 }
 
 #[test]
+fn tunnels_that_send_in_step_have_equal_shares_whoever_comes_first() {
+    // All at once, which is no more than a fifth of what the bucket holds.
+    for (count, rate) in [(10, 100e6), (25, 100e6), (100, 1e9)] {
+        for excess in [1.2, 1.5, 3.0] {
+            let gateway = Gateway::new(rate as u64, &vec![1; count]);
+            let gap = 1400.0 * 8.0 * SECOND as f64 * count as f64 / rate / excess;
+            let rounds = (10.0 * SECOND as f64 / gap) as u64;
+            for round in 0..rounds {
+                for tunnel in 0..count {
+                    let now = START + (round as f64 * gap) as u64 + tunnel as u64;
+                    gateway.admit(tunnel, now, 1400, false);
+                }
+            }
+            let rates = gateway.take_rates(10.0);
+            assert!(jain(rates.iter().copied()) > 0.99, "{count} at {rate}, {excess}: {rates:?}");
+            assert_near(rates.iter().sum(), rate, 1.0);
+        }
+    }
+}
+
+#[test]
 fn who_wants_less_gets_it_and_the_rest_is_shared() {
     let gateway = Gateway::new(RATE as u64, &[1; 4]);
     let demands = [2e6, 10e6, 400e6, 90e6];

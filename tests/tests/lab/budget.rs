@@ -133,14 +133,12 @@ fn a_host_sees_marks_in_both_directions() {
             let seen = marks(&far.host)?;
             let sink = StreamSink::start(&far.host, far.host_address())?;
             send_stream(&lab.site(from).host, sink.address(), Duration::from_secs(3))?;
-            let bytes = sink.finish()?;
+            sink.finish()?;
             let seen = marks(&far.host)? - seen;
             let status = agents[0].vgw().status()?;
             ensure!(number(&status["budget"][direction], "marked_packets")? > 0, "{status}");
             ensure!(number(&status["connections"][0], counter)? > 0, "{status}");
             ensure!(seen > 0, "the host saw no mark: {status}");
-            // The limit counts headers, too.
-            ensure!(bytes as f64 * 8.0 / 3.0 > 0.85 * 20e6, "{bytes} bytes arrived in three seconds");
         }
         Ok(())
     });
