@@ -67,7 +67,7 @@ fn packets_that_understand_it_are_marked_before_they_are_dropped() {
     // A bucket of ten packets: nothing is marked while it is half full, and always when others would be dropped.
     assert!(ecn[..5].iter().all(|ecn| *ecn == ECT), "{ecn:?}");
     assert_eq!(ecn.last(), Some(&CE), "{ecn:?}");
-    let marked = ecn.iter().filter(|ecn| **ecn == CE).count() as u64;
+    let marked = ecn.iter().map(|ecn| u64::from(*ecn == CE)).sum::<u64>();
     let counted = gateway.counters.budget(BandwidthLimit::default()).unwrap().outbound;
     assert_eq!((counted.passed_packets, counted.marked_packets), (ecn.len() as u64, marked));
     assert_eq!(
