@@ -65,6 +65,12 @@ impl Clocks for MapClocks {
     }
 
     #[inline(always)]
+    fn held_until(self) -> MapWord {
+        // SAFETY: as above.
+        unsafe { MapWord::new(&raw mut (*self.of_gateway).held_until) }
+    }
+
+    #[inline(always)]
     fn used(self) -> MapWord {
         // SAFETY: as above.
         unsafe { MapWord::new(&raw mut (*self.of_tunnel).used) }

@@ -4,6 +4,12 @@
 //! The datapaths are the real ones, on links that behave like wires; their tunnels and SAs are made by hand, because no peer has a
 //! hundred tunnels to one gateway. Gateway A limits what it sends; what arrives at host B counts.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "rates and counts are positive and far below 2^53"
+)]
+
 mod delay;
 mod gateway;
 mod load;

@@ -86,7 +86,7 @@ fn send(mut stream: &TcpStream) {
 }
 
 fn receive(mut stream: &TcpStream, counter: &AtomicU64) {
-    let mut buffer = [0; 64 << 10];
+    let mut buffer = vec![0; 64 << 10];
     while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
         counter.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -2,13 +2,13 @@
 //!
 //! Two things are known at any time: `ahead`, how far the gateway's virtual clock is ahead of now (the queue that there would be if
 //! packets waited), and each busy tunnel's *lead*, what it has used by its weight beyond the gateway's round. The round stands for one
-//! turn of a deficit round robin, but goes on without a scheduler: it is moved up to the count of a tunnel that is ahead of it, by that
-//! tunnel's packet, when there is capacity for it. Every other tunnel lags behind then and is entitled to the same, by its weight.
+//! turn of a deficit round robin, but goes on without a scheduler: a packet of a tunnel that leads moves it towards the tunnel's count, when
+//! there is capacity for the packet. Every other tunnel lags behind then and is entitled to the same, by its weight. While a tunnel
+//! that lags far behind loses packets, the round is *held*: those that lead must wait for it.
 //!
 //! ```text
-//! ahead of now   0 ──────────── 1/2 ─────────── 1 ──── 5/4 of the depth
-//! passes         everyone        │ the less the │ the more the tunnel lags
-//!                                │ tunnel leads │
+//! ahead of now   0 ─────────────────────────────── 1 ──── 5/4 of the depth
+//! passes         the less the tunnel leads          │ the more it lags
 //! ```
 
 use super::{Budget, Share, TICK_SHIFT, WEIGHT_SHIFT, cost};
@@ -46,6 +46,8 @@ pub trait Clocks: Copy {
     fn arrival(self) -> Self::Word;
     /// [`super::RoundMeter::round`].
     fn round(self) -> Self::Word;
+    /// [`super::RoundMeter::held_until`].
+    fn held_until(self) -> Self::Word;
     /// [`super::ShareMeter::used`].
     fn used(self) -> Self::Word;
     /// [`super::ShareMeter::guarantee`].
@@ -73,6 +75,7 @@ pub fn admit<C: Clocks>(clocks: C, budget: &Budget, share: &Share, packet: &Pack
                 Verdict::Mark => verdict = Verdict::Mark,
                 Verdict::Drop => return Verdict::Drop,
             }
+            move_round(clocks, share, packet);
             charge_share(clocks, budget, share, packet);
         } else {
             charge(clocks.guarantee(), packet.now(), cost(share.guarantee_byte_time, packet.bytes));
@@ -105,19 +108,35 @@ fn judge_by_guarantee<C: Clocks>(clocks: C, share: &Share, packet: &Packet) -> V
 #[inline(never)]
 fn judge_by_share<C: Clocks>(clocks: C, budget: &Budget, share: &Share, packet: &Packet) -> Verdict {
     let lead = Lead::of(clocks, share).value;
-    judge(ahead(clocks.arrival().load(), packet.now()), allowed(budget, share, lead), budget.depth, packet)
+    let allowed = allowed(budget, share, lead);
+    let verdict = judge(ahead(clocks.arrival().load(), packet.now()), allowed, budget.depth, packet);
+    // Half of what a tunnel may lag behind.
+    if let Verdict::Drop = verdict
+        && allowed >= budget.depth + (budget.depth >> 3)
+    {
+        // When another CPU was faster, it has said the same.
+        let held_until = clocks.held_until();
+        held_until.compare_exchange(held_until.load(), packet.now().wrapping_add(budget.depth << 1));
+    }
+    verdict
+}
+
+/// Moves the round towards a tunnel that leads it and may send.
+#[inline(never)]
+fn move_round<C: Clocks>(clocks: C, share: &Share, packet: &Packet) {
+    let lead = Lead::of(clocks, share);
+    if lead.value > 0 && ahead(clocks.held_until().load(), packet.now()) == 0 {
+        // Not all the way: tunnels that come first would carry it along at their own pace. When another CPU was faster, it has gone on so.
+        let step = lead.value.cast_unsigned() >> 2;
+        clocks.round().compare_exchange(lead.round, lead.round.wrapping_add(step));
+    }
 }
 
 #[inline(never)]
 fn charge_share<C: Clocks>(clocks: C, budget: &Budget, share: &Share, packet: &Packet) {
     let cost = cost(budget.byte_time, packet.bytes);
     charge(clocks.arrival(), packet.now(), cost);
-    let lead = Lead::of(clocks, share);
-    lead.add(clocks, share, cost);
-    if lead.value > 0 {
-        // When another CPU was faster, the round has gone on just so.
-        clocks.round().compare_exchange(lead.round, lead.used);
-    }
+    Lead::of(clocks, share).add(clocks, share, cost);
 }
 
 /// What is guaranteed counts for the share, but what goes beyond the share is no debt that lasts.
@@ -174,10 +193,11 @@ impl Lead {
 #[inline(always)]
 fn allowed(budget: &Budget, share: &Share, lead: i64) -> u64 {
     if lead > 0 {
-        // The time in which the tunnel of the largest weight would catch up.
-        let leads = (lead.cast_unsigned() >> WEIGHT_SHIFT).wrapping_mul(budget.max_weight);
+        // The time in which the tunnel of the largest weight would catch up, and half of what it takes this one.
+        let lead = lead.cast_unsigned() >> WEIGHT_SHIFT;
+        let (others, own) = (lead.wrapping_mul(budget.max_weight), lead.wrapping_mul(share.weight) >> 1);
         let most = budget.depth >> 1;
-        budget.depth - if leads < most { leads } else { most }
+        budget.depth - if others < most { others } else { most } - if own < most { own } else { most }
     } else {
         // A quarter of what the tunnel may still catch up.
         let lags = (lead.unsigned_abs() >> WEIGHT_SHIFT).wrapping_mul(share.weight) >> 2;
@@ -197,7 +217,7 @@ fn judge(ahead: u64, allowed: u64, depth: u64, packet: &Packet) -> Verdict {
         return Verdict::Drop;
     }
     let ramp = depth >> 1;
-    let start = allowed - ramp;
+    let start = allowed.saturating_sub(ramp);
     if ahead <= start {
         return Verdict::Pass;
     }

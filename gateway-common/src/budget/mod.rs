@@ -87,8 +87,10 @@ pub struct RoundMeter {
     pub arrival: u64,
     /// What a busy tunnel of weight 1 has been given, as the ticks that it takes at the gateway's rate, times 2^16.
     pub round: u64,
+    /// Tick until which the round does not go on, because a tunnel that lags far behind lost a packet.
+    pub held_until: u64,
     /// Zero; keeps the two directions apart in the cache.
-    pub reserved: [u64; 6],
+    pub reserved: [u64; 5],
 }
 
 // SAFETY: repr(C), integers only, and as long as it is aligned.

@@ -19,7 +19,7 @@ pub(crate) const START: u64 = 3600 * SECOND;
 pub(crate) struct Gateway {
     pub(crate) budget: Budget,
     pub(crate) tunnels: Vec<Tunnel>,
-    words: [AtomicU64; 2],
+    words: [AtomicU64; 3],
 }
 
 /// One tunnel and what became of its packets.
@@ -36,7 +36,7 @@ pub(crate) struct Tunnel {
 
 /// The words of the gateway and of one tunnel.
 #[derive(Clone, Copy)]
-struct Shared<'w>(&'w [AtomicU64; 2], &'w [AtomicU64; 3]);
+struct Shared<'w>(&'w [AtomicU64; 3], &'w [AtomicU64; 3]);
 
 impl<'w> Clocks for Shared<'w> {
     type Word = &'w AtomicU64;
@@ -60,6 +60,10 @@ impl<'w> Clocks for Shared<'w> {
     fn ceiling(self) -> Self::Word {
         &self.1[2]
     }
+
+    fn held_until(self) -> Self::Word {
+        &self.0[2]
+    }
 }
 
 impl Gateway {
@@ -68,7 +72,7 @@ impl Gateway {
         let mut gateway = Self {
             budget: Budget::default(),
             tunnels: Vec::new(),
-            words: [0, u64::MAX - 5].map(AtomicU64::new),
+            words: [0, u64::MAX - 5, 0].map(AtomicU64::new),
         };
         gateway.set(rate, weights);
         gateway
@@ -87,7 +91,7 @@ impl Gateway {
                     passed: AtomicU64::new(0),
                     marked: AtomicU64::new(0),
                     dropped: AtomicU64::new(0),
-                    words: [0, 0, 0].map(AtomicU64::new),
+                    words: [0; 3].map(AtomicU64::new),
                 }),
             }
         }

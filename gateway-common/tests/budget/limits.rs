@@ -43,7 +43,8 @@ fn an_idle_gateway_saves_no_more_than_its_depth() {
         passed += 1000;
     }
     let depth = 100_000_000 / 8 * 14 / 1000;
-    assert!((depth..=depth * 5 / 4 + 1000).contains(&passed), "{passed}");
+    // A tunnel that is alone leads its own round a little.
+    assert!((depth * 9 / 10..=depth * 5 / 4 + 1000).contains(&passed), "{passed}");
 }
 
 #[test]

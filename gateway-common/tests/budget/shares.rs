@@ -48,8 +48,10 @@ fn sizes_and_bursts_of_packets_do_not_matter() {
 
 #[test]
 fn tunnels_that_send_in_step_have_equal_shares_whoever_comes_first() {
-    // All at once, which is no more than a fifth of what the bucket holds.
-    for (count, rate) in [(10, 100e6), (25, 100e6), (100, 1e9)] {
+    // What comes at once is from a tenth to eight tenths of what the bucket holds.
+    for (count, rate, fairness) in
+        [(10, 100e6, 0.99), (25, 100e6, 0.99), (100, 1e9, 0.99), (50, 50e6, 0.97), (100, 100e6, 0.95)]
+    {
         for excess in [1.2, 1.5, 3.0] {
             let gateway = Gateway::new(rate as u64, &vec![1; count]);
             let gap = 1400.0 * 8.0 * SECOND as f64 * count as f64 / rate / excess;
@@ -61,7 +63,7 @@ fn tunnels_that_send_in_step_have_equal_shares_whoever_comes_first() {
                 }
             }
             let rates = gateway.take_rates(10.0);
-            assert!(jain(rates.iter().copied()) > 0.99, "{count} at {rate}, {excess}: {rates:?}");
+            assert!(jain(rates.iter().copied()) > fairness, "{count} at {rate}, {excess}: {rates:?}");
             assert_near(rates.iter().sum(), rate, 1.0);
         }
     }

@@ -56,6 +56,11 @@ impl<'map> Clocks for MappedClocks<'map> {
     }
 
     #[inline]
+    fn held_until(self) -> Self::Word {
+        self.of_gateway.word(offset_of!(RoundMeter, held_until))
+    }
+
+    #[inline]
     fn used(self) -> Self::Word {
         self.of_tunnel.word(offset_of!(ShareMeter, used))
     }
