@@ -84,6 +84,8 @@ mod second_agent;
 mod status;
 #[path = "lab/support.rs"]
 mod support;
+#[path = "lab/top.rs"]
+mod top;
 #[path = "lab/traceroute.rs"]
 mod traceroute;
 #[path = "lab/traffic.rs"]

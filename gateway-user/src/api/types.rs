@@ -20,6 +20,8 @@ pub use crate::worker::CopyMode;
 pub struct Status {
     /// Name of the VNet.
     pub vnet: String,
+    /// When everything here was counted, in ns of the machine's monotonic clock: for rates between two answers.
+    pub clock_ns: u64,
     /// State of the gateway.
     pub state: GatewayState,
     /// What seals and opens packets.
@@ -66,6 +68,8 @@ pub struct WorkerStatus {
     pub cpu: Option<u32>,
     /// `starting`, `running` or `failed`. One that failed is started again after a pause.
     pub state: WorkerState,
+    /// Processor time that its process has taken, in ns; null while there is none.
+    pub cpu_time_ns: Option<u64>,
     /// How often it was started again.
     pub restarts: u64,
     /// Why it ended last; null if it never did.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ike::{EspProposal, FRAGMENT_SIZES, IkeProposal};
 
+use super::top::SortKey;
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
 use crate::datapath::CpuList;
@@ -61,6 +62,26 @@ pub(super) enum Command {
     /// Commands on the network configuration as a whole.
     #[command(subcommand)]
     Netcfg(NetcfgCommand),
+    /// Show rates, drops, SAs, budget and workers of a gateway as they are just now. On a terminal until q is pressed; letters sort.
+    Top(TopArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopArgs {
+    /// VNet of the gateway; may be left out while only one agent runs here.
+    pub(super) vnet: Option<String>,
+    /// Time between two pictures, and over which rates are means.
+    #[arg(long, short, value_name = "SECONDS", default_value = "2", value_parser = interval)]
+    pub(super) interval: f64,
+    /// What connections are sorted by.
+    #[arg(long, value_enum, value_name = "KEY", default_value_t = SortKey::Name)]
+    pub(super) sort: SortKey,
+    /// One picture, after the first interval.
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Form of the output; json for one line of JSON for each picture.
+    #[command(flatten)]
+    pub(super) format: Format,
 }
 
 /// How frames go to workers.
@@ -406,6 +427,14 @@ fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, Strin
     }
 }
 
+/// Parses the time between two pictures, in seconds.
+fn interval(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.1..=3600.0).contains(&number) => Ok(number),
+        _ => Err("expected a number of seconds from 0.1 to 3600".to_owned()),
+    }
+}
+
 /// Parses the size of a ring.
 fn ring_size(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
@@ -569,6 +598,17 @@ mod tests {
         assert!(refusal("vgw connection set-key VNet1 VNet2 secret").contains("unexpected argument"));
         assert!(refusal("vgw local-network set VNet2 --gateway-address not_here").contains("here"));
         assert!(refusal("vgw status --output yaml").contains("yaml"));
+    }
+
+    #[test]
+    fn what_is_watched_has_options() {
+        let Command::Top(args) = parse("vgw top VNet1 -i 0.5 --sort drops --once").unwrap().command else {
+            panic!("top expected")
+        };
+        assert_eq!((args.interval, args.sort, args.once), (0.5, SortKey::Drops, true));
+        for wrong in ["0", "soon", "inf", "NaN"] {
+            assert!(refusal(&format!("vgw top --interval {wrong}")).contains("from 0.1 to 3600"), "{wrong}");
+        }
     }
 
     #[test]

@@ -81,6 +81,7 @@ mod tests {
             number,
             pid: (state == WorkerState::Running).then_some(77),
             cpu: Some(1),
+            cpu_time_ns: None,
             state,
             restarts: 5,
             last_error: None,

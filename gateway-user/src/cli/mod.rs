@@ -12,6 +12,7 @@ mod parameters;
 mod show;
 mod table;
 mod target;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -82,6 +83,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::LocalNetwork(command) => local_network(global, command).await,
         Command::Connection(command) => connection(global, command).await,
         Command::Netcfg(command) => netcfg::run(global, command).await,
+        Command::Top(args) => top::run(global, args).await,
     }
 }
 

@@ -14,9 +14,14 @@ pub(super) fn print_key(document: &KeyDocument) -> anyhow::Result<()> {
 
 /// Prints to standard output. A reader that has seen enough (`vgw events | head`) is no failure.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    print_while_read(text).map(|_| ())
+}
+
+/// The same for what goes on; false if nobody reads it any more.
+pub(super) fn print_while_read(text: &str) -> anyhow::Result<bool> {
     let mut stdout = std::io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
-        _ => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).context("cannot write the output"),
     }
 }

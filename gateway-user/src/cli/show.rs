@@ -398,6 +398,7 @@ ceiling            none                          profile
     fn status_reads_well() {
         let status = Status {
             vnet: "VNet1".to_owned(),
+            clock_ns: 77,
             state: GatewayState::Provisioned,
             engine: EngineStatus::default(),
             xdp_mode: "native".to_owned(),

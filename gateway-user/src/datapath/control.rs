@@ -34,6 +34,7 @@ use super::wan_addresses::WanAddresses;
 use super::workers::{CpuList, Plan, ReadLane, Workers, assign};
 use crate::model::EngineChoice;
 use crate::worker::WorkerConfig;
+use crate::worker::clock::now_ns;
 
 /// Changes of the engine that wait for the agent; one more is lost.
 const ENGINE_EVENTS: usize = 64;
@@ -299,11 +300,13 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses a look-up.
     pub fn stats(&self) -> Result<DatapathStats> {
+        let read_ns = now_ns();
         let mut tunnels = BTreeMap::new();
         for id in &self.known {
             tunnels.insert(*id, self.tunnel_stats(*id)?);
         }
         Ok(DatapathStats {
+            read_ns,
             tunnels,
             drops: self.counters.drops(0)?,
             budget: self.counters.budget(self.budget.limit())?,

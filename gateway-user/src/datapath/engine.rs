@@ -60,6 +60,8 @@ pub struct WorkerStats {
     pub pid: Option<u32>,
     /// CPU that it is bound to.
     pub cpu: Option<u32>,
+    /// Processor time that its process has taken, in ns.
+    pub cpu_time_ns: Option<u64>,
     /// What it does.
     pub state: WorkerState,
     /// How often it was started again.

@@ -19,6 +19,8 @@ use crate::worker::mapped::{Entry, Mapped};
 /// Everything that the datapath counts.
 #[derive(Clone, Debug, Default)]
 pub struct DatapathStats {
+    /// When it was read, in ns of the monotonic clock.
+    pub read_ns: u64,
     /// Per tunnel.
     pub tunnels: BTreeMap<TunnelId, TunnelStats>,
     /// Drops of packets that belong to no tunnel, by [`DropReason::name`]; reasons that never occurred are left out.

@@ -40,9 +40,9 @@ impl From<EngineStats> for EngineStatus {
 
 impl From<WorkerStats> for WorkerStatus {
     fn from(stats: WorkerStats) -> Self {
-        let WorkerStats { number, pid, cpu, state, restarts, last_error, lanes } = stats;
+        let WorkerStats { number, pid, cpu, cpu_time_ns, state, restarts, last_error, lanes } = stats;
         let lanes = lanes.into_iter().map(Into::into).collect();
-        Self { number, pid, cpu, state, restarts, last_error, lanes }
+        Self { number, pid, cpu, state, cpu_time_ns, restarts, last_error, lanes }
     }
 }
 

@@ -35,6 +35,7 @@ impl<D: Dataplane> Core<D> {
             .collect();
         Ok(Status {
             vnet: self.settings.vnet.clone(),
+            clock_ns: stats.read_ns,
             state: self.state,
             engine: stats.engine.into(),
             wan_address: self.settings.wan_addresses.v4,

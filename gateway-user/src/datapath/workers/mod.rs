@@ -3,11 +3,12 @@
 //! ```text
 //! cpu_list, plan  who serves what          process, relay  one process, and what it says
 //! supervisor      keeps one alive          hang            when it counts as hanging
-//! board           what is known of all
+//! board           what is known of all       cpu_time        what they take
 //! ```
 
 mod board;
 mod cpu_list;
+mod cpu_time;
 mod hang;
 mod plan;
 mod process;
@@ -70,6 +71,7 @@ impl Workers {
     pub(super) fn stats(&self) -> Vec<WorkerStats> {
         let mut workers = self.board.workers();
         for (worker, config) in workers.iter_mut().zip(&self.configs) {
+            worker.cpu_time_ns = worker.pid.and_then(cpu_time::cpu_time_ns);
             for (stats, lane) in worker.lanes.iter_mut().zip(lanes(config)) {
                 let Some(lane) = (self.read_lane)(lane.lane) else { continue };
                 (stats.handed_over, stats.exchanged) = (lane.produced, lane.exchanged);

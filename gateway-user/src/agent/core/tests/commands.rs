@@ -177,7 +177,7 @@ async fn status_has_the_promised_shape() {
     let engine = serde_json::json!({
         "wanted": "auto", "running": "xsk", "reason": null,
         "workers": [{
-            "number": 0, "pid": 77, "cpu": 1, "state": "running", "restarts": 0, "last_error": null,
+            "number": 0, "pid": 77, "cpu": 1, "cpu_time_ns": 88, "state": "running", "restarts": 0, "last_error": null,
             "lanes": [{ "interface": "wan0", "queue": 0, "mode": "zero-copy", "full": 2, "stalled": 3, "handed_over": 40, "exchanged": 30 }]
         }]
     });
@@ -217,7 +217,7 @@ async fn status_has_the_promised_shape() {
     assert_eq!(
         json,
         serde_json::json!({
-            "vnet": "VNet1", "state": "Provisioned", "engine": engine, "xdp_mode": "native", "wan_address": "192.0.2.1",
+            "vnet": "VNet1", "clock_ns": 77, "state": "Provisioned", "engine": engine, "xdp_mode": "native", "wan_address": "192.0.2.1",
             "wan_address_v6": null,
             "budget": {
                 "rate_bits": 100_000_000, "direction": "separate", "passed_bytes": 12, "dropped_bytes": 26,
@@ -260,6 +260,7 @@ impl From<DatapathStatsOf> for crate::datapath::DatapathStats {
         let tunnel =
             TunnelStats { counters: of.counters, drops: BTreeMap::from([("replayed", 2)]), mtu: 1438 };
         Self {
+            read_ns: 77,
             tunnels: BTreeMap::from([(TunnelId(1), tunnel)]),
             drops: BTreeMap::from([("unknown_spi", 9)]),
             budget: BudgetStats {
@@ -297,6 +298,7 @@ fn worker() -> WorkerStats {
     WorkerStats {
         pid: Some(77),
         cpu: Some(1),
+        cpu_time_ns: Some(88),
         state: WorkerState::Running,
         lanes: vec![lane],
         ..WorkerStats::default()
