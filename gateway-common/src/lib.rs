@@ -32,6 +32,7 @@ mod shared_word;
 mod slot;
 pub mod trailer;
 mod tunnel;
+mod way_answer;
 pub mod wire;
 
 pub use budget::{Budget, BudgetCounters, RoundMeter, Share, ShareMeter};
@@ -53,6 +54,7 @@ pub use sa::{Aead, GhashTables, Sa, SaFlags, SpiKey};
 pub use shared_word::SharedWord;
 pub use slot::Slot;
 pub use tunnel::Tunnel;
+pub use way_answer::WayAnswer;
 
 /// Marks a type whose every bit pattern is a valid value and which has no padding that user space would leak.
 ///

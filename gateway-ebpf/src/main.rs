@@ -36,6 +36,7 @@ mod resize;
 mod returned;
 mod route;
 mod sa;
+mod way;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

@@ -15,7 +15,7 @@ use crate::maps::{FIB, PORTS, ROUTES4, ROUTES6};
 
 /// Address families (`linux/socket.h`).
 const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+pub(crate) const AF_INET6: u8 = 10;
 /// Size of the parameter block, as the helper wants it.
 const PARAMS_LEN: i32 = size_of::<FibLookup>().cast_signed() as i32;
 
@@ -111,19 +111,9 @@ pub(crate) type Question = [u64; size_of::<FibLookup>() / 8];
 pub(crate) fn next_hop<I: Family>(ctx: &XdpContext, ip: &I, ingress_ifindex: u32) -> NextHop {
     // Not on the stack, which has no room for it.
     let Some(question) = FIB.get_ptr_mut(0) else { return NextHop::Stack };
-    // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU. The structure holds integers only.
-    let params = unsafe {
-        *question = [0; _];
-        &mut *question.cast::<FibLookup>()
-    };
-    ip.ask(params);
-    params.l4_protocol = ip.protocol();
-    params.__bindgen_anon_1.tot_len = ip.total_len() as u16;
-    params.ifindex = ingress_ifindex;
-    // SAFETY: the context and the parameter block are valid for the call.
-    let result = unsafe { bpf_fib_lookup(ctx.ctx.cast(), params, PARAMS_LEN, 0) };
-    // Errors (negative) become numbers that are no result.
-    match result.cast_unsigned() as u32 {
+    // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
+    let params = unsafe { &mut *question.cast::<FibLookup>() };
+    match ask(ctx, ip, ingress_ifindex, params) {
         BPF_FIB_LKUP_RET_SUCCESS => NextHop::Direct(Way {
             ifindex: params.ifindex,
             // SAFETY: an integer; the kernel has put the route's MTU where the length was.
@@ -136,6 +126,21 @@ pub(crate) fn next_hop<I: Family>(ctx: &XdpContext, ip: &I, ingress_ifindex: u32
         }
         _ => NextHop::Stack,
     }
+}
+
+/// Asks the kernel's forwarding table about `ip`: what it returned, with the rest in `params`.
+#[inline(always)]
+pub(crate) fn ask<I: Family>(ctx: &XdpContext, ip: &I, ingress_ifindex: u32, params: &mut FibLookup) -> u32 {
+    // SAFETY: of the same size, and the structure holds integers only.
+    unsafe { core::ptr::from_mut(params).cast::<Question>().write([0; _]) };
+    ip.ask(params);
+    params.l4_protocol = ip.protocol();
+    params.__bindgen_anon_1.tot_len = ip.total_len() as u16;
+    params.ifindex = ingress_ifindex;
+    // SAFETY: the context and the parameter block are valid for the call.
+    let result = unsafe { bpf_fib_lookup(ctx.ctx.cast(), params, PARAMS_LEN, 0) };
+    // Errors (negative) become numbers that are no result.
+    result.cast_unsigned() as u32
 }
 
 /// Whether `ifindex` leads to the peers only: what came out of a tunnel must not leave there in the clear.

@@ -18,6 +18,7 @@ mod datapath {
     mod replay;
     mod returned;
     mod stats;
+    mod trace;
     mod traffic_class;
     mod ways;
 }

@@ -86,6 +86,8 @@ mod status;
 mod support;
 #[path = "lab/top.rs"]
 mod top;
+#[path = "lab/trace.rs"]
+mod trace;
 #[path = "lab/traceroute.rs"]
 mod traceroute;
 #[path = "lab/traffic.rs"]

@@ -2,7 +2,7 @@
 
 use crate::datapath::{
     BandwidthLimit, Datapath, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters,
-    TunnelChange, TunnelId, TunnelShare, TunnelStats,
+    Trace, TraceFrom, TracedPacket, TunnelChange, TunnelId, TunnelShare, TunnelStats,
 };
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
@@ -21,6 +21,12 @@ pub(super) trait Dataplane {
     fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats>;
     fn engine_stats(&self) -> EngineStats;
     fn sa_counters(&self, id: TunnelId, direction: Direction, spi: u32) -> anyhow::Result<SaCounters>;
+    fn trace(
+        &self,
+        packet: &TracedPacket,
+        from: TraceFrom,
+        name_of: &dyn Fn(u32) -> String,
+    ) -> anyhow::Result<Trace>;
 }
 
 impl Dataplane for Datapath {
@@ -78,5 +84,14 @@ impl Dataplane for Datapath {
 
     fn sa_counters(&self, id: TunnelId, direction: Direction, spi: u32) -> anyhow::Result<SaCounters> {
         Self::sa_counters(self, id, direction, spi)
+    }
+
+    fn trace(
+        &self,
+        packet: &TracedPacket,
+        from: TraceFrom,
+        name_of: &dyn Fn(u32) -> String,
+    ) -> anyhow::Result<Trace> {
+        Self::trace(self, packet, from, name_of)
     }
 }

@@ -95,6 +95,15 @@ impl Client {
         self.send(Method::POST, path, Body::Empty).await.map(drop)
     }
 
+    /// `POST` of a JSON body with a JSON answer.
+    pub async fn post_for<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.json(&self.send(Method::POST, path, Body::Json(to_json(body))).await?)
+    }
+
     /// `POST` of a JSON body, without an answer.
     pub async fn post_json(&self, path: &str, body: &impl Serialize) -> Result<(), ClientError> {
         self.send(Method::POST, path, Body::Json(to_json(body))).await.map(drop)

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use super::trace::{TraceReport, TraceRequest};
 use super::types::{
     ApplyReport, BandwidthDocument, ConnectionStatus, EventRecord, Gateway, LocalNetwork, LocalNetworkChange,
     Status, Vnet,
@@ -48,6 +49,8 @@ pub enum Command {
     Events(Reply<Vec<EventRecord>>),
     /// State and counters of the connection to a site.
     Connection(String, Reply<ConnectionStatus>),
+    /// What would become of a packet.
+    Trace(Box<TraceRequest>, Reply<TraceReport>),
     /// The shared key of the connection to a site.
     GetKey(String, Reply<SharedKey>),
     /// The stored network configuration as XML text.

@@ -7,6 +7,7 @@ pub mod command;
 pub mod server;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 pub mod types;
 
 use std::path::{Path, PathBuf};

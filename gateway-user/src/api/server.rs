@@ -16,6 +16,7 @@ use tokio::net::UnixListener;
 use zeroize::Zeroizing;
 
 use super::command::{Change, Command, Commander, Configure, Refusal};
+use super::trace::TraceReport;
 use super::types::{
     ApplyReport, ConnectionStatus, ErrorBody, EventRecord, Gateway, KeyDocument, LocalNetwork, RekeyDocument,
     Status, Vnet,
@@ -84,6 +85,7 @@ fn router(commander: Commander) -> Router {
         .route("/v1/vnets/{vnet}/gateway", get(gateway))
         .route("/v1/vnets/{vnet}/bandwidth", put(set_bandwidth))
         .route("/v1/vnets/{vnet}/events", get(events))
+        .route("/v1/vnets/{vnet}/trace", post(trace))
         .route("/v1/vnets/{vnet}/connections", get(connections))
         .route(connection, get(show_connection))
         .route(&format!("{connection}/connect"), post(connect))
@@ -128,6 +130,16 @@ async fn set_bandwidth(State(agent): State<Commander>, UrlPath(vnet): UrlPath<St
 async fn events(State(agent): State<Commander>, UrlPath(vnet): UrlPath<String>) -> Answer<Vec<EventRecord>> {
     check_vnet(&agent, &vnet)?;
     agent.ask(Command::Events).await.map(Json)
+}
+
+async fn trace(
+    State(agent): State<Commander>,
+    UrlPath(vnet): UrlPath<String>,
+    body: Bytes,
+) -> Answer<TraceReport> {
+    check_vnet(&agent, &vnet)?;
+    let request = Box::new(parse(&body)?);
+    agent.ask(|reply| Command::Trace(request, reply)).await.map(Json)
 }
 
 async fn connections(

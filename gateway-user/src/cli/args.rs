@@ -7,9 +7,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ike::{EspProposal, FRAGMENT_SIZES, IkeProposal};
 
+use super::protocol::Protocol;
 use super::top::SortKey;
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
+use crate::api::trace::{TraceFrom, TraceRequest};
 use crate::datapath::CpuList;
 use crate::model::{
     BandwidthDirection, CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, GatewayAddress, IKE_LIFETIME,
@@ -64,6 +66,8 @@ pub(super) enum Command {
     Netcfg(NetcfgCommand),
     /// Show rates, drops, SAs, budget and workers of a gateway as they are just now. On a terminal until q is pressed; letters sort.
     Top(TopArgs),
+    /// Show what the gateway would do with a packet, rule by rule, and with which SA and next hop. Nothing is sent.
+    Trace(TraceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +84,38 @@ pub(super) struct TopArgs {
     #[arg(long)]
     pub(super) once: bool,
     /// Form of the output; json for one line of JSON for each picture.
+    #[command(flatten)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TraceArgs {
+    /// VNet of the gateway.
+    pub(super) vnet: String,
+    /// Source address of the packet.
+    pub(super) source: IpAddr,
+    /// Destination address of the packet.
+    pub(super) destination: IpAddr,
+    /// Protocol, by name or number; if left out, the ICMP of the packet's IP version.
+    pub(super) protocol: Option<Protocol>,
+    /// Destination port.
+    pub(super) port: Option<u16>,
+    /// Where the packet comes from: lan, wan, host (this machine), or tunnel:CONNECTION, named by its site. By default from the tunnel
+    /// to the site that the source belongs to, else from the LAN.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(super) from: Option<TraceFrom>,
+    /// Length of the packet with its IP header, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = TraceRequest::SIZE, value_parser = clap::value_parser!(u16).range(20..))]
+    pub(super) size: u16,
+    /// Time to live as the packet arrives.
+    #[arg(long, value_name = "N", default_value_t = TraceRequest::TTL)]
+    pub(super) ttl: u8,
+    /// The packet must not be fragmented.
+    #[arg(long)]
+    pub(super) df: bool,
+    /// The packet is an ICMP error about one from SOURCE to DESTINATION.
+    #[arg(long, num_args = 2, value_names = ["SOURCE", "DESTINATION"])]
+    pub(super) quotes: Option<Vec<IpAddr>>,
     #[command(flatten)]
     pub(super) format: Format,
 }
@@ -609,6 +645,14 @@ mod tests {
         for wrong in ["0", "soon", "inf", "NaN"] {
             assert!(refusal(&format!("vgw top --interval {wrong}")).contains("from 0.1 to 3600"), "{wrong}");
         }
+        let line = "vgw trace VNet1 10.1.0.1 fd00::1 udp 53 --from tunnel:VNet2 --size 1500 --df";
+        let Command::Trace(args) = parse(line).unwrap().command else { panic!("trace expected") };
+        assert_eq!((args.protocol, args.port, args.size, args.ttl), (Some(Protocol(17)), Some(53), 1500, 64));
+        assert!(args.df && args.destination.is_ipv6() && args.quotes.is_none());
+        let line = "vgw trace VNet1 192.0.2.9 10.1.0.1 --quotes 10.1.0.1 10.2.0.1";
+        let Command::Trace(args) = parse(line).unwrap().command else { panic!("trace expected") };
+        assert_eq!((args.protocol, args.quotes.map(|quotes| quotes.len())), (None, Some(2)));
+        assert!(refusal("vgw trace VNet1 10.1.0.1 10.2.0.1 --from eth0").contains("expected lan, wan, host"));
     }
 
     #[test]

@@ -9,10 +9,12 @@ mod key_input;
 mod netcfg;
 mod output;
 mod parameters;
+mod protocol;
 mod show;
 mod table;
 mod target;
 mod top;
+mod trace;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,7 +28,7 @@ use self::args::{
     Cli, Command, ConnectionCommand, ConnectionName, GatewayCommand, Global, LocalNetworkCommand, Output,
     Read, VnetCommand,
 };
-use self::output::{print, print_key};
+use self::output::{print, print_json, print_key};
 use self::target::Agent;
 use crate::api::client::segment;
 use crate::api::types::{
@@ -84,6 +86,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Connection(command) => connection(global, command).await,
         Command::Netcfg(command) => netcfg::run(global, command).await,
         Command::Top(args) => top::run(global, args).await,
+        Command::Trace(args) => trace::run(global, args).await,
     }
 }
 
@@ -204,9 +207,6 @@ async fn get<T: DeserializeOwned + Serialize>(
     let answer: T = agent.client.get(path).await.map_err(|error| agent.explain(error))?;
     match output {
         Output::Table => print(&table(&answer)),
-        Output::Json => {
-            let json = serde_json::to_string_pretty(&answer).context("cannot write the answer as JSON")?;
-            print(&format!("{json}\n"))
-        }
+        Output::Json => print_json(&answer),
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
+use serde::Serialize;
 
 use crate::api::types::KeyDocument;
 
@@ -10,6 +11,12 @@ use crate::api::types::KeyDocument;
 pub(super) fn print_key(document: &KeyDocument) -> anyhow::Result<()> {
     print(document.key.0.expose())?;
     print("\n")
+}
+
+/// Prints an answer for programs.
+pub(super) fn print_json(answer: &impl Serialize) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(answer).context("cannot write the answer as JSON")?;
+    print(&format!("{json}\n"))
 }
 
 /// Prints to standard output. A reader that has seen enough (`vgw events | head`) is no failure.

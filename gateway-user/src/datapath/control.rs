@@ -1,5 +1,7 @@
 //! The running datapath of one gateway.
 
+mod trace;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ use super::prefixes::{Exit, PrefixChange, Prefixes};
 use super::sa_table::{Direction, SaConfig, SaCounters, SaTable};
 use super::served::Served;
 use super::stats::{Counters, DatapathStats, TunnelStats};
+use super::trace::Tracer;
 use super::tunnel::{TunnelChange, TunnelId};
 use super::vgw0::TunnelInterface;
 use super::wan_addresses::WanAddresses;
@@ -35,6 +38,8 @@ use super::workers::{CpuList, Plan, ReadLane, Workers, assign};
 use crate::model::EngineChoice;
 use crate::worker::WorkerConfig;
 use crate::worker::clock::now_ns;
+
+pub use self::trace::TraceFrom;
 
 /// Changes of the engine that wait for the agent; one more is lost.
 const ENGINE_EVENTS: usize = 64;
@@ -76,6 +81,7 @@ pub struct Datapath {
     cpu_sas: CpuSas,
     counters: Counters,
     budget: BudgetControl,
+    tracer: Tracer,
     prefixes: Prefixes,
     /// What was begun and is not told yet, in its order.
     begun: VecDeque<Vec<Begun>>,
@@ -132,6 +138,7 @@ impl Datapath {
         let cpu_sas = CpuSas::new(&object.ebpf, config.cpu_sas)?;
         let counters = Counters::new(&object.ebpf)?;
         let budget = BudgetControl::new(&object.ebpf)?;
+        let tracer = Tracer::new(&object.ebpf)?;
         // From here on every failure must undo what was done to the system.
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
         let queues = plan.as_ref().map_or(1, Plan::workers);
@@ -172,6 +179,7 @@ impl Datapath {
             cpu_sas,
             counters,
             budget,
+            tracer,
             prefixes,
             begun: VecDeque::new(),
             known: BTreeSet::new(),

@@ -7,6 +7,7 @@
 //! engine   what seals and opens       workers  the processes of engine `xsk`
 //! cpu_sas  SAs of single receive queues     ipv6     the kernel's IPv6           policy   what is done with a connection's packets
 //! budget   the shared bandwidth        slots    how many SAs each tunnel may have     prefixes what leads into which tunnel, kept by a thread of its own
+//! trace    what would become of a packet
 //! ```
 
 mod budget;
@@ -28,13 +29,14 @@ mod served;
 mod slots;
 mod stats;
 mod sysctl;
+mod trace;
 mod tunnel;
 mod vgw0;
 mod wan_addresses;
 mod workers;
 
 pub use budget::{BandwidthLimit, BudgetControl, TunnelShare};
-pub use control::{Datapath, DatapathConfig};
+pub use control::{Datapath, DatapathConfig, TraceFrom};
 pub use cpu_sas::CpuSas;
 pub use engine::{EngineConfig, EngineEvent, EngineStats, LaneStats, WorkerStats};
 pub use events::{DatapathEvent, DatapathEvents};
@@ -43,6 +45,8 @@ pub use object::{Limits, Object, Plain};
 pub use policy::PacketPolicy;
 pub use sa_table::{Direction, SaConfig, SaCounters, SaTable};
 pub use stats::{BudgetStats, Counters, DatapathStats, TunnelStats};
+pub(crate) use trace::interface_name;
+pub use trace::{Origin, Trace, TraceStep, TracedHop, TracedPacket, TracedSa, TracedVerdict, Tracer};
 pub use tunnel::{TunnelChange, TunnelId};
 pub use wan_addresses::WanAddresses;
 pub use workers::{CpuList, CpuListError, PlanError};

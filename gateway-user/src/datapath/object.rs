@@ -119,7 +119,7 @@ impl Object {
             .context(
                 "the kernel refused the datapath's maps (CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed)",
             )?;
-        for name in CHAIN.iter().map(|(_, name)| *name).chain(["gateway", "returned"]) {
+        for name in CHAIN.iter().map(|(_, name)| *name).chain(["gateway", "returned", "way"]) {
             load_program(program(&mut ebpf, name)?)
                 .with_context(|| format!("the kernel refused XDP program {name}"))?;
         }

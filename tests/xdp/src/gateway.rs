@@ -11,7 +11,8 @@ use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Share, Tunnel};
 use gateway_user::datapath::{
-    BudgetControl, Counters, CpuSas, Direction, Limits, Object, PacketPolicy, Plain, SaConfig, SaTable,
+    BudgetControl, Counters, CpuSas, Direction, Limits, Object, Origin, PacketPolicy, Plain, SaConfig,
+    SaTable, Trace, TracedPacket, Tracer,
 };
 use nix::sched::{CloneFlags, unshare};
 use zeroize::Zeroizing;
@@ -97,6 +98,7 @@ pub struct GatewayUnderTest {
     pub counters: Counters,
     /// The shared budget as the agent sets it.
     pub budget: BudgetControl,
+    tracer: Tracer,
     cpu_sas: CpuSas,
     routes: LpmTrie<MapData, [u8; 4], Plain<Route>>,
     tunnels: Array<MapData, Plain<Tunnel>>,
@@ -155,6 +157,7 @@ impl GatewayUnderTest {
         let cpu_sas = CpuSas::new(&object.ebpf, limits.cpu_sas)?;
         let counters = Counters::new(&object.ebpf)?;
         let budget = BudgetControl::new(&object.ebpf)?;
+        let tracer = Tracer::new(&object.ebpf)?;
         let mut take = |name: &str| -> Result<Map> {
             let map = object.ebpf.take_map(name);
             map.with_context(|| format!("no map {name}"))
@@ -197,6 +200,7 @@ impl GatewayUnderTest {
             sas,
             counters,
             budget,
+            tracer,
             cpu_sas,
             routes,
             tunnels,
@@ -324,6 +328,14 @@ impl GatewayUnderTest {
     /// The kernel refuses the run.
     pub fn run(&self, frame: &[u8]) -> Result<Outcome> {
         self.run_program("gateway", frame)
+    }
+
+    /// What the agent says that would become of a packet.
+    ///
+    /// # Errors
+    /// The kernel refuses a look-up.
+    pub fn trace(&self, packet: &TracedPacket, origin: Origin) -> Result<Trace> {
+        self.tracer.trace(&self.object, packet, origin, &|tunnel| format!("tunnel{tunnel}"))
     }
 
     /// Runs `program` on a frame.

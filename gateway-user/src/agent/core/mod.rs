@@ -16,6 +16,7 @@ mod share;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};

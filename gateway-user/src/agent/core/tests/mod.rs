@@ -14,6 +14,7 @@ mod parameters;
 mod queue_sas;
 mod recorder;
 mod scale;
+mod trace;
 mod tunnels;
 
 use std::path::Path;

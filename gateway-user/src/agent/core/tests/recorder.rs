@@ -7,8 +7,8 @@ use anyhow::bail;
 
 use super::super::super::dataplane::Dataplane;
 use crate::datapath::{
-    BandwidthLimit, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, TunnelChange,
-    TunnelId, TunnelShare, TunnelStats,
+    BandwidthLimit, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, Trace,
+    TraceFrom, TraceStep, TracedPacket, TracedVerdict, TunnelChange, TunnelId, TunnelShare, TunnelStats,
 };
 
 /// Every call as a line of text, and what to answer.
@@ -124,5 +124,22 @@ impl Dataplane for Recorder {
 
     fn sa_counters(&self, _: TunnelId, direction: Direction, spi: u32) -> anyhow::Result<SaCounters> {
         Ok(self.sa_counters.get(&(direction, spi)).copied().unwrap_or_default())
+    }
+
+    fn trace(
+        &self,
+        packet: &TracedPacket,
+        from: TraceFrom,
+        name_of: &dyn Fn(u32) -> String,
+    ) -> anyhow::Result<Trace> {
+        let asked = format!("{from:?} {} {} {}", packet.source, packet.destination, name_of(1));
+        let step = TraceStep { rule: "asked", passed: true, detail: asked };
+        Ok(Trace {
+            steps: vec![step],
+            verdict: TracedVerdict::Kernel,
+            tunnel: Some(1),
+            sa: None,
+            next_hop: None,
+        })
     }
 }
