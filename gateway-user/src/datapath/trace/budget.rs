@@ -57,6 +57,7 @@ impl Tracer {
 struct Copies {
     arrival: AtomicU64,
     round: AtomicU64,
+    held_until: AtomicU64,
     used: AtomicU64,
     guarantee: AtomicU64,
     ceiling: AtomicU64,
@@ -67,6 +68,7 @@ impl Copies {
         Self {
             arrival: of_gateway.arrival.into(),
             round: of_gateway.round.into(),
+            held_until: of_gateway.held_until.into(),
             used: of_tunnel.used.into(),
             guarantee: of_tunnel.guarantee.into(),
             ceiling: of_tunnel.ceiling.into(),
@@ -83,6 +85,10 @@ impl<'a> Clocks for &'a Copies {
 
     fn round(self) -> Self::Word {
         &self.round
+    }
+
+    fn held_until(self) -> Self::Word {
+        &self.held_until
     }
 
     fn used(self) -> Self::Word {
