@@ -20,6 +20,9 @@ pub struct GatewayConfig {
     pub cpu_sas: u32,
     /// Bytes that stay behind a packet that leaves its tunnel: 0 in native mode, [`Self::GENERIC_PADDING`] in generic mode.
     pub padding: u32,
+    /// Largest maximum segment size that TCP connections may announce through tunnels, in bytes, besides what fits the tunnel:
+    /// [`crate::mss::FIT`] for no other limit, [`crate::mss::LEAVE`] to leave the announcements alone.
+    pub mss_limit: u32,
 }
 
 impl GatewayConfig {
@@ -30,6 +33,6 @@ impl GatewayConfig {
     pub const GENERIC_PADDING: u32 = 1;
 }
 
-// SAFETY: repr(C), integers only, 44 bytes without implicit padding.
+// SAFETY: repr(C), integers only, 48 bytes without implicit padding.
 unsafe impl Pod for GatewayConfig {}
-const _: () = assert!(size_of::<GatewayConfig>() == 44);
+const _: () = assert!(size_of::<GatewayConfig>() == 48);

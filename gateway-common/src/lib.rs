@@ -23,6 +23,7 @@ mod ipv6;
 mod job;
 mod lane;
 pub mod limits;
+pub mod mss;
 mod port;
 pub mod port_entropy;
 pub mod replay;

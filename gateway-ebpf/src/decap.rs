@@ -17,7 +17,7 @@ use crate::encap::fill_aad;
 use crate::maps::{CONFIG, COUNTERS, JOB, PROGRAMS, SAS, SPIS};
 use crate::packet::{EspStart, at, frame_len};
 use crate::route::{Family, NextHop};
-use crate::{budget, event, flows, icmp, lane, log, replay, route, sa};
+use crate::{budget, event, flows, icmp, lane, log, mss, replay, route, sa};
 
 /// Finds the SA of the ESP packet at `offset` behind the outer header `ip`, and hands the frame that arrived at `port` to a
 /// worker or to its AEAD program.
@@ -157,6 +157,7 @@ pub(crate) unsafe fn forward<I: Family>(
     let ip = at::<I>(ctx, ETH_LEN).ok_or(DropReason::Internal)?;
     // SAFETY: lies within the frame.
     let ip = unsafe { &mut *ip };
+    mss::clamp(ctx, ip, job.tunnel);
     let needs_stack = ip.hop_limit() <= 1 || ip.concerns_routers();
     let key = FlowKey::inner(job.tunnel, job.ingress_ifindex, ip);
     let key = flows::keep::<I>(&key).ok_or(DropReason::Internal)?;

@@ -17,7 +17,7 @@ use crate::drop::drop;
 use crate::maps::{CONFIG, COUNTERS, CPU_SAS, JOB, PORTS, PROGRAMS, SAS, TUNNELS};
 use crate::packet::{Esp, Iv, Udp, at, frame_len};
 use crate::route::{Family, NextHop, Way};
-use crate::{atomic, budget, checksum, event, flows, icmp, lane, log, port_entropy, resize, route, sa};
+use crate::{atomic, budget, checksum, event, flows, icmp, lane, log, mss, port_entropy, resize, route, sa};
 
 /// Encapsulates the packet `ip`, which arrived at `port`, for `tunnel`. `None` leaves it to the kernel.
 #[inline(always)]
@@ -53,6 +53,7 @@ pub(crate) fn encapsulate<I: Family>(
         }
         return Some(drop(tunnel, DropReason::NoOutboundSa));
     }
+    mss::clamp(ctx, ip, tunnel);
     let sa = SAS.get_ptr_mut(index)?;
     // SAFETY: `sa` points into the map.
     if unsafe { (*sa).flags } & SaFlags::OUTER_IPV6 != 0 {

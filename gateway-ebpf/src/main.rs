@@ -29,6 +29,7 @@ mod icmp;
 mod lane;
 mod log;
 mod maps;
+mod mss;
 mod packet;
 mod port_entropy;
 mod replay;

@@ -12,6 +12,7 @@ use gateway_common::{
     limits,
 };
 
+use crate::mss::TcpOptions;
 use crate::route::Question;
 
 /// Tunnels when the agent does not say otherwise, the "no tunnel" entry included.
@@ -98,6 +99,9 @@ pub(crate) static KEY: PerCpuArray<FlowKey> = PerCpuArray::with_max_entries(1, 0
 
 #[map]
 pub(crate) static FIB: PerCpuArray<Question> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static TCP_OPTIONS: PerCpuArray<TcpOptions> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(ProgramSlot::COUNT, 0);

@@ -51,6 +51,8 @@ pub struct GatewayOptions {
     pub hosts: Option<PathBuf>,
     /// What the agent logs, for instance `debug`.
     pub log: Option<String>,
+    /// How announcements of maximum segment sizes are lowered, for instance `off`.
+    pub mss_clamp: Option<String>,
     /// Whether ESP travels in UDP although there is no address translation.
     pub force_udp_encapsulation: bool,
     /// Whether each inner flow has a UDP source port of its own.
@@ -83,6 +85,7 @@ impl GatewayOptions {
         let number = |value: Option<u32>| value.map(|value| value.to_string());
         let valued = [
             ("--bandwidth", self.bandwidth.clone()),
+            ("--mss-clamp", self.mss_clamp.clone()),
             ("--engine", self.engine.clone()),
             ("--workers", number(self.workers)),
             ("--worker-cpus", self.worker_cpus.clone()),

@@ -12,6 +12,7 @@ mod datapath {
     mod icmp_relay;
     mod ipv6;
     mod ipv6_workers;
+    mod mss;
     mod port_entropy;
     mod prog_test_run;
     mod queues;

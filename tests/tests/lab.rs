@@ -48,6 +48,8 @@ mod ipv6_routes;
 mod key_log;
 #[path = "lab/log.rs"]
 mod log;
+#[path = "lab/mss.rs"]
+mod mss;
 #[path = "lab/multi_queue.rs"]
 mod multi_queue;
 #[path = "lab/names.rs"]

@@ -8,7 +8,7 @@ use gateway_user::datapath::{
     BandwidthLimit, Datapath, DatapathConfig, EngineConfig, PacketPolicy, SaConfig, TunnelChange, TunnelId,
     WanAddresses,
 };
-use gateway_user::model::EngineChoice;
+use gateway_user::model::{EngineChoice, MssClamp};
 use tokio::runtime::{Builder, Runtime};
 
 use super::network;
@@ -42,6 +42,7 @@ impl Gateway {
             cpu_sas: 0,
             pin_root,
             engine: EngineConfig { choice: EngineChoice::Kernel, ..EngineConfig::default() },
+            mss_clamp: MssClamp::Auto,
         };
         topology.gateway(end).enter(|| Self::start_here(config, end, tunnels))?
     }

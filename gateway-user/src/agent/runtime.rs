@@ -103,6 +103,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         cpu_sas: options.peering.queue_sas(),
         pin_root: options.pin_root.clone(),
         engine: options.engine.clone(),
+        mss_clamp: options.mss_clamp,
     })
     .await
     .context("cannot start the datapath")?;

@@ -9,7 +9,7 @@ use ike::{EspProposal, IkeProposal};
 use super::CertificateFiles;
 use super::profile::CipherPreference;
 use crate::datapath::{EngineConfig, WanAddresses};
-use crate::model::{CHILD_SAS, GatewayBandwidth};
+use crate::model::{CHILD_SAS, GatewayBandwidth, MssClamp};
 
 /// How to run one gateway: the options of `vgw agent`.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Options {
     pub key_log: Option<PathBuf>,
     /// What seals and opens packets.
     pub engine: EngineConfig,
+    /// What becomes of the maximum segment sizes that TCP connections announce.
+    pub mss_clamp: MssClamp,
     /// How to talk to peers.
     pub peering: Peering,
 }

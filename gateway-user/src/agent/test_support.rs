@@ -10,7 +10,7 @@ use super::certificates::CertificateFiles;
 use super::profile::CipherPreference;
 use super::settings::{Options, Peering, Settings};
 use crate::datapath::EngineConfig;
-use crate::model::GatewayBandwidth;
+use crate::model::{GatewayBandwidth, MssClamp};
 
 /// Settings of the gateway at 192.0.2.1, the `n`th VNet's at 192.0.2.n.
 pub(super) fn settings(vnet: &str) -> Settings {
@@ -43,6 +43,7 @@ pub(super) fn options(directory: &Path) -> Options {
         certificates: CertificateFiles::default(),
         key_log: None,
         engine: EngineConfig::default(),
+        mss_clamp: MssClamp::Auto,
         peering: peering(),
     }
 }

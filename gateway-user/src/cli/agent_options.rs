@@ -38,6 +38,7 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
             tx_budget: args.tx_budget,
             ring_size: args.ring_size,
         },
+        mss_clamp: args.mss_clamp,
         peering: Peering {
             cookie_threshold: args.cookie_threshold,
             fragment_size: args.fragment_size,

@@ -15,6 +15,7 @@ use crate::api::trace::{TraceFrom, TraceRequest};
 use crate::datapath::CpuList;
 use crate::model::{
     BandwidthDirection, CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, GatewayAddress, IKE_LIFETIME,
+    MssClamp,
 };
 use crate::worker::WorkerConfig;
 
@@ -153,6 +154,10 @@ pub(super) struct AgentArgs {
     /// Whether the budget is for both directions together (shared) or each direction has as much for itself (separate).
     #[arg(long, value_name = "HOW", default_value_t = BandwidthDirection::Shared)]
     pub(super) bandwidth_direction: BandwidthDirection,
+    /// How TCP connections through tunnels are kept from segments that do not fit: the maximum segment size that their ends announce is
+    /// lowered to what the tunnel carries (auto), to N bytes if that is less, or not at all (off).
+    #[arg(long, value_name = "HOW", default_value_t = MssClamp::Auto)]
+    pub(super) mss_clamp: MssClamp,
     /// What seals and opens packets: kernel (the XDP programs), xsk (worker processes with AF_XDP sockets, faster where the CPU
     /// has AES instructions; the gateway starts only if all workers come up), or auto (xsk where they come up, else kernel).
     #[arg(long, value_name = "ENGINE", default_value_t = EngineChoice::Auto)]

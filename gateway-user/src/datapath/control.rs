@@ -35,7 +35,7 @@ use super::tunnel::{TunnelChange, TunnelId};
 use super::vgw0::TunnelInterface;
 use super::wan_addresses::WanAddresses;
 use super::workers::{CpuList, Plan, ReadLane, Workers, assign};
-use crate::model::EngineChoice;
+use crate::model::{EngineChoice, MssClamp};
 use crate::worker::WorkerConfig;
 use crate::worker::clock::now_ns;
 
@@ -67,6 +67,8 @@ pub struct DatapathConfig {
     pub pin_root: PathBuf,
     /// What seals and opens packets.
     pub engine: EngineConfig,
+    /// What becomes of the maximum segment sizes that TCP connections announce.
+    pub mss_clamp: MssClamp,
 }
 
 /// The datapath: loaded programs, attached interfaces, tunnel interface and routes.
@@ -391,6 +393,7 @@ impl Datapath {
             vgw_peer_mac: self.vgw0.xdp.mac,
             cpu_sas: self.config.cpu_sas,
             padding: 0,
+            mss_limit: self.config.mss_clamp.limit(),
         };
         let mut configs: Array<_, Plain<GatewayConfig>> =
             duplicate(&self.object.ebpf, "CONFIG")?.try_into()?;

@@ -10,6 +10,7 @@ mod dscp;
 mod engine;
 mod gateway_address;
 mod lookup;
+mod mss_clamp;
 mod names;
 mod parameters;
 mod shared_key;
@@ -26,6 +27,7 @@ pub use dscp::{OuterDscp, UnknownOuterDscp};
 pub use engine::{Engine, EngineChoice, UnknownEngine, WorkerState};
 pub use gateway_address::{GatewayAddress, HostName, NoGatewayAddress};
 pub use lookup::{LookupError, ResolvedConnection};
+pub use mss_clamp::{MssClamp, UnknownMssClamp};
 pub use names::{MAX_NAME_LEN, is_valid_name};
 pub use parameters::{
     AuthMethod, CHILD_LIFETIME, CHILD_SAS, ConnectionParameters, DPD, IKE_LIFETIME, ParameterError,

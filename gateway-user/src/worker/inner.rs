@@ -2,7 +2,7 @@
 
 use gateway_common::limits::FLOWS;
 use gateway_common::wire::{ESP_TRAILER_LEN, PROTO_IPV6};
-use gateway_common::{FlowKey, Ip, Ipv4, Ipv6, ecn, trailer};
+use gateway_common::{FlowKey, Ip, Ipv4, Ipv6, ecn, mss, trailer};
 
 use super::plain;
 
@@ -53,7 +53,7 @@ impl Header {
 
 impl Inner {
     /// Looks at a decrypted payload, trailer included, whose outer header had `outer_ecn`. `None` for everything that is the
-    /// XDP program's business: what is to be dropped or reported, and what needs the kernel (TTL, options).
+    /// XDP program's business: what is to be dropped or reported, what needs the kernel (TTL, options), and segments whose announcement may have to be lowered.
     #[inline]
     pub(super) fn parse(payload: &[u8], outer_ecn: u32) -> Option<Self> {
         let [_, next_header] = *payload.last_chunk::<ESP_TRAILER_LEN>()?;
@@ -91,6 +91,10 @@ fn parse<I: Ip>(payload: &[u8], outer_ecn: u32, header: impl FnOnce(I) -> Header
     let ip: I = plain::read(payload)?;
     let len = trailer::inner_len(&ip, padding, payload.len() as u32).ok()?;
     if ip.concerns_routers() || ip.hop_limit() <= 1 {
+        return None;
+    }
+    let flags = payload.get(I::LEN + mss::FLAGS_AT).copied().unwrap_or(0);
+    if mss::precedes_segment(&ip) && flags & mss::SYN != 0 {
         return None;
     }
     if ecn::is_alarming(ip.traffic_class(), outer_ecn as u8) {
@@ -208,6 +212,19 @@ mod tests {
                     assert_eq!(forwarded, expected.map(|ecn| dscp | ecn), "inner {inner}, outer {outer}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn segments_that_may_announce_their_size_are_left_to_the_xdp_program() {
+        for flags in [0x02, 0x12, 0xc2, 0x10, 0x11, 0x18] {
+            let is_taken = flags & 0x02 == 0;
+            let mut bytes = payload(Ipv4::outer(0, 60, 6, [10, 2, 0, 1], [10, 1, 0, 1]), 0, 4);
+            bytes[20 + 13] = flags;
+            assert_eq!(Inner::parse(&bytes, 0).is_some(), is_taken, "flags {flags:#x}");
+            let mut bytes = payload6(Ipv6 { next_header: 6, ..ip6() }, 0, 41);
+            bytes[40 + 13] = flags;
+            assert_eq!(Inner::parse(&bytes, 0).is_some(), is_taken, "flags {flags:#x}");
         }
     }
 

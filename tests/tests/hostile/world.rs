@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp, XdpMode};
-use gateway_common::{DropReason, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Tunnel};
+use gateway_common::{DropReason, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Tunnel, mss};
 use gateway_user::datapath::{Counters, CpuSas, Direction, Limits, Object, Plain, SaConfig, SaTable};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
@@ -193,6 +193,7 @@ fn fill_config(mut map: Array<MapData, Plain<GatewayConfig>>, indices: &[u32], p
         vgw_peer_mac: Interface::VgwPeer.mac(),
         cpu_sas: CPU_SAS,
         padding,
+        mss_limit: mss::FIT,
     };
     Ok(map.set(0, Plain(config), 0)?)
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Share, Tunnel};
+use gateway_common::{Aead, Budget, GatewayConfig, Port, PortRole, Route, RouteKind, Sa, Share, Tunnel, mss};
 use gateway_user::datapath::{
     BudgetControl, Counters, CpuSas, Direction, Limits, Object, Origin, PacketPolicy, Plain, SaConfig,
     SaTable, Trace, TracedPacket, Tracer,
@@ -104,6 +104,7 @@ pub struct GatewayUnderTest {
     tunnels: Array<MapData, Plain<Tunnel>>,
     pub(crate) ports: BpfHashMap<MapData, u32, Plain<Port>>,
     budgets: Array<MapData, Plain<Budget>>,
+    configs: Array<MapData, Plain<GatewayConfig>>,
     shares: Array<MapData, Plain<Share>>,
     entries: Array<MapData, Plain<Sa>>,
     pub(crate) lanes: Lanes,
@@ -171,6 +172,7 @@ impl GatewayUnderTest {
             vgw_peer_mac: [2, 0, 0, 0, 1, 1],
             cpu_sas: limits.cpu_sas,
             padding: 0,
+            mss_limit: mss::FIT,
         };
         configs.set(0, Plain(config), 0)?;
         let mut routes: LpmTrie<_, [u8; 4], Plain<Route>> = take("ROUTES4")?.try_into()?;
@@ -206,6 +208,7 @@ impl GatewayUnderTest {
             tunnels,
             ports,
             budgets,
+            configs,
             shares,
             entries,
             lanes,
@@ -227,6 +230,15 @@ impl GatewayUnderTest {
             Plain(Port { roles, mac: GATEWAY_MAC, reserved: [0; 2], first_lane: 0, lanes: 0 }),
             0,
         )?)
+    }
+
+    /// Sets [`GatewayConfig::mss_limit`].
+    ///
+    /// # Errors
+    /// The kernel refuses the update.
+    pub fn set_mss_limit(&mut self, mss_limit: u32) -> Result<()> {
+        let Plain(config) = self.configs.get(&0, 0)?;
+        Ok(self.configs.set(0, Plain(GatewayConfig { mss_limit, ..config }), 0)?)
     }
 
     /// Sets the shared budget.

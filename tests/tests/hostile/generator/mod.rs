@@ -193,6 +193,32 @@ impl Generator {
         }
     }
 
+    /// Makes a first segment with options of `payload`, as far as it is long enough.
+    fn open_connection(&mut self, payload: &mut [u8]) {
+        let mut options = Vec::new();
+        for _ in 0..self.random.random_range(0..6) {
+            let size: u16 = self.one_of(&[0, 536, 1378, 1398, 1399, 1460, 9000, 0xffff]);
+            let [high, low] = size.to_be_bytes();
+            let option = match self.random.random_range(0..8) {
+                0..3 => vec![1],
+                3..5 => vec![2, 4, high, low],
+                5 => vec![8, 10, 2, 4, high, low, 0, 0, 0, 0],
+                6 => vec![self.random.random(), self.random.random_range(0..12), high, low],
+                _ => vec![self.one_of(&[0, 2, 3]), self.one_of(&[0, 1, 2, 3, 4, 5, 40])],
+            };
+            options.extend(option);
+        }
+        options.truncate(40);
+        let words = 5 + options.len().div_ceil(4) as u8;
+        let says = if self.random.random_range(0..8) == 0 { self.random.random() } else { words << 4 };
+        let syn = self.one_of(&[0x02, 0x12, 0xc2]);
+        for (at, byte) in (12..).zip([says, syn]).chain((20..).zip(options)) {
+            if let Some(place) = payload.get_mut(at) {
+                *place = byte;
+            }
+        }
+    }
+
     /// An IPv4 packet between two hosts, odd in some way now and then.
     fn packet(&mut self, source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
         let mut ip = Ip::new(source.into(), destination.into());
@@ -224,7 +250,10 @@ impl Generator {
             18 => self.random.random_range(1400..=1480),
             _ => self.random.random_range(1480..=1700),
         };
-        let payload = self.bytes(len);
+        let mut payload = self.bytes(len);
+        if ip.protocol == 6 && self.happens(2, "first segment") {
+            self.open_connection(&mut payload);
+        }
         let mut packet = ip.packet(&payload);
         if self.happens(100, "inner header byte") {
             let at = self.random.random_range(0..20);

@@ -3,7 +3,7 @@
 use gateway_common::DropReason;
 
 use super::header::{ETHERNET, Header, PLAIN, PLAIN6, combine_ecn, decrement_ttl, double_word, set_ecn};
-use super::{Fate, Model, Opened, Owner, Prediction, Slot, owner, through_stack, way};
+use super::{Fate, Model, Opened, Owner, Prediction, Slot, mss, owner, through_stack, way};
 use crate::hostile::association::ICV;
 
 /// Largest frame that the programs decrypt.
@@ -80,6 +80,7 @@ impl Model {
         }
         let ecn = combine_ecn(inner.class & 3, outer_ecn).ok_or(refused(DropReason::EcnDrop))?;
         let mut packet = plaintext[..inner.total_len].to_vec();
+        mss::clamp(&mut packet, &inner, super::tunnel(tunnel).mtu);
         set_ecn(&mut packet, ecn);
         // What the kernel must see goes there without a question about its way.
         let needs_stack = inner.ttl <= 1 || inner.length != PLAIN;

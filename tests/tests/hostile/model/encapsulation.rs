@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use gateway_common::DropReason;
 
 use super::header::{ETHERNET, Header, PLAIN, checksum_is_right, decrement_ttl, double_word, word};
-use super::{Arrival, Fate, Model, Owner, Prediction, Sealed, Slot, owner, tunnel, way};
+use super::{Arrival, Fate, Model, Owner, Prediction, Sealed, Slot, mss, owner, tunnel, way};
 use crate::hostile::association::{Association, ICV};
 use crate::hostile::network::Interface;
 
@@ -69,6 +69,7 @@ impl Model {
             return Prediction::drop(number, DropReason::SequenceExhausted);
         }
         let mut inner = arrival.frame[ETHERNET..ETHERNET + len].to_vec();
+        mss::clamp(&mut inner, header, tunnel(number).mtu);
         if is_forwarded {
             decrement_ttl(&mut inner);
         }

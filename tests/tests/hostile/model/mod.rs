@@ -7,6 +7,7 @@
 mod decapsulation;
 mod encapsulation;
 mod header;
+mod mss;
 mod replay;
 mod returned;
 
