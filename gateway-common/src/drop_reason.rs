@@ -49,7 +49,8 @@ drop_reasons! {
     LifetimeExpired = 9, "lifetime_expired";
     /// The gateway's shared bandwidth budget is used up.
     BudgetExceeded = 10, "budget_exceeded";
-    /// The packet is larger than the tunnel carries, although the kernel routed it there.
+    /// The packet is larger than the tunnel carries, although the kernel routed it there; or one from a peer, put together from
+    /// fragments, is larger than the AEAD programs open.
     TooBig = 11, "too_big";
     /// No route to the outer or inner destination.
     NoRoute = 12, "no_route";

@@ -30,7 +30,7 @@ impl Handoff {
 /// peer of `vgw0` and never leave the machine.
 pub const ETHERTYPE_RETURN: u16 = 0x88b5;
 
-/// What a worker asks the XDP program of `vgw0` to do.
+/// What a worker, or the agent, asks the XDP program of `vgw0` to do.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReturnKind {
@@ -43,6 +43,9 @@ pub enum ReturnKind {
     /// Raise [`crate::EventKind::AuthenticationFailed`] for the SA of the hand-off header; nothing else is there. The
     /// worker counts the drop itself.
     AuthenticationFailed = 3,
+    /// Decapsulate the packet behind this header as if it had arrived at the WAN: ESP, plain or in UDP, that the kernel has put together
+    /// from fragments. There is no hand-off header; `lane` is 0. Of a packet that is too large to be opened only the start is there.
+    Reassembled = 4,
 }
 
 impl ReturnKind {
@@ -52,12 +55,13 @@ impl ReturnKind {
             1 => Some(Self::Deliver),
             2 => Some(Self::Resolve),
             3 => Some(Self::AuthenticationFailed),
+            4 => Some(Self::Reassembled),
             _ => None,
         }
     }
 }
 
-/// Stands before the [`Handoff`] of a frame that a worker sends on the peer of `vgw0`.
+/// Stands before the [`Handoff`] of a frame that a worker sends on the peer of `vgw0`, and before a reassembled packet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReturnHeader {

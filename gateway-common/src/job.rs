@@ -75,13 +75,15 @@ pub enum ProgramSlot {
     Encap4In6 = 12,
     /// Encapsulation of an IPv6 packet for a peer with an IPv6 address.
     Encap6In6 = 13,
+    /// Decapsulation of what the kernel has put together from fragments.
+    Reassembled = 14,
     /// Never filled: a tail call to it falls through, which lets tests run an AEAD program alone.
-    Empty = 14,
+    Empty = 15,
 }
 
 impl ProgramSlot {
     /// Number of slots.
-    pub const COUNT: u32 = 15;
+    pub const COUNT: u32 = 16;
 
     /// Slot of the program that seals with the [`Aead`] of number `aead`.
     #[inline(always)]

@@ -127,7 +127,7 @@ fn is_priority_tagged(ethernet: &Ethernet, behind: &Ipv4) -> bool {
 /// Packets to the gateway's own outer address: ESP, plain or in UDP, is ours unless it is a fragment or has options or extension
 /// headers.
 #[inline(always)]
-fn from_wan<I: Family>(ctx: &XdpContext, port: &Port, ip: &I) -> Option<u32> {
+pub(crate) fn from_wan<I: Family>(ctx: &XdpContext, port: &Port, ip: &I) -> Option<u32> {
     if ip.is_fragment() || ip.header_len() as usize != I::LEN {
         return None;
     }

@@ -7,8 +7,9 @@
 //! ```text
 //! gateway ─ encap ─► seal_* ─► encap_done ─► redirect
 //!         ├ decap ─► open_* ─► decap_done ─► redirect
-//!         └ lane ──► AF_XDP socket ─► worker ─► AF_XDP socket
-//!                                        └─► vgw0: returned ─► redirect
+//!         ├ lane ──► AF_XDP socket ─► worker ─► AF_XDP socket
+//!         │                              └─► vgw0: returned ─► redirect
+//!         └ fragments ─► kernel ─► agent ───► vgw0: returned ─► reassembled ─► open_* …
 //! ```
 #![no_std]
 #![no_main]
@@ -32,6 +33,7 @@ mod maps;
 mod mss;
 mod packet;
 mod port_entropy;
+mod reassembled;
 mod replay;
 mod resize;
 mod returned;

@@ -1,4 +1,4 @@
-//! What the workers hand back: opened packets whose way they do not know, and questions.
+//! What the workers hand back: opened packets whose way they do not know, and questions; and what the agent found in fragments.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
@@ -31,6 +31,11 @@ pub(crate) fn returned(ctx: XdpContext) -> u32 {
     let Some(header) = at::<ReturnHeader>(&ctx, 0) else { return drop(0, DropReason::Malformed) };
     // SAFETY: lies within the frame, which has no alignment.
     let header = unsafe { header.read_unaligned() };
+    if header.kind == ReturnKind::Reassembled as u32 {
+        // SAFETY: nothing with a destructor is alive.
+        unsafe { PROGRAMS.tail_call(&ctx, ProgramSlot::Reassembled as u32) };
+        return drop(0, DropReason::Internal);
+    }
     let verdict = answer::<Ipv4>(&ctx, header.kind);
     count(header.lane);
     verdict
@@ -85,7 +90,7 @@ fn answer<I: Family>(ctx: &XdpContext, kind: u32) -> u32 {
             event::raise_limited(gateway_common::EventKind::AuthenticationFailed, tunnel, spi, remote_addr);
             XDP_DROP
         }
-        None => drop(tunnel, DropReason::Malformed),
+        Some(ReturnKind::Reassembled) | None => drop(tunnel, DropReason::Malformed),
     }
 }
 

@@ -16,6 +16,7 @@ mod datapath {
     mod port_entropy;
     mod prog_test_run;
     mod queues;
+    mod reassembled;
     mod replay;
     mod returned;
     mod stats;

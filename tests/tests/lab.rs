@@ -32,6 +32,8 @@ mod engine_privileges;
 mod engine_start;
 #[path = "lab/floods.rs"]
 mod floods;
+#[path = "lab/fragments.rs"]
+mod fragments;
 #[path = "lab/gateway_traffic.rs"]
 mod gateway_traffic;
 #[path = "lab/generic_mode.rs"]

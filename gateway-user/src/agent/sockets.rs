@@ -72,7 +72,8 @@ impl IkeSockets {
                 }
             };
             let local = self.ports[index].local;
-            // ESP with a known SPI never comes this far: the XDP program takes it. The rest is not for IKE.
+            // ESP never comes this far, except in fragments: XDP takes it. The rest is not for IKE either; what the kernel has put together
+            // other sockets get as well, for the datapath.
             if local.port() == NAT_T_PORT && !self.buffer[..length].starts_with(&NON_ESP_MARKER) {
                 continue;
             }

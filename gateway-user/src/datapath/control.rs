@@ -21,12 +21,13 @@ use super::cpu_sas::CpuSas;
 use super::engine::{EngineConfig, EngineEvent, EngineStats, RunningEngine};
 use super::events::{DatapathEvents, forward_log};
 use super::ipv6;
-use super::mtu::{outer_header, tunnel_interface_mtu, tunnel_mtu};
+use super::mtu::{TUNNEL_INTERFACE_MTU, outer_header, tunnel_mtu};
 use super::netdev::{Interface, Netlink};
 use super::object::{Limits, Object, Plain, duplicate};
 use super::pins::Pins;
 use super::policy::PacketPolicy;
 use super::prefixes::{Exit, PrefixChange, Prefixes};
+use super::reassembled::Reassembly;
 use super::sa_table::{Direction, SaConfig, SaCounters, SaTable};
 use super::served::Served;
 use super::stats::{Counters, DatapathStats, TunnelStats};
@@ -94,6 +95,8 @@ pub struct Datapath {
     mtu: u32,
     xdp_mode: &'static str,
     engine: RunningEngine,
+    /// Brings in what arrived in fragments, as soon as the programs are attached.
+    reassembly: Option<Reassembly>,
     engine_events: Option<mpsc::Receiver<EngineEvent>>,
 }
 
@@ -144,10 +147,15 @@ impl Datapath {
         // From here on every failure must undo what was done to the system.
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
         let queues = plan.as_ref().map_or(1, Plan::workers);
-        let vgw0_mtu = tunnel_interface_mtu(wan.mtu);
-        let created =
-            TunnelInterface::create(&netlink, &config.vnet, vgw0_mtu, config.wan_addrs, queues, with_ipv6)
-                .await;
+        let created = TunnelInterface::create(
+            &netlink,
+            &config.vnet,
+            TUNNEL_INTERFACE_MTU,
+            config.wan_addrs,
+            queues,
+            with_ipv6,
+        )
+        .await;
         let vgw0 = match created {
             Ok(vgw0) => vgw0,
             Err(error) => {
@@ -171,6 +179,7 @@ impl Datapath {
             mtu,
             engine: RunningEngine::kernel(config.engine.choice, None),
             engine_events: None,
+            reassembly: None,
             config,
             netlink,
             pins,
@@ -369,6 +378,7 @@ impl Datapath {
     /// # Errors
     /// Something could not be removed; the rest was.
     pub async fn stop(mut self) -> Result<()> {
+        self.reassembly = None;
         self.engine.stop().await;
         self.prefixes.stop().await;
         let unpinned = self.pins.remove();
@@ -412,6 +422,7 @@ impl Datapath {
             self.attach(&targets, XdpMode::Skb)?;
             self.xdp_mode = "generic";
         }
+        self.reassembly = Some(Reassembly::start(&self.config.wan, self.config.wan_addrs, &self.vgw0)?);
         match plan {
             Some(plan) => self.start_workers(served, plan).await,
             None => Ok(()),

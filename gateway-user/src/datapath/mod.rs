@@ -8,6 +8,7 @@
 //! cpu_sas  SAs of single receive queues     ipv6     the kernel's IPv6           policy   what is done with a connection's packets
 //! budget   the shared bandwidth        slots    how many SAs each tunnel may have     prefixes what leads into which tunnel, kept by a thread of its own
 //! trace    what would become of a packet
+//! reassembled  ESP that arrived in fragments
 //! ```
 
 mod budget;
@@ -24,6 +25,7 @@ mod object;
 mod pins;
 mod policy;
 mod prefixes;
+mod reassembled;
 mod sa_table;
 mod served;
 mod slots;

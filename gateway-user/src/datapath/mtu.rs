@@ -13,11 +13,9 @@ fn outer_mtu(wan_mtu: u32) -> u32 {
     wan_mtu.min((MAX_FRAME - ETH_LEN) as u32)
 }
 
-/// MTU of `vgw0`: room for a whole packet of the WAN that a worker hands back with its headers. What the kernel may send into a
-/// tunnel is limited by the routes.
-pub(super) fn tunnel_interface_mtu(wan_mtu: u32) -> u32 {
-    outer_mtu(wan_mtu) + (ReturnHeader::LEN + Handoff::LEN) as u32
-}
+/// MTU of `vgw0`: room for the largest packet that the in-kernel AEAD takes, with the headers of a worker that hands it back. Fragments may make a
+/// packet that is larger than the WAN's MTU. What the kernel may send into a tunnel is limited by the routes.
+pub(super) const TUNNEL_INTERFACE_MTU: u32 = (MAX_FRAME - ETH_LEN + ReturnHeader::LEN + Handoff::LEN) as u32;
 
 /// Length of the longest outer IP header that the gateway's addresses allow. A peer with a name may be found at an address of
 /// the other family later, and its tunnel's MTU does not change then.

@@ -68,7 +68,7 @@ impl<T: gateway_common::Pod> Plain<T> {
 unsafe impl<T: gateway_common::Pod> aya::Pod for Plain<T> {}
 
 /// Programs reached by tail call, with the slot that each fills.
-const CHAIN: [(ProgramSlot, &str); 14] = [
+const CHAIN: [(ProgramSlot, &str); 15] = [
     (ProgramSlot::SealChaCha20Poly1305, "seal_chacha20_poly1305"),
     (ProgramSlot::SealAes128Gcm, "seal_aes128_gcm"),
     (ProgramSlot::SealAes256Gcm, "seal_aes256_gcm"),
@@ -83,6 +83,7 @@ const CHAIN: [(ProgramSlot, &str); 14] = [
     (ProgramSlot::Returned6, "returned6"),
     (ProgramSlot::Encap4In6, "encap_4in6"),
     (ProgramSlot::Encap6In6, "encap_6in6"),
+    (ProgramSlot::Reassembled, "reassembled"),
 ];
 
 /// The programs and maps, loaded into the kernel.

@@ -293,7 +293,7 @@ impl Model {
     }
 
     /// A packet to the gateway's outer address.
-    fn predict_from_peers(&self, frame: &[u8], header: &Header) -> Prediction {
+    pub(super) fn predict_from_peers(&self, frame: &[u8], header: &Header) -> Prediction {
         const ESP: u8 = 50;
         const UDP: u8 = 17;
         const UDP_HEADER: usize = 8;

@@ -2,7 +2,7 @@
 
 use gateway_common::{DropReason, ETHERTYPE_RETURN, Handoff, Job, ProgramSlot, ReturnHeader};
 
-use super::header::{ETHERNET, PLAIN, PLAIN6, word};
+use super::header::{ETHERNET, Header, PLAIN, PLAIN6, word};
 use super::{Fate, Model, Prediction, Slot};
 use crate::hostile::association::ICV;
 use std::mem::offset_of;
@@ -16,6 +16,7 @@ const LARGEST: usize = 2047;
 const DELIVER: u32 = 1;
 const RESOLVE: u32 = 2;
 const AUTHENTICATION_FAILED: u32 = 3;
+const REASSEMBLED: u32 = 4;
 
 /// A number in the order of the machine.
 fn native(frame: &[u8], at: usize) -> u32 {
@@ -27,6 +28,9 @@ impl Model {
     pub(crate) fn predict_returned(&self, frame: &[u8], slots: u32) -> Prediction {
         if word(frame, 12) != ETHERTYPE_RETURN {
             return Prediction::pass();
+        }
+        if frame.len() >= ReturnHeader::LEN && native(frame, offset_of!(ReturnHeader, kind)) == REASSEMBLED {
+            return self.predict_reassembled(&frame[ReturnHeader::LEN - ETHERNET..]);
         }
         if frame.len() < FRONT {
             return Prediction::drop(0, DropReason::Malformed);
@@ -50,6 +54,21 @@ impl Model {
             RESOLVE | AUTHENTICATION_FAILED => Prediction::sure(Fate::Answered),
             _ => Prediction::drop(tunnel, DropReason::Malformed),
         }
+    }
+
+    /// `frame` holds a packet that was put together from fragments, behind as many bytes as an Ethernet header has.
+    fn predict_reassembled(&self, frame: &[u8]) -> Prediction {
+        let malformed = Prediction::drop(0, DropReason::Malformed);
+        let Some(header) = frame.get(ETHERNET..).and_then(Header::parse) else { return malformed };
+        if header.version != 4 {
+            return predict_reassembled6(frame);
+        }
+        if ETHERNET + header.total_len > LARGEST {
+            return Prediction::drop(0, DropReason::TooBig);
+        }
+        let prediction = self.predict_from_peers(frame, &header);
+        // What would be left to the kernel came from there.
+        if matches!(prediction.fates[..], [Fate::Pass]) { malformed } else { prediction }
     }
 
     fn predict_delivery(&self, frame: &[u8], slot: Slot) -> Prediction {
@@ -88,4 +107,34 @@ impl Model {
         };
         Prediction { fates, authenticated: Some((slot, sequence)) }
     }
+}
+
+/// The same for an IPv6 packet; no SA of this world receives such.
+fn predict_reassembled6(frame: &[u8]) -> Prediction {
+    const HEADER: usize = 40;
+    let malformed = Prediction::drop(0, DropReason::Malformed);
+    let start = ETHERNET + HEADER;
+    if frame.len() < start {
+        return malformed;
+    }
+    let end = start + usize::from(word(frame, ETHERNET + 4));
+    if end > LARGEST {
+        return Prediction::drop(0, DropReason::TooBig);
+    }
+    if end > frame.len() {
+        return malformed;
+    }
+    let esp = match frame[ETHERNET + 6] {
+        50 => start,
+        17 if frame.len() >= start + 12 && word(frame, start + 2) == 4500 => {
+            let says = usize::from(word(frame, start + 4));
+            if frame[start + 8..start + 12] == [0; 4] || says != end - start || says < 12 {
+                return malformed;
+            }
+            start + 8
+        }
+        _ => return malformed,
+    };
+    let is_whole = frame.len() >= esp + 16;
+    Prediction::drop(0, if is_whole { DropReason::UnknownSpi } else { DropReason::Malformed })
 }
