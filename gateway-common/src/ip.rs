@@ -35,6 +35,8 @@ pub trait Ip: Pod {
     fn concerns_routers(&self) -> bool;
     /// Whether the packet is a fragment, the first included, as far as the fixed header tells.
     fn is_fragment(&self) -> bool;
+    /// Whether routers may fragment the packet.
+    fn may_be_fragmented(&self) -> bool;
     /// Source address.
     fn source(&self) -> Self::Address;
     /// Destination address.
@@ -158,6 +160,11 @@ impl Ip for Ipv4 {
     }
 
     #[inline(always)]
+    fn may_be_fragmented(&self) -> bool {
+        Self::may_be_fragmented(self)
+    }
+
+    #[inline(always)]
     fn source(&self) -> [u8; 4] {
         self.source
     }
@@ -234,6 +241,11 @@ impl Ip for Ipv6 {
     #[inline(always)]
     fn is_fragment(&self) -> bool {
         self.next_header == crate::wire::PROTO_IPV6_FRAGMENT
+    }
+
+    #[inline(always)]
+    fn may_be_fragmented(&self) -> bool {
+        false
     }
 
     #[inline(always)]

@@ -52,6 +52,25 @@ impl Ipv4 {
         header
     }
 
+    /// Lets routers fragment the packet, of which no fragment has arrived: takes DF away, gives it the identification `id` (RFC 6864 section
+    /// 4.2), and mends the checksum (RFC 1624 equation 3).
+    #[inline(always)]
+    pub const fn allow_fragments(&mut self, id: u16) {
+        let sum = !u16::from_be_bytes(self.checksum) as u32
+            + !u16::from_be_bytes(self.fragment) as u32
+            + !u16::from_be_bytes(self.id) as u32
+            + id as u32;
+        self.fragment = [0; 2];
+        self.id = id.to_be_bytes();
+        self.checksum = (!fold(sum)).to_be_bytes();
+    }
+
+    /// Whether routers may fragment the packet.
+    #[inline(always)]
+    pub const fn may_be_fragmented(&self) -> bool {
+        u16::from_be_bytes(self.fragment) & IPV4_DF == 0
+    }
+
     /// Header length in bytes.
     #[inline(always)]
     pub const fn header_len(&self) -> u32 {
@@ -147,6 +166,10 @@ mod tests {
                 }
                 ip.set_tos(low);
                 assert_eq!((ip.tos, sum(&ip)), (low, 0xffff));
+                assert!(!ip.may_be_fragmented());
+                ip.allow_fragments(u16::from_be_bytes([tos, low]));
+                assert_eq!((ip.id, ip.fragment, sum(&ip)), ([tos, low], [0; 2], 0xffff));
+                assert!(ip.may_be_fragmented());
             }
         }
     }

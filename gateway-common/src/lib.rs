@@ -9,6 +9,7 @@ pub mod aes;
 pub mod budget;
 mod config;
 mod counters;
+pub mod df;
 mod drop_reason;
 pub mod dscp;
 pub mod ecn;

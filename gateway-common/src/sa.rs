@@ -1,7 +1,7 @@
 //! Security associations as the datapath sees them.
 
 use crate::limits::{AES_ROUND_KEY_WORDS, GHASH_POSITIONS, REPLAY_SLOTS};
-use crate::{Pod, dscp};
+use crate::{Pod, df, dscp};
 
 /// Key of hash map `SPIS`: how an inbound ESP packet names its SA (RFC 4301 section 4.1). The outer destination is this
 /// gateway's one address of the packet's IP version.
@@ -56,7 +56,7 @@ impl SaFlags {
 /// Value of array map `SAS`; index 0 is never used. Secret: holds key material.
 ///
 /// The agent writes an entry once, before any packet can find it; from then on only the datapath changes the fields
-/// below "counted by the datapath", each with atomic instructions, and the agent two others, which say so.
+/// below "counted by the datapath", each with atomic instructions, and the agent three others, which say so.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 pub struct Sa {
@@ -103,8 +103,10 @@ pub struct Sa {
     pub bytes: u64,
     /// Counted by the datapath: nonzero once the soft-lifetime event was raised.
     pub soft_raised: u64,
+    /// "Don't fragment" bit of outer IPv4 headers: a policy of [`crate::df`]. The agent may change it at any time.
+    pub outer_df: u32,
     /// Explicit padding to a cache line.
-    pub reserved_line: [u64; 5],
+    pub reserved_line: [u32; 9],
     /// Anti-replay ring. A slot holds the number of its block of 32 sequence numbers in the upper half, and one bit per
     /// sequence number seen in the lower half, so that one compare-and-swap both enters a new block and marks a packet.
     pub replay: [u64; REPLAY_SLOTS],
@@ -140,7 +142,8 @@ impl Sa {
             packets: 0,
             bytes: 0,
             soft_raised: 0,
-            reserved_line: [0; 5],
+            outer_df: df::SET,
+            reserved_line: [0; 9],
             replay: [0; REPLAY_SLOTS],
         }
     }

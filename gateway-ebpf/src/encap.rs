@@ -10,7 +10,7 @@ use gateway_common::wire::{
 };
 use gateway_common::{
     DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ip, Ipv4, Ipv6, Job, Port, PortRole,
-    ProgramSlot, RouteKind, Sa, SaFlags, dscp, ecn, ip,
+    ProgramSlot, RouteKind, Sa, SaFlags, df, dscp, ecn, ip,
 };
 
 use crate::drop::drop;
@@ -217,6 +217,8 @@ unsafe fn seal<I: Family, O: Outer>(
         flow_label = port_entropy::of_flow(ctx, ip);
         source_port = source_port_of(flow_label);
     }
+    // SAFETY: the caller vouches for `sa`.
+    let allows_fragments = df::allows_fragments(unsafe { (*sa).outer_df }, ip.may_be_fragmented());
     let mut class = class;
     match budget::admit(tunnel, Direction::Outbound, inner_len, ip.traffic_class()) {
         Verdict::Pass => {}
@@ -263,6 +265,10 @@ unsafe fn seal<I: Family, O: Outer>(
     // SAFETY: the caller vouches for `sa`.
     let mut outer = unsafe { O::between(sa, class, outer_len) };
     outer.set_flow_label(flow_label);
+    if allows_fragments {
+        // The sequence number, so that the fragments of two packets are not taken for those of one.
+        outer.allow_fragments(sequence as u16);
+    }
     let written = write_headers(ctx, &way, &outer, udp, &esp, sent_iv);
     let payload = ETH_LEN as u32 + headers;
     if written.is_none() || write_trailer(ctx, payload + inner_len, padding, I::NEXT_HEADER).is_none() {
@@ -319,6 +325,9 @@ trait Outer: Family {
 
     /// Sets the flow label, where there is one.
     fn set_flow_label(&mut self, label: u32);
+
+    /// Lets routers fragment the packet `id`, if those of its version ever do.
+    fn allow_fragments(&mut self, id: u16);
 }
 
 impl Outer for Ipv4 {
@@ -331,6 +340,11 @@ impl Outer for Ipv4 {
 
     #[inline(always)]
     fn set_flow_label(&mut self, _label: u32) {}
+
+    #[inline(always)]
+    fn allow_fragments(&mut self, id: u16) {
+        Self::allow_fragments(self, id);
+    }
 }
 
 impl Outer for Ipv6 {
@@ -345,6 +359,9 @@ impl Outer for Ipv6 {
     fn set_flow_label(&mut self, label: u32) {
         Self::set_flow_label(self, label);
     }
+
+    #[inline(always)]
+    fn allow_fragments(&mut self, _id: u16) {}
 }
 
 /// Protocol of the packets of an SA with `flags`.

@@ -5,6 +5,7 @@ mod datapath {
     mod budget;
     mod concurrency;
     mod decap;
+    mod df;
     mod encap;
     mod events;
     mod exchange;

@@ -12,6 +12,8 @@ mod certificates;
 mod connect;
 #[path = "lab/connection_limit.rs"]
 mod connection_limit;
+#[path = "lab/df.rs"]
+mod df;
 #[path = "lab/encapsulation.rs"]
 mod encapsulation;
 #[path = "lab/engine_death.rs"]

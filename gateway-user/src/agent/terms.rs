@@ -11,7 +11,8 @@ use super::settings::Settings;
 use crate::api::types::{InForce, ParametersInForce, Source};
 use crate::datapath::{PacketPolicy, TunnelShare};
 use crate::model::{
-    AuthMethod, Bandwidth, ConnectionParameters, OptionalBandwidth, OuterDscp, Profile, TrafficSelectors,
+    AuthMethod, Bandwidth, ConnectionParameters, OptionalBandwidth, OuterDf, OuterDscp, Profile,
+    TrafficSelectors,
 };
 
 /// Rekeying must be possible within this time even when SAs live only for seconds.
@@ -37,6 +38,7 @@ pub(super) struct Terms {
     child_sas: InForce<u16>,
     replay_window: InForce<u16>,
     dscp: InForce<OuterDscp>,
+    df: InForce<OuterDf>,
     weight: InForce<u16>,
     guarantee: InForce<OptionalBandwidth>,
     ceiling: InForce<OptionalBandwidth>,
@@ -83,6 +85,7 @@ impl Terms {
             child_sas: choose(own.child_sas.map(|own| own.min(most)), (most > 1).then_some(most), 1),
             replay_window: choose(own.replay_window, None, REPLAY_WINDOW_DEFAULT as u16),
             dscp: choose(own.dscp, None, OuterDscp::Copy),
+            df: choose(own.df, None, OuterDf::Set),
             weight: choose(own.weight, None, 1),
             guarantee: choose(own.guarantee, None, OptionalBandwidth::None),
             ceiling: choose(own.ceiling, None, OptionalBandwidth::None),
@@ -108,6 +111,7 @@ impl Terms {
             child_sas: self.child_sas.show(|number| *number),
             replay_window: self.replay_window.show(|number| *number),
             dscp: self.dscp.show(ToString::to_string),
+            df: self.df.show(ToString::to_string),
             weight: self.weight.show(|number| *number),
             guarantee: self.guarantee.show(ToString::to_string),
             ceiling: self.ceiling.show(ToString::to_string),
@@ -151,7 +155,11 @@ impl Terms {
 
     /// What the datapath does with the connection's packets.
     pub(super) fn packet_policy(&self) -> PacketPolicy {
-        PacketPolicy { replay_window: self.replay_window.value.into(), dscp: self.dscp.value }
+        PacketPolicy {
+            replay_window: self.replay_window.value.into(),
+            dscp: self.dscp.value,
+            df: self.df.value,
+        }
     }
 
     /// How to talk to the peer at `remote`.

@@ -273,6 +273,8 @@ pub struct ParametersInForce {
     pub replay_window: InForce<u16>,
     /// DSCP of outer headers: `copy` for that of the inner ones, or `set:N`.
     pub dscp: InForce<String>,
+    /// "Don't fragment" bit of outer IPv4 headers: `copy`, `set` or `clear`.
+    pub df: InForce<String>,
     /// Its part in what busy tunnels share of the gateway's bandwidth.
     pub weight: InForce<u16>,
     /// Bandwidth that its tunnel always gets, or `none`.

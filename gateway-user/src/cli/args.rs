@@ -14,8 +14,7 @@ use crate::api::DEFAULT_RUN_DIR;
 use crate::api::trace::{TraceFrom, TraceRequest};
 use crate::datapath::CpuList;
 use crate::model::{
-    BandwidthDirection, CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, GatewayAddress, IKE_LIFETIME,
-    MssClamp,
+    BandwidthDirection, CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, GatewayAddress, IKE_LIFETIME, MssClamp,
 };
 use crate::worker::WorkerConfig;
 
@@ -375,6 +374,10 @@ pub(super) struct Parameters {
     /// tunnel.
     #[arg(long, value_name = "WHICH")]
     pub(super) dscp: Option<String>,
+    /// Don't-fragment bit of outer IPv4 headers: copy (that of the packet inside; set for IPv6), set, or clear, which lets routers
+    /// fragment packets that are too large for the path. By default set: then the sender learns what the path carries.
+    #[arg(long, value_name = "WHICH")]
+    pub(super) df: Option<String>,
     /// Part of the tunnel in what busy tunnels share of the gateway's bandwidth, against theirs: 1 to 1000. By default 1.
     #[arg(long, value_name = "N")]
     pub(super) weight: Option<u16>,

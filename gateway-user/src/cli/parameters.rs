@@ -21,6 +21,7 @@ impl From<Parameters> for ParametersDocument {
             child_sas: parameters.child_sas,
             replay_window: parameters.replay_window,
             dscp: parameters.dscp,
+            df: parameters.df,
             weight: parameters.weight,
             guarantee: parameters.guarantee,
             ceiling: parameters.ceiling,
@@ -48,6 +49,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
         child_sas,
         replay_window,
         dscp,
+        df,
         weight,
         guarantee,
         ceiling,
@@ -65,6 +67,7 @@ pub(super) fn table(parameters: &ParametersInForce) -> String {
     row("Child SAs", child_sas.show(ToString::to_string));
     row("replay window", replay_window.show(ToString::to_string));
     row("outer DSCP", dscp.clone());
+    row("outer DF", df.clone());
     row("weight", weight.show(ToString::to_string));
     row("guarantee", guarantee.clone());
     row("ceiling", ceiling.clone());

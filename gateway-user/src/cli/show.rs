@@ -350,6 +350,7 @@ mod tests {
             child_sas: InForce { value: 4, source: Source::Option },
             replay_window: InForce { value: 1024, source: Source::Connection },
             dscp: InForce { value: "set:46".to_owned(), source: Source::Connection },
+            df: InForce { value: "set".to_owned(), source: Source::Profile },
             weight: InForce { value: 3, source: Source::Connection },
             guarantee: InForce { value: "20mbit".to_owned(), source: Source::Connection },
             ceiling: InForce { value: "none".to_owned(), source: Source::Profile },
@@ -374,6 +375,7 @@ DPD                45s                           profile
 Child SAs          4                             option
 replay window      1024                          connection
 outer DSCP         set:46                        connection
+outer DF           set                           profile
 weight             3                             connection
 guarantee          20mbit                        connection
 ceiling            none                          profile

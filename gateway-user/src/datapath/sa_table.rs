@@ -236,6 +236,7 @@ impl SaTable {
             if let Some(entry) = slot.and_then(|slot| self.fields.at(slot)) {
                 entry.half(offset_of!(Sa, replay_window)).store(policy.replay_window, Ordering::Relaxed);
                 entry.half(offset_of!(Sa, outer_dscp)).store(policy.dscp.in_sa(), Ordering::Relaxed);
+                entry.half(offset_of!(Sa, outer_df)).store(policy.df.in_sa(), Ordering::Relaxed);
             }
         }
     }
@@ -312,6 +313,7 @@ impl SecretEntry {
         sa.aead = config.aead as u32;
         sa.replay_window = config.policy.replay_window;
         sa.outer_dscp = config.policy.dscp.in_sa();
+        sa.outer_df = config.policy.df.in_sa();
         sa.local_addr = outer_address(config.local);
         sa.remote_addr = outer_address(config.remote);
         sa.local_port = config.local.port().to_be_bytes();

@@ -12,6 +12,7 @@ mod gateway_address;
 mod lookup;
 mod mss_clamp;
 mod names;
+mod outer_df;
 mod parameters;
 mod shared_key;
 mod state;
@@ -29,6 +30,7 @@ pub use gateway_address::{GatewayAddress, HostName, NoGatewayAddress};
 pub use lookup::{LookupError, ResolvedConnection};
 pub use mss_clamp::{MssClamp, UnknownMssClamp};
 pub use names::{MAX_NAME_LEN, is_valid_name};
+pub use outer_df::{OuterDf, UnknownOuterDf};
 pub use parameters::{
     AuthMethod, CHILD_LIFETIME, CHILD_SAS, ConnectionParameters, DPD, IKE_LIFETIME, ParameterError,
     ParametersDocument, TrafficSelectors, WEIGHT,

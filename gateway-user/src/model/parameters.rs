@@ -8,8 +8,8 @@ use gateway_common::limits::REPLAY_WINDOW_MAX;
 use ike::{ConnectionMode, EspProposal, Identity, IkeProposal, PeerConfig};
 use serde::{Deserialize, Serialize};
 
-use super::OuterDscp;
 use super::bandwidth::OptionalBandwidth;
+use super::{OuterDf, OuterDscp};
 
 /// Bounds of the age at which an IKE SA is rekeyed, in seconds.
 pub const IKE_LIFETIME: (u64, u64) = (10, 604_800);
@@ -86,6 +86,8 @@ pub struct ConnectionParameters {
     pub replay_window: Option<u16>,
     /// DSCP of outer headers.
     pub dscp: Option<OuterDscp>,
+    /// "Don't fragment" bit of outer IPv4 headers.
+    pub df: Option<OuterDf>,
     /// Its part in what busy tunnels share of the gateway's bandwidth, against theirs.
     pub weight: Option<u16>,
     /// Bandwidth that its tunnel always gets.
@@ -137,6 +139,9 @@ pub struct ParametersDocument {
     /// DSCP of outer headers: `copy` for that of the inner ones, or `set:N`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dscp: Option<String>,
+    /// "Don't fragment" bit of outer IPv4 headers: `copy`, `set` or `clear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub df: Option<String>,
     /// Its part in what busy tunnels share of the gateway's bandwidth, from 1 to 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
@@ -178,6 +183,7 @@ impl ConnectionParameters {
             child_sas: other.child_sas.or(self.child_sas),
             replay_window: other.replay_window.or(self.replay_window),
             dscp: other.dscp.or(self.dscp),
+            df: other.df.or(self.df),
             weight: other.weight.or(self.weight),
             guarantee: other.guarantee.or(self.guarantee),
             ceiling: other.ceiling.or(self.ceiling),
@@ -205,6 +211,7 @@ impl ConnectionParameters {
             child_sas: self.child_sas,
             replay_window: self.replay_window,
             dscp: self.dscp.map(|dscp| dscp.to_string()),
+            df: self.df.map(|df| df.to_string()),
             weight: self.weight,
             guarantee: self.guarantee.map(|rate| rate.to_string()),
             ceiling: self.ceiling.map(|rate| rate.to_string()),
@@ -233,6 +240,7 @@ impl TryFrom<ParametersDocument> for ConnectionParameters {
             child_sas: errors.number("child_sas", document.child_sas, CHILD_SAS),
             replay_window: errors.number("replay_window", document.replay_window, REPLAY_WINDOW),
             dscp: errors.parse("dscp", document.dscp, str::parse),
+            df: errors.parse("df", document.df, str::parse),
             weight: errors.number("weight", document.weight, WEIGHT),
             guarantee: errors.parse("guarantee", document.guarantee, OptionalBandwidth::from_str),
             ceiling: errors.parse("ceiling", document.ceiling, OptionalBandwidth::from_str),
@@ -350,6 +358,7 @@ mod tests {
             child_sas: Some(16),
             replay_window: Some(64),
             dscp: Some("set:46".to_owned()),
+            df: Some("copy".to_owned()),
             weight: Some(1000),
             guarantee: Some("20mbit".to_owned()),
             ceiling: Some("none".to_owned()),
@@ -382,6 +391,7 @@ mod tests {
             child_sas: Some(17),
             replay_window: Some(63),
             dscp: Some("set:64".to_owned()),
+            df: Some("no".to_owned()),
             weight: Some(0),
             guarantee: Some("20mb".to_owned()),
             ceiling: Some("0".to_owned()),
@@ -403,6 +413,7 @@ mod tests {
                 ("child_sas", "17"),
                 ("replay_window", "63"),
                 ("dscp", "set:64"),
+                ("df", "no"),
                 ("weight", "0"),
                 ("guarantee", "20mb"),
                 ("ceiling", "0"),

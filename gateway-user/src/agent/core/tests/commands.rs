@@ -198,6 +198,7 @@ async fn status_has_the_promised_shape() {
         "child_sas": { "value": 1, "source": "profile" },
         "replay_window": { "value": 8160, "source": "profile" },
         "dscp": { "value": "copy", "source": "profile" },
+        "df": { "value": "set", "source": "profile" },
         "weight": { "value": 1, "source": "profile" },
         "guarantee": { "value": "none", "source": "profile" },
         "ceiling": { "value": "none", "source": "profile" }

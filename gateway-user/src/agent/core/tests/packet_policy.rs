@@ -5,7 +5,7 @@ use super::*;
 use crate::api::command::{Configure, Rekey};
 use crate::api::types::{ParametersDocument, Source};
 use crate::datapath::PacketPolicy;
-use crate::model::OuterDscp;
+use crate::model::{OuterDf, OuterDscp};
 
 async fn configure(bench: &mut Bench, parameters: ParametersDocument) -> Result<(), Refusal> {
     let configure = Configure { parameters, replace: true };
@@ -26,10 +26,11 @@ async fn the_policy_is_that_of_the_connection_for_old_and_new_sas() {
     let wanted = ParametersDocument {
         replay_window: Some(256),
         dscp: Some("set:46".to_owned()),
+        df: Some("clear".to_owned()),
         ..ParametersDocument::default()
     };
     configure(one, wanted).await.unwrap();
-    let wanted = PacketPolicy { replay_window: 256, dscp: OuterDscp::Set(46) };
+    let wanted = PacketPolicy { replay_window: 256, dscp: OuterDscp::Set(46), df: OuterDf::Clear };
     assert_eq!(one.core.dataplane.policies[&TunnelId(1)], wanted, "the SAs that are there");
     let shown = one.connection("VNet2").await;
     assert_eq!(
