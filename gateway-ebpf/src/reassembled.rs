@@ -18,9 +18,9 @@ const NOWHERE: Port = Port { roles: 0, mac: [0; 6], reserved: [0; 2], first_lane
 /// Goes on where `returned` found such a packet: behind the header of the frame, with an outer header of its own.
 #[xdp]
 pub(crate) fn reassembled(ctx: XdpContext) -> u32 {
-    let surplus = (ReturnHeader::LEN - ETH_LEN) as i32;
+    let surplus = (ReturnHeader::LEN - ETH_LEN) as u32;
     // SAFETY: helper that checks its arguments; no packet pointer is alive.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus) } != 0 {
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus.cast_signed()) } != 0 {
         return drop(0, DropReason::Malformed);
     }
     // What stands before the packet has the length of an Ethernet header, and is overwritten by one when the packet goes on.
