@@ -7,6 +7,7 @@
 
 pub mod aes;
 pub mod budget;
+mod capture;
 mod config;
 mod counters;
 pub mod df;
@@ -38,6 +39,7 @@ mod way_answer;
 pub mod wire;
 
 pub use budget::{Budget, BudgetCounters, RoundMeter, Share, ShareMeter};
+pub use capture::{Capture, CapturePoint, CaptureRecord};
 pub use config::GatewayConfig;
 pub use counters::TunnelCounters;
 pub use drop_reason::DropReason;

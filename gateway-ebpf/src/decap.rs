@@ -8,8 +8,8 @@ use gateway_common::budget::admission::Verdict;
 use gateway_common::limits::MAX_FRAME;
 use gateway_common::wire::{ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, PROTO_IPV6};
 use gateway_common::{
-    DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ipv4, Ipv6, Job, Port, ProgramSlot, RouteKind,
-    Sa, SaFlags, SpiKey, ecn, trailer,
+    CapturePoint, DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ipv4, Ipv6, Job, Port,
+    ProgramSlot, RouteKind, Sa, SaFlags, SpiKey, ecn, trailer,
 };
 
 use crate::drop::drop;
@@ -17,7 +17,7 @@ use crate::encap::fill_aad;
 use crate::maps::{CONFIG, COUNTERS, JOB, PROGRAMS, SAS, SPIS};
 use crate::packet::{EspStart, at, frame_len};
 use crate::route::{Family, NextHop};
-use crate::{budget, event, flows, icmp, lane, log, mss, replay, route, sa};
+use crate::{budget, capture, event, flows, icmp, lane, log, mss, replay, route, sa};
 
 /// Finds the SA of the ESP packet at `offset` behind the outer header `ip`, and hands the frame that arrived at `port` to a
 /// worker or to its AEAD program.
@@ -48,6 +48,7 @@ pub(crate) fn decapsulate<O: Family>(ctx: &XdpContext, port: &Port, ip: &O, offs
     {
         return drop(tunnel, DropReason::Malformed);
     }
+    capture::frame(ctx, CapturePoint::OuterInbound, tunnel);
     // SAFETY: `sa` points into the map.
     let (is_removed, is_expired) = unsafe { ((*sa).spi == [0; 4], sa::is_expired(sa)) };
     if is_removed {
@@ -81,7 +82,7 @@ pub(crate) fn decapsulate<O: Family>(ctx: &XdpContext, port: &Port, ip: &O, offs
     job.ingress_ifindex = ctx.ingress_ifindex() as u32;
     let spi = esp.spi;
     if port.first_lane != 0
-        && let Some(lane) = lane::find(ctx, port)
+        && let Some(lane) = lane::find(ctx, port, tunnel)
         && lane.load(ctx, job, spi)
     {
         return lane.send(ctx, tunnel);
@@ -94,29 +95,41 @@ pub(crate) fn decapsulate<O: Family>(ctx: &XdpContext, port: &Port, ip: &O, offs
 /// Continues a frame that an AEAD program has opened.
 #[xdp]
 pub(crate) fn decap_done(ctx: XdpContext) -> u32 {
-    let Some(job) = JOB.get(0) else { return drop(0, DropReason::Internal) };
-    if holds_ipv6(&ctx, job, 0) {
-        // SAFETY: nothing with a destructor is alive.
-        unsafe { PROGRAMS.tail_call(&ctx, ProgramSlot::DecapDone6 as u32) };
-        return drop(job.tunnel, DropReason::Internal);
-    }
-    finish::<Ipv4>(&ctx, job)
+    finish::<Ipv4>(&ctx)
 }
 
 /// Goes on where `decap_done` found an inner IPv6 packet.
 #[xdp]
 pub(crate) fn decap_done6(ctx: XdpContext) -> u32 {
-    let Some(job) = JOB.get(0) else { return drop(0, DropReason::Internal) };
-    finish::<Ipv6>(&ctx, job)
+    finish::<Ipv6>(&ctx)
 }
 
 #[inline(always)]
-fn finish<I: Family>(ctx: &XdpContext, job: &Job) -> u32 {
+fn finish<I: Family>(ctx: &XdpContext) -> u32 {
+    let Some(job) = JOB.get_ptr_mut(0) else {
+        return capture::after(ctx, CapturePoint::DroppedOpened, 0, drop(0, DropReason::Internal));
+    };
+    // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
+    let job = unsafe { &mut *job };
+    let verdict = deliver::<I>(ctx, job);
+    capture::after(ctx, CapturePoint::DroppedOpened, job.offset, verdict)
+}
+
+#[inline(always)]
+fn deliver<I: Family>(ctx: &XdpContext, job: &mut Job) -> u32 {
+    if !I::IS_V6 && holds_ipv6(ctx, job, 0) {
+        // SAFETY: nothing with a destructor is alive.
+        unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::DecapDone6 as u32) };
+        return drop(job.tunnel, DropReason::Internal);
+    }
     let Some(config) = CONFIG.get(0) else { return drop(job.tunnel, DropReason::Internal) };
     let Some(sa) = SAS.get_ptr_mut(job.sa) else { return drop(job.tunnel, DropReason::Internal) };
     // SAFETY: `sa` points into the map.
     match unsafe { forward::<I>(ctx, config, job, sa, 0) } {
-        Ok(ifindex) => route::redirect(ifindex),
+        Ok(ifindex) => {
+            capture::frame(ctx, CapturePoint::InnerInbound, job.tunnel);
+            route::redirect(ifindex)
+        }
         Err(reason) => drop(job.tunnel, reason),
     }
 }
@@ -142,7 +155,7 @@ pub(crate) fn holds_ipv6(ctx: &XdpContext, job: &Job, front: usize) -> bool {
 pub(crate) unsafe fn forward<I: Family>(
     ctx: &XdpContext,
     config: &GatewayConfig,
-    job: &Job,
+    job: &mut Job,
     sa: *mut Sa,
     front: u32,
 ) -> Result<u32, DropReason> {
@@ -225,12 +238,13 @@ pub(crate) unsafe fn forward<I: Family>(
 /// Removes everything around the inner packet but room for an Ethernet header, and `padding` bytes behind it. Returns the length of
 /// the inner packet.
 #[inline(always)]
-fn strip<I: Family>(ctx: &XdpContext, job: &Job, front: u32, padding: u32) -> Result<u32, DropReason> {
+fn strip<I: Family>(ctx: &XdpContext, job: &mut Job, front: u32, padding: u32) -> Result<u32, DropReason> {
     let surplus = front + job.offset - ETH_LEN as u32;
     // SAFETY: helper that checks its arguments; every packet pointer is fetched anew afterwards.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus.cast_signed()) } != 0 {
         return Err(DropReason::Internal);
     }
+    job.offset = ETH_LEN as u32;
     let trailer_at = ETH_LEN + job.length as usize - ESP_TRAILER_LEN;
     let trailer = at::<[u8; ESP_TRAILER_LEN]>(ctx, trailer_at & MAX_FRAME).ok_or(DropReason::Malformed)?;
     // SAFETY: lies within the frame.

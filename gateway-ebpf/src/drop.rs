@@ -4,6 +4,7 @@ use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use gateway_common::DropReason;
 
 use crate::atomic::fetch_add;
+use crate::capture;
 use crate::maps::{DROPS, STRAY_DROPS};
 
 /// Counts a drop for `tunnel` (0: none known) and returns the verdict.
@@ -18,5 +19,6 @@ pub(crate) fn drop(tunnel: u32, reason: DropReason) -> u32 {
         // SAFETY: points to a value of a map.
         unsafe { fetch_add(counter, 1) };
     }
+    capture::note_drop(tunnel, reason);
     XDP_DROP
 }

@@ -9,15 +9,17 @@ use gateway_common::wire::{
     ESP_ICV_LEN, ESP_IV_LEN, ESP_LEN, ESP_TRAILER_LEN, ETH_LEN, PROTO_ESP, PROTO_UDP, UDP_LEN,
 };
 use gateway_common::{
-    DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ip, Ipv4, Ipv6, Job, Port, PortRole,
-    ProgramSlot, RouteKind, Sa, SaFlags, df, dscp, ecn, ip,
+    CapturePoint, DropReason, Ethernet, EventKind, FlowKey, GatewayConfig, Ip, Ipv4, Ipv6, Job, Port,
+    PortRole, ProgramSlot, RouteKind, Sa, SaFlags, df, dscp, ecn, ip,
 };
 
 use crate::drop::drop;
 use crate::maps::{CONFIG, COUNTERS, CPU_SAS, JOB, PORTS, PROGRAMS, SAS, TUNNELS};
 use crate::packet::{Esp, Iv, Udp, at, frame_len};
 use crate::route::{Family, NextHop, Way};
-use crate::{atomic, budget, checksum, event, flows, icmp, lane, log, mss, port_entropy, resize, route, sa};
+use crate::{
+    atomic, budget, capture, checksum, event, flows, icmp, lane, log, mss, port_entropy, resize, route, sa,
+};
 
 /// Encapsulates the packet `ip`, which arrived at `port`, for `tunnel`. `None` leaves it to the kernel.
 #[inline(always)]
@@ -80,13 +82,13 @@ fn go_on_in6<I: Family>(ctx: &XdpContext, index: u32, tunnel: u32) -> u32 {
 /// Encapsulates an IPv4 packet for a peer with an IPv6 address.
 #[xdp]
 pub(crate) fn encap_4in6(ctx: XdpContext) -> u32 {
-    seal_in6::<Ipv4>(&ctx)
+    capture::after(&ctx, CapturePoint::DroppedOnArrival, 0, seal_in6::<Ipv4>(&ctx))
 }
 
 /// Encapsulates an IPv6 packet for a peer with an IPv6 address.
 #[xdp]
 pub(crate) fn encap_6in6(ctx: XdpContext) -> u32 {
-    seal_in6::<Ipv6>(&ctx)
+    capture::after(&ctx, CapturePoint::DroppedOnArrival, 0, seal_in6::<Ipv6>(&ctx))
 }
 
 #[inline(always)]
@@ -126,28 +128,33 @@ fn is_forwarded(port: &Port) -> bool {
 
 /// Continues a frame that an AEAD program has sealed.
 #[xdp]
-pub(crate) fn encap_done(_ctx: XdpContext) -> u32 {
-    let Some(job) = JOB.get(0) else { return drop(0, DropReason::Internal) };
-    send(job)
+pub(crate) fn encap_done(ctx: XdpContext) -> u32 {
+    let verdict = match JOB.get(0) {
+        Some(job) => send(&ctx, job),
+        None => drop(0, DropReason::Internal),
+    };
+    capture::after(&ctx, CapturePoint::DroppedSealed, 0, verdict)
 }
 
 /// As `encap_done`, for ESP in UDP over IPv6, where the UDP checksum must not be left out (RFC 8200 section 8.1).
 #[xdp]
 pub(crate) fn encap_done_udp6(ctx: XdpContext) -> u32 {
-    let Some(job) = JOB.get(0) else { return drop(0, DropReason::Internal) };
-    if checksum::complete_udp6(&ctx).is_none() {
-        return drop(job.tunnel, DropReason::Internal);
-    }
-    send(job)
+    let verdict = match JOB.get(0) {
+        Some(job) if checksum::complete_udp6(&ctx).is_some() => send(&ctx, job),
+        Some(job) => drop(job.tunnel, DropReason::Internal),
+        None => drop(0, DropReason::Internal),
+    };
+    capture::after(&ctx, CapturePoint::DroppedSealed, 0, verdict)
 }
 
 /// Counts a frame that is ready and sends it.
 #[inline(always)]
-fn send(job: &Job) -> u32 {
+fn send(ctx: &XdpContext, job: &Job) -> u32 {
     if let Some(sa) = SAS.get_ptr_mut(job.sa) {
         // SAFETY: `sa` points into the map.
         unsafe { count(sa, job.tunnel, job.inner_len) };
     }
+    capture::frame(ctx, CapturePoint::OuterOutbound, job.tunnel);
     route::redirect(job.egress_ifindex)
 }
 
@@ -234,6 +241,7 @@ unsafe fn seal<I: Family, O: Outer>(
         event::raise_limited(EventKind::HardLifetime, tunnel, spi, [0; 2]);
         return drop(tunnel, DropReason::SequenceExhausted);
     }
+    capture::frame(ctx, CapturePoint::InnerOutbound, tunnel);
     if is_forwarded(port) {
         ip.decrement_hop_limit();
     }
@@ -290,7 +298,7 @@ unsafe fn seal<I: Family, O: Outer>(
     job.ingress_ifindex = ingress_ifindex;
     if port.first_lane != 0
         && lane::serves(way.ifindex)
-        && let Some(lane) = lane::find(ctx, port)
+        && let Some(lane) = lane::find(ctx, port, tunnel)
         && lane.load(ctx, job, spi)
     {
         // SAFETY: the caller vouches for `sa`.

@@ -8,25 +8,25 @@ use gateway_common::wire::{
     PROTO_UDP, UDP_LEN, VLAN_ID_MASK,
 };
 use gateway_common::{
-    DropReason, Ethernet, GatewayConfig, Ipv4, Ipv6, Port, PortRole, ProgramSlot, RouteKind,
+    CapturePoint, DropReason, Ethernet, GatewayConfig, Ipv4, Ipv6, Port, PortRole, ProgramSlot, RouteKind,
 };
 
 use crate::drop::drop;
 use crate::maps::{CONFIG, PORTS, PROGRAMS};
 use crate::packet::{Udp, at, frame_len};
 use crate::route::Family;
-use crate::{decap, encap};
+use crate::{capture, decap, encap};
 
 /// Attached to every LAN and WAN interface and to the peer of `vgw0`.
 #[xdp]
 pub(crate) fn gateway(ctx: XdpContext) -> u32 {
-    classify(&ctx).unwrap_or(XDP_PASS)
+    capture::after(&ctx, CapturePoint::DroppedOnArrival, 0, classify(&ctx).unwrap_or(XDP_PASS))
 }
 
 /// Goes on where `gateway` found an IPv6 packet. A program of its own, so that each has room on its stack.
 #[xdp]
 pub(crate) fn gateway6(ctx: XdpContext) -> u32 {
-    classify6(&ctx).unwrap_or(XDP_PASS)
+    capture::after(&ctx, CapturePoint::DroppedOnArrival, 0, classify6(&ctx).unwrap_or(XDP_PASS))
 }
 
 /// The verdict, or `None` for frames that are the kernel's business.

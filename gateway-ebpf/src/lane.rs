@@ -8,7 +8,7 @@ use gateway_common::{DropReason, Handoff, Job, Lane, LaneState, Port, Slot};
 use crate::drop::drop;
 use crate::maps::{LANES, PORTS, XSKS};
 use crate::packet::at;
-use crate::{atomic, exchange};
+use crate::{atomic, capture, exchange};
 
 /// Whether a worker has a socket on the interface to send on.
 #[inline(always)]
@@ -31,12 +31,13 @@ pub(crate) struct OpenLane {
     now_ns: u64,
 }
 
-/// The lane of the receive queue at `port` that the frame came from, if its worker is ready for a frame.
+/// The lane of the receive queue at `port` that the frame came from, if its worker is ready for a frame. None for packets of a tunnel
+/// that somebody watches: they must pass all the places where they are copied.
 #[inline(always)]
-pub(crate) fn find(ctx: &XdpContext, port: &Port) -> Option<OpenLane> {
+pub(crate) fn find(ctx: &XdpContext, port: &Port, tunnel: u32) -> Option<OpenLane> {
     // SAFETY: the context is that of the running program.
     let queue = unsafe { (*ctx.ctx).rx_queue_index };
-    if queue >= port.lanes {
+    if queue >= port.lanes || capture::is_watched(tunnel) {
         return None;
     }
     let number = port.first_lane + queue;

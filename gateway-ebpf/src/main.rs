@@ -17,6 +17,7 @@
 
 mod atomic;
 mod budget;
+mod capture;
 mod checksum;
 mod crypto;
 mod decap;

@@ -4,12 +4,12 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, XskMap};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerfEventByteArray, ProgramArray, RingBuf, XskMap};
 use gateway_common::budget::Direction;
 use gateway_common::{
-    Budget, BudgetCounters, Control, DropReason, EventKind, Flow, FlowKey, GatewayConfig, GhashTables, Job,
-    Lane, Port, ProgramSlot, RoundMeter, Route, Sa, Share, ShareMeter, Slot, SpiKey, Tunnel, TunnelCounters,
-    limits,
+    Budget, BudgetCounters, Capture, CaptureRecord, Control, DropReason, EventKind, Flow, FlowKey,
+    GatewayConfig, GhashTables, Job, Lane, Port, ProgramSlot, RoundMeter, Route, Sa, Share, ShareMeter, Slot,
+    SpiKey, Tunnel, TunnelCounters, limits,
 };
 
 use crate::mss::TcpOptions;
@@ -122,6 +122,22 @@ pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMA
 
 #[map]
 pub(crate) static FLOWS: Array<Flow> = Array::with_max_entries(limits::FLOWS, BPF_F_MMAPABLE);
+
+/// What user space wants copies of, by tunnel.
+#[map]
+pub(crate) static CAPTURES: Array<Capture> = Array::with_max_entries(TUNNELS_DEFAULT, 0);
+
+/// Copies of frames, each behind a [`CaptureRecord`].
+#[map]
+pub(crate) static FRAMES: PerfEventByteArray = PerfEventByteArray::new(0);
+
+/// The record that is being written.
+#[map]
+pub(crate) static RECORD: PerCpuArray<CaptureRecord> = PerCpuArray::with_max_entries(1, 0);
+
+/// Why the frame of this CPU is dropped: tunnel in the upper half, one more than the number of the [`DropReason`] in the lower.
+#[map]
+pub(crate) static DROPPED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// What the workers count as the programs do in `COUNTERS`.
 #[map]

@@ -5,8 +5,9 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use gateway_common::limits::MAX_FRAME;
 use gateway_common::wire::ETH_LEN;
-use gateway_common::{DropReason, Ipv4, Ipv6, Port, ReturnHeader};
+use gateway_common::{CapturePoint, DropReason, Ipv4, Ipv6, Port, ReturnHeader};
 
+use crate::capture;
 use crate::drop::drop;
 use crate::entry;
 use crate::packet::at;
@@ -18,21 +19,26 @@ const NOWHERE: Port = Port { roles: 0, mac: [0; 6], reserved: [0; 2], first_lane
 /// Goes on where `returned` found such a packet: behind the header of the frame, with an outer header of its own.
 #[xdp]
 pub(crate) fn reassembled(ctx: XdpContext) -> u32 {
+    capture::after(&ctx, CapturePoint::DroppedOnArrival, 0, take(&ctx))
+}
+
+#[inline(always)]
+fn take(ctx: &XdpContext) -> u32 {
     let surplus = (ReturnHeader::LEN - ETH_LEN) as u32;
     // SAFETY: helper that checks its arguments; no packet pointer is alive.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus.cast_signed()) } != 0 {
         return drop(0, DropReason::Malformed);
     }
     // What stands before the packet has the length of an Ethernet header, and is overwritten by one when the packet goes on.
-    let Some(ip) = at::<Ipv4>(&ctx, ETH_LEN) else { return drop(0, DropReason::Malformed) };
+    let Some(ip) = at::<Ipv4>(ctx, ETH_LEN) else { return drop(0, DropReason::Malformed) };
     // SAFETY: lies within the frame.
     let ip = unsafe { &*ip };
     if ip.version_ihl >> 4 == 4 {
-        return decapsulate(&ctx, ip);
+        return decapsulate(ctx, ip);
     }
-    let Some(ip) = at::<Ipv6>(&ctx, ETH_LEN) else { return drop(0, DropReason::Malformed) };
+    let Some(ip) = at::<Ipv6>(ctx, ETH_LEN) else { return drop(0, DropReason::Malformed) };
     // SAFETY: lies within the frame.
-    decapsulate(&ctx, unsafe { &*ip })
+    decapsulate(ctx, unsafe { &*ip })
 }
 
 #[inline(always)]

@@ -7,15 +7,15 @@ use gateway_common::ip::to_words;
 use gateway_common::limits::MAX_FRAME;
 use gateway_common::wire::ETH_LEN;
 use gateway_common::{
-    DropReason, ETHERTYPE_RETURN, Ethernet, FlowKey, GatewayConfig, Handoff, Ip, Ipv4, Ipv6, Job,
-    ProgramSlot, ReturnHeader, ReturnKind, RouteKind, Sa,
+    CapturePoint, DropReason, ETHERTYPE_RETURN, Ethernet, FlowKey, GatewayConfig, Handoff, Ip, Ipv4, Ipv6,
+    Job, ProgramSlot, ReturnHeader, ReturnKind, RouteKind, Sa,
 };
 
 use crate::drop::drop;
 use crate::maps::{CONFIG, JOB, LANES, PROGRAMS, SAS};
 use crate::packet::at;
 use crate::route::{Family, NextHop};
-use crate::{atomic, decap, event, flows, route};
+use crate::{atomic, capture, decap, event, flows, route};
 
 /// Bytes before the opened frame, or before the inner header of a question.
 const FRONT: usize = ReturnHeader::LEN + Handoff::LEN;
@@ -28,28 +28,41 @@ pub(crate) fn returned(ctx: XdpContext) -> u32 {
     if unsafe { (*ethernet).ethertype } != ETHERTYPE_RETURN.to_be_bytes() {
         return XDP_PASS;
     }
-    let Some(header) = at::<ReturnHeader>(&ctx, 0) else { return drop(0, DropReason::Malformed) };
-    // SAFETY: lies within the frame, which has no alignment.
-    let header = unsafe { header.read_unaligned() };
-    if header.kind == ReturnKind::Reassembled as u32 {
-        // SAFETY: nothing with a destructor is alive.
-        unsafe { PROGRAMS.tail_call(&ctx, ProgramSlot::Reassembled as u32) };
-        return drop(0, DropReason::Internal);
-    }
-    let verdict = answer::<Ipv4>(&ctx, header.kind);
-    count(header.lane);
-    verdict
+    treat::<Ipv4>(&ctx)
 }
 
 /// Goes on where `returned` found an inner IPv6 packet.
 #[xdp]
 pub(crate) fn returned6(ctx: XdpContext) -> u32 {
-    let Some(header) = at::<ReturnHeader>(&ctx, 0) else { return drop(0, DropReason::Malformed) };
+    treat::<Ipv6>(&ctx)
+}
+
+#[inline(always)]
+fn treat<I: Family>(ctx: &XdpContext) -> u32 {
+    let Some(header) = at::<ReturnHeader>(ctx, 0) else {
+        return capture::after(ctx, CapturePoint::DroppedReturned, 0, drop(0, DropReason::Malformed));
+    };
     // SAFETY: lies within the frame, which has no alignment.
     let header = unsafe { header.read_unaligned() };
-    let verdict = answer::<Ipv6>(&ctx, header.kind);
+    if !I::IS_V6 && header.kind == ReturnKind::Reassembled as u32 {
+        // SAFETY: nothing with a destructor is alive.
+        unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::Reassembled as u32) };
+        return drop(0, DropReason::Internal);
+    }
+    let verdict = answer::<I>(ctx, header.kind);
+    let verdict = capture::after(ctx, CapturePoint::DroppedReturned, opened_at(), verdict);
     count(header.lane);
     verdict
+}
+
+/// Where the packet starts in a frame that was dropped.
+#[inline(always)]
+fn opened_at() -> u32 {
+    match JOB.get(0) {
+        Some(job) if job.offset == ETH_LEN as u32 => job.offset,
+        Some(job) => FRONT as u32 + job.offset,
+        None => 0,
+    }
 }
 
 /// Counts a frame of the worker of `lane` that is done.
@@ -105,7 +118,7 @@ fn as_ipv6(ctx: &XdpContext, job: &Job) -> u32 {
 /// # Safety
 /// `sa` must point into map `SAS`.
 #[inline(always)]
-unsafe fn deliver<I: Family>(ctx: &XdpContext, config: &GatewayConfig, job: &Job, sa: *mut Sa) -> u32 {
+unsafe fn deliver<I: Family>(ctx: &XdpContext, config: &GatewayConfig, job: &mut Job, sa: *mut Sa) -> u32 {
     let (offset, length) = (job.offset as usize, job.length as usize);
     if job.next != ProgramSlot::DecapDone as u32
         || !(ETH_LEN + Ipv4::LEN..=MAX_FRAME).contains(&offset)
@@ -118,7 +131,10 @@ unsafe fn deliver<I: Family>(ctx: &XdpContext, config: &GatewayConfig, job: &Job
     }
     // SAFETY: the caller vouches for `sa`.
     match unsafe { decap::forward::<I>(ctx, config, job, sa, FRONT as u32) } {
-        Ok(ifindex) => route::redirect(ifindex),
+        Ok(ifindex) => {
+            capture::frame(ctx, CapturePoint::InnerInbound, job.tunnel);
+            route::redirect(ifindex)
+        }
         Err(reason) => drop(job.tunnel, reason),
     }
 }

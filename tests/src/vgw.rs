@@ -1,6 +1,6 @@
 //! The command-line client.
 
-use crate::run;
+use crate::{Process, run};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::io::Write as _;
@@ -32,6 +32,13 @@ impl Vgw {
     pub fn json(&self, arguments: &[&str]) -> Result<Value> {
         let text = run(self.command()?.args(arguments).args(["--output", "json"]))?;
         serde_json::from_str(&text).with_context(|| format!("`vgw {}` printed {text}", arguments.join(" ")))
+    }
+
+    /// Starts `vgw <arguments>`, which goes on by itself; what it prints is appended to the file `log`.
+    pub fn start(&self, arguments: &[&str], log: &Path) -> Result<Process> {
+        let mut command = self.command()?;
+        command.args(arguments);
+        Process::spawn(command, log)
     }
 
     /// Status of the gateway and its connections.

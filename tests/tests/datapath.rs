@@ -3,6 +3,7 @@
 mod datapath {
     mod aead;
     mod budget;
+    mod capture;
     mod concurrency;
     mod decap;
     mod df;

@@ -6,6 +6,8 @@
 mod bandwidth;
 #[path = "lab/budget.rs"]
 mod budget;
+#[path = "lab/capture.rs"]
+mod capture;
 #[path = "lab/certificates.rs"]
 mod certificates;
 #[path = "lab/connect.rs"]

@@ -4,7 +4,6 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use gateway_common::DropReason;
 
-use crate::drop;
 use crate::maps::GHASH;
 
 use super::aes::AesCtr;
@@ -83,7 +82,7 @@ fn open<const ROUNDS: usize>(ctx: XdpContext) -> Result<u32, u32> {
 fn keyed_hash(task: &Task) -> Result<Ghash, u32> {
     match GHASH.get(task.job.sa) {
         Some(tables) => Ok(Ghash::new(tables)),
-        None => Err(drop::drop(task.job.tunnel, DropReason::Internal)),
+        None => Err(task.refuse(DropReason::Internal)),
     }
 }
 

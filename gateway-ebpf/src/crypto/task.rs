@@ -3,10 +3,10 @@
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::programs::XdpContext;
 use gateway_common::limits::MAX_FRAME;
-use gateway_common::{DropReason, Job, ProgramSlot, Sa};
+use gateway_common::{CapturePoint, DropReason, Job, ProgramSlot, Sa};
 
 use crate::maps::{JOB, PROGRAMS, SAS};
-use crate::{drop, event, packet};
+use crate::{capture, drop, event, packet};
 
 use super::frame;
 
@@ -29,7 +29,7 @@ impl Task {
     #[inline(always)]
     pub(super) fn begin(ctx: XdpContext) -> Result<Self, u32> {
         let Some(job) = JOB.get(0) else { return Err(drop::drop(0, DropReason::Internal)) };
-        let Some(sa) = SAS.get(job.sa) else { return Err(drop::drop(job.tunnel, DropReason::Internal)) };
+        let Some(sa) = SAS.get(job.sa) else { return Err(refuse(&ctx, job, DropReason::Internal)) };
         let (offset, length) = (job.offset, job.length);
         let frame_len = packet::frame_len(&ctx).min(MAX_FRAME as u32);
         if offset > frame_len
@@ -37,7 +37,7 @@ impl Task {
             || offset + length + ICV_LEN > frame_len
             || (job.aad_len != 8 && job.aad_len != 12)
         {
-            return Err(drop::drop(job.tunnel, DropReason::Malformed));
+            return Err(refuse(&ctx, job, DropReason::Malformed));
         }
         Ok(Self { ctx, job, sa, offset, length })
     }
@@ -92,19 +92,32 @@ impl Task {
         if self.job.next == ProgramSlot::Empty as u32 {
             return XDP_PASS;
         }
-        drop::drop(self.job.tunnel, DropReason::Internal)
+        self.refuse(DropReason::Internal)
     }
 
     /// Counts and reports a wrong ICV; returns the verdict.
     #[inline(always)]
     pub(super) fn reject(&self) -> u32 {
         event::authentication_failed(self.job, self.sa);
-        drop::drop(self.job.tunnel, DropReason::AuthenticationFailed)
+        self.refuse(DropReason::AuthenticationFailed)
     }
 
     /// Counts a frame that ended before its payload; returns the verdict.
     #[inline(always)]
     pub(super) fn malformed(&self) -> u32 {
-        drop::drop(self.job.tunnel, DropReason::Malformed)
+        self.refuse(DropReason::Malformed)
     }
+
+    /// Counts a drop; returns the verdict.
+    #[inline(always)]
+    pub(super) fn refuse(&self, reason: DropReason) -> u32 {
+        refuse(&self.ctx, self.job, reason)
+    }
+}
+
+#[inline(always)]
+fn refuse(ctx: &XdpContext, job: &Job, reason: DropReason) -> u32 {
+    let is_sealing = job.next == ProgramSlot::EncapDone as u32;
+    let point = if is_sealing { CapturePoint::DroppedSealing } else { CapturePoint::DroppedOpening };
+    capture::after(ctx, point, 0, drop::drop(job.tunnel, reason))
 }

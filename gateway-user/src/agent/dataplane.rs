@@ -1,8 +1,9 @@
 //! The part of the datapath that the core uses, as a seam for tests.
 
 use crate::datapath::{
-    BandwidthLimit, Datapath, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters,
-    Trace, TraceFrom, TracedPacket, TunnelChange, TunnelId, TunnelShare, TunnelStats,
+    BandwidthLimit, CaptureSpec, CaptureStream, Datapath, DatapathStats, Direction, EngineStats,
+    PacketPolicy, SaConfig, SaCounters, Trace, TraceFrom, TracedPacket, TunnelChange, TunnelId, TunnelShare,
+    TunnelStats,
 };
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
@@ -27,6 +28,7 @@ pub(super) trait Dataplane {
         from: TraceFrom,
         name_of: &dyn Fn(u32) -> String,
     ) -> anyhow::Result<Trace>;
+    fn capture(&self, spec: CaptureSpec) -> anyhow::Result<CaptureStream>;
 }
 
 impl Dataplane for Datapath {
@@ -93,5 +95,9 @@ impl Dataplane for Datapath {
         name_of: &dyn Fn(u32) -> String,
     ) -> anyhow::Result<Trace> {
         Self::trace(self, packet, from, name_of)
+    }
+
+    fn capture(&self, spec: CaptureSpec) -> anyhow::Result<CaptureStream> {
+        Self::capture(self, spec)
     }
 }

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::types::ErrorBody;
@@ -47,6 +48,14 @@ pub enum ClientError {
     /// The agent refused.
     #[error("{}", with_details(.0))]
     Refused(ErrorBody),
+}
+
+/// An answer that goes on.
+#[derive(Debug)]
+pub struct Stream {
+    client: Client,
+    body: Incoming,
+    connection: JoinHandle<hyper::Result<()>>,
 }
 
 /// A request's body.
@@ -133,12 +142,44 @@ impl Client {
         self.json(&self.send(Method::PUT, path, Body::Xml(xml)).await?)
     }
 
+    /// `POST` of a JSON body, with an answer that comes piece by piece. Only its beginning must come in time.
+    pub async fn stream(&self, path: &str, body: &impl Serialize) -> Result<Stream, ClientError> {
+        let body = Body::Json(to_json(body));
+        let answer = tokio::time::timeout(self.time_limit, self.begin(Method::POST, path, body)).await;
+        let (response, connection) =
+            answer.unwrap_or_else(|_| Err(ClientError::NoAnswer(self.socket.clone())))?;
+        let status = response.status();
+        let body = response.into_body();
+        if status.is_success() {
+            return Ok(Stream { client: self.clone(), body, connection });
+        }
+        let bytes = body.collect().await.map_err(|error| self.transport(&error))?.to_bytes();
+        Err(self.refusal(status, &bytes))
+    }
+
     async fn send(&self, method: Method, path: &str, body: Body) -> Result<Bytes, ClientError> {
         let answer = tokio::time::timeout(self.time_limit, self.exchange(method, path, body));
         answer.await.unwrap_or_else(|_| Err(ClientError::NoAnswer(self.socket.clone())))
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Body) -> Result<Bytes, ClientError> {
+        let (response, connection) = self.begin(method, path, body).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.map_err(|error| self.transport(&error))?.to_bytes();
+        connection.abort();
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        Err(self.refusal(status, &bytes))
+    }
+
+    /// Sends a request; the beginning of the answer.
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.connect_error(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -157,13 +198,7 @@ impl Client {
         };
         let request = request.map_err(|error| self.transport(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.transport(&error))?;
-        let status = response.status();
-        let bytes = response.into_body().collect().await.map_err(|error| self.transport(&error))?.to_bytes();
-        connection.abort();
-        if status.is_success() {
-            return Ok(bytes);
-        }
-        Err(self.refusal(status, &bytes))
+        Ok((response, connection))
     }
 
     fn connect_error(&self, error: &io::Error) -> ClientError {
@@ -193,6 +228,29 @@ impl Client {
 
     fn transport(&self, reason: &dyn std::fmt::Display) -> ClientError {
         ClientError::Transport(self.socket.clone(), reason.to_string())
+    }
+}
+
+impl Stream {
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, ClientError>> {
+        loop {
+            match self.body.frame().await? {
+                Ok(frame) => {
+                    // Trailers, which no answer has, are skipped.
+                    if let Ok(piece) = frame.into_data() {
+                        return Some(Ok(piece));
+                    }
+                }
+                Err(error) => return Some(Err(self.client.transport(&error))),
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.connection.abort();
     }
 }
 

@@ -4,11 +4,13 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use super::capture::CaptureRequest;
 use super::trace::{TraceReport, TraceRequest};
 use super::types::{
     ApplyReport, BandwidthDocument, ConnectionStatus, EventRecord, Gateway, LocalNetwork, LocalNetworkChange,
     Status, Vnet,
 };
+use crate::capture::CaptureFeed;
 use crate::model::{ParametersDocument, SharedKey};
 
 /// Where a command's answer goes.
@@ -49,6 +51,8 @@ pub enum Command {
     Events(Reply<Vec<EventRecord>>),
     /// State and counters of the connection to a site.
     Connection(String, Reply<ConnectionStatus>),
+    /// A capture of packets.
+    Capture(Box<CaptureRequest>, Reply<CaptureFeed>),
     /// What would become of a packet.
     Trace(Box<TraceRequest>, Reply<TraceReport>),
     /// The shared key of the connection to a site.

@@ -2,6 +2,7 @@
 //!
 //! The directory has mode 0700 and the socket 0600: who may open it may do everything, so nobody else may.
 
+pub mod capture;
 pub mod client;
 pub mod command;
 pub mod server;

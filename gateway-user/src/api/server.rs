@@ -86,6 +86,7 @@ fn router(commander: Commander) -> Router {
         .route("/v1/vnets/{vnet}/bandwidth", put(set_bandwidth))
         .route("/v1/vnets/{vnet}/events", get(events))
         .route("/v1/vnets/{vnet}/trace", post(trace))
+        .route("/v1/vnets/{vnet}/capture", post(capture))
         .route("/v1/vnets/{vnet}/connections", get(connections))
         .route(connection, get(show_connection))
         .route(&format!("{connection}/connect"), post(connect))
@@ -140,6 +141,22 @@ async fn trace(
     check_vnet(&agent, &vnet)?;
     let request = Box::new(parse(&body)?);
     agent.ask(|reply| Command::Trace(request, reply)).await.map(Json)
+}
+
+/// The answer begins at once and goes on until the client goes away, which ends the capture.
+async fn capture(
+    State(agent): State<Commander>,
+    UrlPath(vnet): UrlPath<String>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    check_vnet(&agent, &vnet)?;
+    let request = Box::new(parse(&body)?);
+    let feed = agent.ask(|reply| Command::Capture(request, reply)).await?;
+    let pieces = futures::stream::unfold(feed, async |mut feed| {
+        let piece = feed.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(piece), feed))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-pcapng")], Body::from_stream(pieces)).into_response())
 }
 
 async fn connections(

@@ -8,9 +8,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ike::{EspProposal, FRAGMENT_SIZES, IkeProposal};
 
 use super::protocol::Protocol;
+use super::size::Size;
 use super::top::SortKey;
 use crate::agent::Bandwidth;
 use crate::api::DEFAULT_RUN_DIR;
+use crate::api::capture::CaptureRequest;
 use crate::api::trace::{TraceFrom, TraceRequest};
 use crate::datapath::CpuList;
 use crate::model::{
@@ -66,6 +68,8 @@ pub(super) enum Command {
     Netcfg(NetcfgCommand),
     /// Show rates, drops, SAs, budget and workers of a gateway as they are just now. On a terminal until q is pressed; letters sort.
     Top(TopArgs),
+    /// Write packets of a connection, or of all, to a pcapng file, for Wireshark. Meanwhile these packets take engine kernel.
+    Capture(CaptureArgs),
     /// Show what the gateway would do with a packet, rule by rule, and with which SA and next hop. Nothing is sent.
     Trace(TraceArgs),
 }
@@ -86,6 +90,61 @@ pub(super) struct TopArgs {
     /// Form of the output; json for one line of JSON for each picture.
     #[command(flatten)]
     pub(super) format: Format,
+}
+
+/// Which packets of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CaptureSide {
+    /// Packets of the VNets, before they are sealed and after they are opened.
+    Inner,
+    /// Sealed packets.
+    Outer,
+    Both,
+    /// Neither: for dropped packets only.
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CaptureArgs {
+    /// VNet of the gateway.
+    pub(super) vnet: String,
+    /// Connection, named by the local network site at its far end; all if left out.
+    pub(super) connection: Option<String>,
+    /// The file, which only its owner may read; - for standard output, as in `vgw capture VNet1 -w - | tshark -r -`.
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) write: PathBuf,
+    /// Which packets.
+    #[arg(long, value_enum, value_name = "SIDE", default_value_t = CaptureSide::Both)]
+    pub(super) side: CaptureSide,
+    /// Packets that are dropped, too, those of no connection included; each has the reason as its comment.
+    #[arg(long)]
+    pub(super) dropped: bool,
+    /// Only packets from or to this address; may be repeated, then any of them. Filters look at the headers of the packet as it is
+    /// written, those of sealed packets at the gateways' addresses; one of each kind must match.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) host: Vec<IpAddr>,
+    /// Only packets from or to this prefix; may be repeated, and stands beside --host.
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) net: Vec<ipnet::IpNet>,
+    /// Only packets from or to this port; may be repeated.
+    #[arg(long, value_name = "PORT")]
+    pub(super) port: Vec<u16>,
+    /// Only packets of this protocol, by name or number; may be repeated.
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(super) proto: Vec<Protocol>,
+    /// Bytes kept of each frame, at most.
+    #[arg(long, short, value_name = "BYTES", default_value_t = CaptureRequest::WHOLE,
+          value_parser = clap::value_parser!(u32).range(i64::from(CaptureRequest::SHORTEST)..=i64::from(CaptureRequest::WHOLE)))]
+    pub(super) snaplen: u32,
+    /// End after this time.
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) duration: Option<u64>,
+    /// End after so many packets.
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+    /// End before the file is larger; k, m and g are understood.
+    #[arg(long, value_name = "BYTES")]
+    pub(super) size: Option<Size>,
 }
 
 #[derive(Debug, Args)]
@@ -653,6 +712,13 @@ mod tests {
         for wrong in ["0", "soon", "inf", "NaN"] {
             assert!(refusal(&format!("vgw top --interval {wrong}")).contains("from 0.1 to 3600"), "{wrong}");
         }
+        let line =
+            "vgw capture VNet1 VNet2 -w - --host fd00::1 --net 10.0.0.0/8 --proto tcp --proto 50 --size 2m";
+        let Command::Capture(args) = parse(line).unwrap().command else { panic!("capture expected") };
+        assert_eq!(args.proto, [Protocol(6), Protocol(50)]);
+        assert_eq!((args.side, args.dropped, args.size), (CaptureSide::Both, false, Some(Size(2 << 20))));
+        assert!(refusal("vgw capture VNet1").contains("--write"));
+        assert!(refusal("vgw capture VNet1 -w - --snaplen 33").contains("33 is not in"));
         let line = "vgw trace VNet1 10.1.0.1 fd00::1 udp 53 --from tunnel:VNet2 --size 1500 --df";
         let Command::Trace(args) = parse(line).unwrap().command else { panic!("trace expected") };
         assert_eq!((args.protocol, args.port, args.size, args.ttl), (Some(Protocol(17)), Some(53), 1500, 64));

@@ -4,6 +4,7 @@
 
 mod agent_options;
 mod args;
+mod capture;
 mod engine;
 mod key_input;
 mod netcfg;
@@ -11,6 +12,7 @@ mod output;
 mod parameters;
 mod protocol;
 mod show;
+mod size;
 mod table;
 mod target;
 mod top;
@@ -85,6 +87,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::LocalNetwork(command) => local_network(global, command).await,
         Command::Connection(command) => connection(global, command).await,
         Command::Netcfg(command) => netcfg::run(global, command).await,
+        Command::Capture(args) => capture::run(global, args).await,
         Command::Top(args) => top::run(global, args).await,
         Command::Trace(args) => trace::run(global, args).await,
     }

@@ -1,5 +1,6 @@
 //! The running datapath of one gateway.
 
+mod capture;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 use tokio::sync::mpsc;
 
 use super::budget::{BandwidthLimit, BudgetControl, TunnelShare};
+use super::capture::Captures;
 use super::cpu_sas::CpuSas;
 use super::engine::{EngineConfig, EngineEvent, EngineStats, RunningEngine};
 use super::events::{DatapathEvents, forward_log};
@@ -85,6 +87,7 @@ pub struct Datapath {
     counters: Counters,
     budget: BudgetControl,
     tracer: Tracer,
+    captures: Captures,
     prefixes: Prefixes,
     /// What was begun and is not told yet, in its order.
     begun: VecDeque<Vec<Begun>>,
@@ -144,6 +147,7 @@ impl Datapath {
         let counters = Counters::new(&object.ebpf)?;
         let budget = BudgetControl::new(&object.ebpf)?;
         let tracer = Tracer::new(&object.ebpf)?;
+        let captures = Captures::new(&object.ebpf)?;
         // From here on every failure must undo what was done to the system.
         let pins = Pins::create(&config.pin_root, &config.vnet)?;
         let queues = plan.as_ref().map_or(1, Plan::workers);
@@ -191,6 +195,7 @@ impl Datapath {
             counters,
             budget,
             tracer,
+            captures,
             prefixes,
             begun: VecDeque::new(),
             known: BTreeSet::new(),
@@ -524,7 +529,7 @@ impl Datapath {
         self.known.remove(&id);
         let mut outcome = self.tunnels.set(id.0, Plain(Tunnel::default()), 0).map_err(Into::into);
         outcome = outcome.and(self.budget.remove(id.0));
-        outcome = outcome.and(self.cpu_sas.clear(id.0));
+        outcome = outcome.and(self.cpu_sas.clear(id.0)).and(self.captures.forget(id.0));
         for (direction, spi) in self.sas().of_tunnel(id.0) {
             outcome = outcome.and(self.sas().remove(direction, id.0, spi).map(|_| ()));
         }

@@ -7,11 +7,12 @@
 //! engine   what seals and opens       workers  the processes of engine `xsk`
 //! cpu_sas  SAs of single receive queues     ipv6     the kernel's IPv6           policy   what is done with a connection's packets
 //! budget   the shared bandwidth        slots    how many SAs each tunnel may have     prefixes what leads into which tunnel, kept by a thread of its own
-//! trace    what would become of a packet
+//! trace    what would become of a packet     capture  copies of packets for whoever watches
 //! reassembled  ESP that arrived in fragments
 //! ```
 
 mod budget;
+mod capture;
 mod control;
 mod cpu_sas;
 mod engine;
@@ -38,6 +39,8 @@ mod wan_addresses;
 mod workers;
 
 pub use budget::{BandwidthLimit, BudgetControl, TunnelShare};
+pub(crate) use capture::unix_now_ns;
+pub use capture::{CaptureSpec, CaptureStream, CapturedFrame, Captures};
 pub use control::{Datapath, DatapathConfig, TraceFrom};
 pub use cpu_sas::CpuSas;
 pub use engine::{EngineConfig, EngineEvent, EngineStats, LaneStats, WorkerStats};

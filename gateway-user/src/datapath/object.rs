@@ -105,6 +105,7 @@ impl Object {
             .map_max_entries("ROUTES4", PREFIXES)
             .map_max_entries("ROUTES6", PREFIXES)
             .map_max_entries("TUNNELS", tunnels)
+            .map_max_entries("CAPTURES", tunnels)
             .map_max_entries("COUNTERS", tunnels)
             .map_max_entries("DROPS", tunnels * DropReason::COUNT)
             .map_max_entries("EVENT_TIMES", tunnels * EventKind::COUNT)
@@ -183,6 +184,7 @@ pub(super) fn duplicate(ebpf: &Ebpf, name: &str) -> Result<Map> {
         Map::HashMap(data) => Map::HashMap(open(data)?),
         Map::LpmTrie(data) => Map::LpmTrie(open(data)?),
         Map::PerCpuArray(data) => Map::PerCpuArray(open(data)?),
+        Map::PerfEventArray(data) => Map::PerfEventArray(open(data)?),
         Map::ProgramArray(data) => Map::ProgramArray(open(data)?),
         Map::XskMap(data) => Map::XskMap(open(data)?),
         _ => bail!("map {name} is of an unexpected type"),

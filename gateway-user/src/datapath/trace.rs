@@ -251,7 +251,7 @@ impl Run<'_> {
             ));
         }
         self.log.pass("sequence", format!("number {}", sa.sequence + 1));
-        self.engine(port, Some(egress.ifindex(self.tables)?))?;
+        self.engine(port, tunnel, Some(egress.ifindex(self.tables)?))?;
         Ok(egress)
     }
 
@@ -303,7 +303,7 @@ impl Run<'_> {
             egress
         };
         if let Some(port) = self.tables.port(ingress_ifindex)? {
-            self.engine(&port, None)?;
+            self.engine(&port, tunnel, None)?;
         }
         Ok(egress)
     }
@@ -335,12 +335,14 @@ impl Run<'_> {
     }
 
     /// `lane::find` for receive queue 0. A packet that is to be sealed needs a worker at its egress, too.
-    fn engine(&mut self, port: &Port, egress: Option<u32>) -> Result<()> {
+    fn engine(&mut self, port: &Port, tunnel: u32, egress: Option<u32>) -> Result<()> {
         let serves = |ifindex| {
             Ok::<_, anyhow::Error>(self.tables.port(ifindex)?.is_some_and(|port| port.first_lane != 0))
         };
         let text = if port.first_lane == 0 {
             "kernel".to_owned()
+        } else if self.tables.is_watched(tunnel)? {
+            "kernel, because a capture of the connection runs".to_owned()
         } else if egress.map(serves).transpose()? == Some(false) {
             "kernel, because no worker can send there".to_owned()
         } else {

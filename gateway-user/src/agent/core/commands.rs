@@ -17,6 +17,7 @@ impl<D: Dataplane> Core<D> {
             Command::Vnets(reply) => return answer(reply, Ok(self.vnets())),
             Command::Events(reply) => return answer(reply, Ok(self.events.records().cloned().collect())),
             Command::Connection(site, reply) => return answer(reply, self.connection_status(now, &site)),
+            Command::Capture(request, reply) => return answer(reply, self.capture(*request)),
             Command::Trace(request, reply) => return answer(reply, self.trace(now, &request)),
             Command::GetKey(site, reply) => return answer(reply, self.key(&site)),
             Command::ExportNetcfg(reply) => {

@@ -5,6 +5,7 @@
 //! datapath has carried out everything that those datagrams announce to a peer. The cryptography of IKE leaves as
 //! [`Work`] by [`Core::poll_work`] and returns by [`Core::handle_done`].
 
+mod capture;
 mod changes;
 mod commands;
 mod engine;

@@ -9,8 +9,8 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, MapError};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use gateway_common::{
-    Aead, Budget, Ethernet, GatewayConfig, Ip, Ipv4, Ipv6, Lane, Port, RoundMeter, Route, RouteKind, Sa,
-    SaFlags, Share, ShareMeter, Tunnel, WayAnswer, ip,
+    Aead, Budget, Capture, Ethernet, GatewayConfig, Ip, Ipv4, Ipv6, Lane, Port, RoundMeter, Route, RouteKind,
+    Sa, SaFlags, Share, ShareMeter, Tunnel, WayAnswer, ip,
 };
 use zeroize::Zeroize as _;
 
@@ -44,6 +44,7 @@ pub struct Tracer {
     round_meters: Array<MapData, Plain<RoundMeter>>,
     share_meters: Array<MapData, Plain<ShareMeter>>,
     lanes: Array<MapData, Plain<Lane>>,
+    captures: Array<MapData, Plain<Capture>>,
 }
 
 /// Where the kernel's forwarding table sends a packet.
@@ -85,6 +86,7 @@ impl Tracer {
             round_meters: duplicate(ebpf, "ROUND_METERS")?.try_into()?,
             share_meters: duplicate(ebpf, "SHARE_METERS")?.try_into()?,
             lanes: duplicate(ebpf, "LANES")?.try_into()?,
+            captures: duplicate(ebpf, "CAPTURES")?.try_into()?,
         })
     }
 
@@ -176,6 +178,10 @@ impl Tracer {
 
     pub(super) fn lane(&self, index: u32) -> Result<Lane> {
         Ok(self.lanes.get(&index, 0).context("cannot read map LANES")?.0)
+    }
+
+    pub(super) fn is_watched(&self, tunnel: u32) -> Result<bool> {
+        Ok(self.captures.get(&tunnel, 0).context("cannot read map CAPTURES")?.0.what != 0)
     }
 
     /// `route::next_hop`, by program `way`. `class` is the packet's traffic class.

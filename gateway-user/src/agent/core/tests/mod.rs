@@ -1,6 +1,7 @@
 //! Tests of the core on a recording datapath, without sockets and without a clock.
 
 mod bandwidth;
+mod capture;
 mod certificates;
 mod changes;
 mod commands;

@@ -1,14 +1,15 @@
 //! A datapath that only writes down what it is told.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use anyhow::bail;
 
 use super::super::super::dataplane::Dataplane;
 use crate::datapath::{
-    BandwidthLimit, DatapathStats, Direction, EngineStats, PacketPolicy, SaConfig, SaCounters, Trace,
-    TraceFrom, TraceStep, TracedPacket, TracedVerdict, TunnelChange, TunnelId, TunnelShare, TunnelStats,
+    BandwidthLimit, CaptureSpec, CaptureStream, DatapathStats, Direction, EngineStats, PacketPolicy,
+    SaConfig, SaCounters, Trace, TraceFrom, TraceStep, TracedPacket, TracedVerdict, TunnelChange, TunnelId,
+    TunnelShare, TunnelStats,
 };
 
 /// Every call as a line of text, and what to answer.
@@ -31,6 +32,8 @@ pub(super) struct Recorder {
     pub(super) policies: HashMap<TunnelId, PacketPolicy>,
     /// What single SAs have carried.
     pub(super) sa_counters: HashMap<(Direction, u32), SaCounters>,
+    /// Captures that were started.
+    pub(super) captures: RefCell<Vec<CaptureSpec>>,
     /// How often the counters of all tunnels were read.
     pub(super) reads_of_all: Cell<u32>,
 }
@@ -124,6 +127,14 @@ impl Dataplane for Recorder {
 
     fn sa_counters(&self, _: TunnelId, direction: Direction, spi: u32) -> anyhow::Result<SaCounters> {
         Ok(self.sa_counters.get(&(direction, spi)).copied().unwrap_or_default())
+    }
+
+    fn capture(&self, spec: CaptureSpec) -> anyhow::Result<CaptureStream> {
+        if let Some(reason) = self.refuse {
+            bail!(reason);
+        }
+        self.captures.borrow_mut().push(spec);
+        Ok(CaptureStream::channel(1).1)
     }
 
     fn trace(
