@@ -262,6 +262,7 @@ pub(super) mod tests {
                         "child_sas": in_force(1.into()), "replay_window": in_force(64.into()),
                         "dscp": in_force("copy".into()), "weight": in_force(1.into()),
                         "guarantee": in_force("none".into()), "ceiling": in_force("none".into()),
+                        "df": in_force("copy".into()),
                     },
                 })
             })
