@@ -5,7 +5,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use gateway_common::limits::MAX_FRAME;
 use gateway_common::wire::ETH_LEN;
-use gateway_common::{CapturePoint, DropReason, Ipv4, Ipv6, Port, ReturnHeader};
+use gateway_common::{CapturePoint, DropReason, Ethernet, Ipv4, Ipv6, Port, ReturnHeader};
 
 use crate::capture;
 use crate::drop::drop;
@@ -29,7 +29,6 @@ fn take(ctx: &XdpContext) -> u32 {
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus.cast_signed()) } != 0 {
         return drop(0, DropReason::Malformed);
     }
-    // What stands before the packet has the length of an Ethernet header, and is overwritten by one when the packet goes on.
     let Some(ip) = at::<Ipv4>(ctx, ETH_LEN) else { return drop(0, DropReason::Malformed) };
     // SAFETY: lies within the frame.
     let ip = unsafe { &*ip };
@@ -46,6 +45,10 @@ fn decapsulate<O: Family>(ctx: &XdpContext, ip: &O) -> u32 {
     if ETH_LEN + ip.total_len() as usize > MAX_FRAME {
         return drop(0, DropReason::TooBig);
     }
+    // The one that it arrived with is lost. Whoever captures packets sees that this is one.
+    let Some(ethernet) = at::<Ethernet>(ctx, 0) else { return drop(0, DropReason::Malformed) };
+    // SAFETY: lies within the frame.
+    unsafe { *ethernet = Ethernet::new([0; 6], [0; 6], O::ETHERTYPE) };
     // Whatever is no ESP would have been left to the kernel, where it comes from.
     entry::from_wan(ctx, &NOWHERE, ip).unwrap_or_else(|| drop(0, DropReason::Malformed))
 }

@@ -47,7 +47,7 @@ fn treat<I: Family>(ctx: &XdpContext) -> u32 {
     if !I::IS_V6 && header.kind == ReturnKind::Reassembled as u32 {
         // SAFETY: nothing with a destructor is alive.
         unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::Reassembled as u32) };
-        return drop(0, DropReason::Internal);
+        return capture::after(ctx, CapturePoint::DroppedReturned, 0, drop(0, DropReason::Internal));
     }
     let verdict = answer::<I>(ctx, header.kind);
     let verdict = capture::after(ctx, CapturePoint::DroppedReturned, opened_at(), verdict);

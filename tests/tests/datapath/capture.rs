@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use gateway_common::{Aead, Capture, CapturePoint, DropReason, PortRole};
+use gateway_common::{Aead, Capture, CapturePoint, DropReason, PortRole, ReturnKind};
 use gateway_user::capture::{Context, Direction, Packet, Side};
 use gateway_user::datapath::{CaptureSpec, CaptureStream, CapturedFrame, Captures, SaConfig, WanAddresses};
 use xdp_harness::frames::{Ip, Ip6, ethernet, pattern, udp};
+use xdp_harness::worker::return_header;
 use xdp_harness::{
     GatewayUnderTest, HOST, HOST6, LOCAL, LOCAL6, OTHER_HOST, OTHER_HOST6, PEER_HOST, PEER_HOST6, REMOTE,
     REMOTE6, TUNNEL_MTU, Verdict, esp, sa,
@@ -189,6 +190,34 @@ fn every_combination_of_families_is_copied_on_both_sides_and_when_it_is_dropped(
             assert_eq!(copied.record.reason, DropReason::LifetimeExpired as u32);
             assert_eq!(copied.frame, late, "{inner_v6} in {outer_v6}");
         }
+    }
+}
+
+#[test]
+fn what_arrived_in_fragments_is_copied_as_if_it_had_arrived_whole() {
+    let mut bench = Bench::new();
+    for (spi, outer_v6) in [(200, false), (201, true)] {
+        let mut sa = sa(spi, Aead::Aes128Gcm);
+        if outer_v6 {
+            sa.local.set_ip(LOCAL6.into());
+            sa.remote.set_ip(REMOTE6.into());
+        }
+        bench.gateway.receive_with(1, &sa).unwrap();
+        let inner = Ip::new(PEER_HOST, HOST).packet(&pattern(90));
+        let whole = arriving_over(&sa, 1, &inner);
+        let frame = [&return_header(ReturnKind::Reassembled as u32), &whole[14..]].concat();
+        let mut stream = bench.start(Some(1), ALL, 65_535);
+        let opened = bench.gateway.run_program("returned", &frame).unwrap();
+        assert_eq!(opened.verdict, Verdict::Redirect);
+        assert_eq!(bench.gateway.run_program("returned", &frame).unwrap().verdict, Verdict::Drop);
+        let whole = [&[0; 12][..], &whole[12..]].concat();
+        let expected = [
+            (Some(CapturePoint::OuterInbound), whole.clone()),
+            (Some(CapturePoint::InnerInbound), opened.frame),
+            (Some(CapturePoint::OuterInbound), whole.clone()),
+            (Some(CapturePoint::DroppedOnArrival), whole),
+        ];
+        assert_eq!(take(&mut stream), expected);
     }
 }
 
