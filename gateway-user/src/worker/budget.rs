@@ -92,7 +92,7 @@ mod tests {
         let verdicts: Vec<_> = (0..40).map(|_| admit(&maps, 1, 1000, ecn::ECT_0, NOW)).collect();
         let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count() as u64;
         let (passed, marked, dropped) = (count(Verdict::Pass), count(Verdict::Mark), count(Verdict::Drop));
-        assert!(passed > 8 && marked > 0 && dropped > 0, "{verdicts:?}");
+        assert!(passed > 5 && marked > 0 && dropped > 0, "{verdicts:?}");
         let counted = maps.budget_counters.at(1).unwrap().load();
         assert_eq!(
             (counted.passed_packets, counted.passed_bytes),
