@@ -43,7 +43,7 @@ fn both_families_pass_a_tunnel_over_ipv6() {
                     }
                 }
             }
-            agent.vgw().text(&["connection", "rekey", VNET, SITE, "--child"])?;
+            agent.vgw().text(&["connection", "rekey", VNET, SITE])?;
             charon.wait_settled(SITE, PATIENCE)?;
             let report =
                 ping(&ours.host, &format!("-6 -c 3 -i 0.2 -W 3 {}", theirs.host_address_of(Family::V6)))?;
