@@ -9,6 +9,7 @@ mod capture;
 mod changes;
 mod commands;
 mod engine;
+mod links;
 mod names;
 mod netcfg;
 mod owners;
