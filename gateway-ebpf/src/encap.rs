@@ -1,6 +1,5 @@
 //! From an inner packet to a frame that is ready to be sealed (RFC 4303 section 3.3).
 
-use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use gateway_common::budget::Direction;
@@ -218,19 +217,15 @@ unsafe fn seal<I: Family, O: Outer>(
         NextHop::Stack => route::into_stack(config),
         NextHop::Unreachable => return drop(tunnel, DropReason::NoRoute),
     };
-    let (mut flow_label, spreads_ports) = (0, flags & SaFlags::UDP_PORT_ENTROPY != 0);
-    if spreads_ports {
+    // SAFETY: the caller vouches for `sa`.
+    let mut source_port = unsafe { (*sa).local_port };
+    let mut flow_label = 0;
+    if flags & SaFlags::UDP_PORT_ENTROPY != 0 {
         flow_label = port_entropy::of_flow(ctx, ip);
+        source_port = source_port_of(flow_label);
     }
     // SAFETY: the caller vouches for `sa`.
     let allows_fragments = df::allows_fragments(unsafe { (*sa).outer_df }, ip.may_be_fragmented());
-    // Before anything is charged or drawn: what has no room here takes the way through the kernel and `vgw0`, whose frames have.
-    if !resize::has_room(ctx, headers) {
-        return if is_forwarded(port) { XDP_PASS } else { drop(tunnel, DropReason::Internal) };
-    }
-    let Some(ip) = at::<I>(ctx, ETH_LEN) else { return drop(tunnel, DropReason::Internal) };
-    // SAFETY: lies within the frame.
-    let ip = unsafe { &mut *ip };
     let mut class = class;
     match budget::admit(tunnel, Direction::Outbound, inner_len, ip.traffic_class()) {
         Verdict::Pass => {}
@@ -240,9 +235,9 @@ unsafe fn seal<I: Family, O: Outer>(
         }
         Verdict::Drop => return drop(tunnel, DropReason::BudgetExceeded),
     }
-    // SAFETY: the caller vouches for `sa`.
-    let sequence = unsafe { draw_sequence(sa, flags) };
-    if sequence == 0 {
+    // SAFETY: the counter lies in a map value.
+    let sequence = unsafe { atomic::fetch_add(&raw mut (*sa).sequence, 1) } + 1;
+    if flags & SaFlags::ESN == 0 && sequence > u64::from(u32::MAX) {
         event::raise_limited(EventKind::HardLifetime, tunnel, spi, [0; 2]);
         return drop(tunnel, DropReason::SequenceExhausted);
     }
@@ -251,6 +246,7 @@ unsafe fn seal<I: Family, O: Outer>(
         ip.decrement_hop_limit();
     }
 
+    let old_len = frame_len(ctx);
     let tail = inner_len + padding + (ESP_TRAILER_LEN + ESP_ICV_LEN) as u32;
     let Some(job) = JOB.get_ptr_mut(0) else { return drop(tunnel, DropReason::Internal) };
     // SAFETY: the map is per CPU and XDP does not preempt itself on one CPU.
@@ -261,7 +257,7 @@ unsafe fn seal<I: Family, O: Outer>(
         (&raw mut job.offset).write_volatile(headers);
         (&raw const job.offset).read_volatile()
     };
-    if !resize::grow(ctx, frame_len(ctx), inner_len, headers, tail) {
+    if !resize::grow(ctx, old_len, inner_len, headers, tail) {
         return drop(tunnel, DropReason::Internal);
     }
     let esp = Esp { spi, sequence: (sequence as u32).to_be_bytes() };
@@ -269,15 +265,18 @@ unsafe fn seal<I: Family, O: Outer>(
     let iv = sequence.to_be_bytes();
     let sent_iv = if iv_len == 0 { None } else { Some(&iv) };
     // SAFETY: the caller vouches for `sa`.
-    let (local_port, remote_port) = unsafe { ((*sa).local_port, (*sa).remote_port) };
-    let source_port = if spreads_ports { source_port_of(flow_label) } else { local_port };
+    let remote_port = unsafe { (*sa).remote_port };
     // A zero checksum is what RFC 3948 section 2.1 asks for over IPv4; over IPv6 it is computed when the packet is sealed.
     let len = ((outer_len - O::LEN as u32) as u16).to_be_bytes();
     let udp = Udp { source: source_port, destination: remote_port, len, checksum: [0; 2] };
     let udp = if has_udp { Some(&udp) } else { None };
     // SAFETY: the caller vouches for `sa`.
     let mut outer = unsafe { O::between(sa, class, outer_len) };
-    complete(&mut outer, flow_label, allows_fragments, sequence);
+    outer.set_flow_label(flow_label);
+    if allows_fragments {
+        // The sequence number, so that the fragments of two packets are not taken for those of one.
+        outer.allow_fragments(sequence as u16);
+    }
     let written = write_headers(ctx, &way, &outer, udp, &esp, sent_iv);
     let payload = ETH_LEN as u32 + headers;
     if written.is_none() || write_trailer(ctx, payload + inner_len, padding, I::NEXT_HEADER).is_none() {
@@ -309,27 +308,6 @@ unsafe fn seal<I: Family, O: Outer>(
     // SAFETY: nothing with a destructor is alive.
     unsafe { PROGRAMS.tail_call(ctx, ProgramSlot::sealing(aead)) };
     drop(tunnel, DropReason::Internal)
-}
-
-/// Fills in what an outer header has of its own.
-#[inline(always)]
-fn complete<O: Outer>(outer: &mut O, flow_label: u32, allows_fragments: bool, sequence: u64) {
-    outer.set_flow_label(flow_label);
-    if allows_fragments {
-        // The sequence number, so that the fragments of two packets are not taken for those of one.
-        outer.allow_fragments(sequence as u16);
-    }
-}
-
-/// The next sequence number of an SA with `flags`, which nobody else gets; 0 when there is none any more.
-///
-/// # Safety
-/// `sa` must point into map `SAS`.
-#[inline(always)]
-unsafe fn draw_sequence(sa: *mut Sa, flags: u32) -> u64 {
-    // SAFETY: the counter lies in a map value.
-    let sequence = unsafe { atomic::fetch_add(&raw mut (*sa).sequence, 1) } + 1;
-    if flags & SaFlags::ESN == 0 && sequence > u64::from(u32::MAX) { 0 } else { sequence }
 }
 
 /// Associated data: SPI and sequence number, 64 bits of it when extended (RFC 4106 section 5).

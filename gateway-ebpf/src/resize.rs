@@ -12,14 +12,6 @@ const WORD: usize = size_of::<u64>();
 /// Words that are moved between two bounds checks.
 const CHUNK: usize = 8;
 
-/// Whether [`grow`] finds room for `headers` bytes, wherever it has to take that from. The frame is as it was; pointers into it are void.
-#[inline(always)]
-pub(crate) fn has_room(ctx: &XdpContext, headers: u32) -> bool {
-    let room = (headers + SHIFT as u32).cast_signed();
-    // SAFETY: helpers that check their arguments; no packet pointer is used afterwards.
-    unsafe { bpf_xdp_adjust_head(ctx.ctx, -room) == 0 && bpf_xdp_adjust_head(ctx.ctx, room) == 0 }
-}
-
 /// Makes room for `headers` bytes before, and up to 21 bytes behind, the IP packet of `inner_len` bytes: afterwards the
 /// packet starts at `ETH_LEN + headers` and the frame ends `tail` bytes behind the start of the packet. False if the
 /// frame has no room; it is in disorder then.

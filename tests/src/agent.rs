@@ -121,10 +121,9 @@ impl Launch {
         let run_dir = directory.join("run");
         let vnet = site.vnet();
         let path = |path: &Path| path.display().to_string();
-        let mut arguments: Vec<String> = ["agent", "--vnet", &vnet, "--wan", Site::WAN]
+        let mut arguments: Vec<String> = ["agent", "--vnet", &vnet, "--wan", Site::WAN, "--lan", Site::LAN]
             .map(str::to_owned)
             .into_iter()
-            .chain(options.lan_arguments())
             .chain(["--netcfg".to_owned(), path(netcfg)])
             .chain(["--run-dir".to_owned(), path(&run_dir)])
             .chain(["--state-dir".to_owned(), path(&directory.join("state").join(&vnet))])

@@ -1,6 +1,5 @@
 //! Options of one agent.
 
-use crate::Site;
 use std::path::PathBuf;
 
 /// Options of `vgw agent` beyond those that the laboratory's topology decides. `None` leaves the agent's default.
@@ -10,10 +9,6 @@ pub struct GatewayOptions {
     pub bandwidth: Option<String>,
     /// Outer addresses of the gateway, in place of those of its interface.
     pub wan_addresses: Vec<String>,
-    /// Interfaces towards the VNet in place of [`crate::Site::LAN`].
-    pub lans: Option<Vec<String>>,
-    /// Where the XDP programs run: `auto`, `native` or `generic`.
-    pub xdp_mode: Option<String>,
     /// Interfaces towards the VNet besides [`crate::Site::LAN`].
     pub more_lans: Vec<String>,
     /// Engine: `auto`, `kernel` or `xsk`.
@@ -86,19 +81,12 @@ pub struct CertificateFiles {
 }
 
 impl GatewayOptions {
-    pub(crate) fn lan_arguments(&self) -> Vec<String> {
-        let usual = || vec![Site::LAN.to_owned()];
-        let lans = self.lans.clone().unwrap_or_else(usual).into_iter().chain(self.more_lans.clone());
-        lans.flat_map(|name| ["--lan".to_owned(), name]).collect()
-    }
-
     pub(crate) fn arguments(&self) -> Vec<String> {
         let number = |value: Option<u32>| value.map(|value| value.to_string());
         let valued = [
             ("--bandwidth", self.bandwidth.clone()),
             ("--mss-clamp", self.mss_clamp.clone()),
             ("--engine", self.engine.clone()),
-            ("--xdp-mode", self.xdp_mode.clone()),
             ("--workers", number(self.workers)),
             ("--worker-cpus", self.worker_cpus.clone()),
             ("--ring-size", number(self.ring_size)),
@@ -117,6 +105,7 @@ impl GatewayOptions {
         for (option, value) in valued {
             arguments.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
         }
+        arguments.extend(self.more_lans.iter().flat_map(|name| ["--lan".to_owned(), name.clone()]));
         let addresses = self.wan_addresses.iter();
         arguments.extend(addresses.flat_map(|address| ["--wan-address".to_owned(), address.clone()]));
         if let Some(files) = &self.certificate {

@@ -15,7 +15,6 @@ mod datapath {
     mod ipv6;
     mod ipv6_workers;
     mod mss;
-    mod no_room;
     mod port_entropy;
     mod prog_test_run;
     mod queues;

@@ -46,16 +46,12 @@ mod generic_mode;
 mod harness;
 #[path = "lab/icmp_relay.rs"]
 mod icmp_relay;
-#[path = "lab/interface_kinds.rs"]
-mod interface_kinds;
 #[path = "lab/ipv6.rs"]
 mod ipv6;
 #[path = "lab/ipv6_routes.rs"]
 mod ipv6_routes;
 #[path = "lab/key_log.rs"]
 mod key_log;
-#[path = "lab/links.rs"]
-mod links;
 #[path = "lab/log.rs"]
 mod log;
 #[path = "lab/mss.rs"]
@@ -92,8 +88,6 @@ mod restart;
 mod scale;
 #[path = "lab/second_agent.rs"]
 mod second_agent;
-#[path = "lab/several_lans.rs"]
-mod several_lans;
 #[path = "lab/status.rs"]
 mod status;
 #[path = "lab/support.rs"]

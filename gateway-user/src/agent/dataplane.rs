@@ -1,9 +1,9 @@
 //! The part of the datapath that the core uses, as a seam for tests.
 
 use crate::datapath::{
-    BandwidthLimit, CaptureSpec, CaptureStream, Datapath, DatapathStats, Direction, EngineStats, LinkEvent,
-    LinkNews, PacketPolicy, SaConfig, SaCounters, Trace, TraceFrom, TracedPacket, TunnelChange, TunnelId,
-    TunnelShare, TunnelStats, WanAddresses,
+    BandwidthLimit, CaptureSpec, CaptureStream, Datapath, DatapathStats, Direction, EngineStats,
+    PacketPolicy, SaConfig, SaCounters, Trace, TraceFrom, TracedPacket, TunnelChange, TunnelId, TunnelShare,
+    TunnelStats,
 };
 
 /// What the core asks of a datapath; [`Datapath`] documents each function.
@@ -18,8 +18,6 @@ pub(super) trait Dataplane {
     fn set_policy(&mut self, id: TunnelId, policy: PacketPolicy);
     fn set_limit(&mut self, limit: BandwidthLimit) -> anyhow::Result<()>;
     fn set_share(&mut self, id: TunnelId, share: TunnelShare) -> anyhow::Result<()>;
-    async fn follow_links(&mut self, news: &LinkNews) -> Vec<LinkEvent>;
-    async fn set_wan_addresses(&mut self, addresses: WanAddresses) -> anyhow::Result<()>;
     fn stats(&self) -> anyhow::Result<DatapathStats>;
     fn tunnel_stats(&self, id: TunnelId) -> anyhow::Result<TunnelStats>;
     fn engine_stats(&self) -> EngineStats;
@@ -72,14 +70,6 @@ impl Dataplane for Datapath {
 
     fn set_share(&mut self, id: TunnelId, share: TunnelShare) -> anyhow::Result<()> {
         Self::set_share(self, id, share)
-    }
-
-    async fn follow_links(&mut self, news: &LinkNews) -> Vec<LinkEvent> {
-        Self::follow_links(self, news).await
-    }
-
-    async fn set_wan_addresses(&mut self, addresses: WanAddresses) -> anyhow::Result<()> {
-        Self::set_wan_addresses(self, addresses).await
     }
 
     fn stats(&self) -> anyhow::Result<DatapathStats> {

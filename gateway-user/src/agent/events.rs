@@ -29,12 +29,6 @@
 //! | 231 | no worker could be started; the gateway runs with engine `kernel` |
 //! | 232 | a worker ended; its packets take engine `kernel` |
 //! | 233 | a worker works again |
-//! | 240 | an interface is gone |
-//! | 241 | an interface is there again |
-//! | 242 | an interface's MAC address or MTU changed |
-//! | 243 | an interface is there again, but cannot be used |
-//! | 244 | how XDP runs on the interfaces, and why |
-//! | 245 | the gateway's own address changed |
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -87,18 +81,6 @@ pub enum EventNumber {
     WorkerEnded,
     /// A worker works again.
     WorkerRuns,
-    /// An interface is gone.
-    InterfaceGone,
-    /// An interface is there again.
-    InterfaceReturned,
-    /// An interface's MAC address or MTU changed.
-    InterfaceChanged,
-    /// An interface is there again, but cannot be used.
-    InterfaceUnusable,
-    /// How XDP runs on the interfaces.
-    XdpMode,
-    /// The gateway's own address changed.
-    WanMoved,
 }
 
 impl EventNumber {
@@ -129,12 +111,6 @@ impl EventNumber {
             Self::EngineFellBack => 231,
             Self::WorkerEnded => 232,
             Self::WorkerRuns => 233,
-            Self::InterfaceGone => 240,
-            Self::InterfaceReturned => 241,
-            Self::InterfaceChanged => 242,
-            Self::InterfaceUnusable => 243,
-            Self::XdpMode => 244,
-            Self::WanMoved => 245,
         }
     }
 }

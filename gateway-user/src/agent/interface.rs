@@ -80,27 +80,6 @@ pub(super) fn wan_addresses(name: &str, given: &[IpAddr]) -> Result<WanAddresses
     Ok(addresses)
 }
 
-/// The addresses of the gateway from now on, given those that it has: an address stays while interface `name` has it, or has no
-/// other of its family to go on with.
-pub(super) fn followed(name: &str, current: WanAddresses) -> WanAddresses {
-    let Ok(all) = list() else { return current };
-    let unsteady = flagged(UNSTEADY | libc::IFA_F_TENTATIVE);
-    let here = all.iter().filter(|entry| entry.interface_name == name).filter_map(address_of);
-    let usable: Vec<IpAddr> =
-        here.filter(|address| is_global(*address) && !unsteady.contains(address)).collect();
-    follow(current, &usable)
-}
-
-fn follow(current: WanAddresses, usable: &[IpAddr]) -> WanAddresses {
-    let mut followed = current;
-    for address in current.iter().filter(|address| !usable.contains(address)) {
-        if let Some(other) = usable.iter().find(|other| other.is_ipv4() == address.is_ipv4()) {
-            followed.set(*other);
-        }
-    }
-    followed
-}
-
 /// Refuses the first name that no interface bears.
 pub(super) fn require_all(names: &[String]) -> Result<(), InterfaceError> {
     let all = list()?;
@@ -198,29 +177,6 @@ mod tests {
         assert_eq!(wan_addresses("lo", &[link_local]), Err(InterfaceError::NotGlobal(link_local)));
         assert_eq!(wan_addresses("lo", &[nowhere]), Err(InterfaceError::NotHere(nowhere)));
         assert!(matches!(wan_addresses("vgw-none", &[nowhere]), Err(InterfaceError::Missing { .. })));
-    }
-
-    #[test]
-    fn an_address_is_left_when_it_is_gone_and_another_is_there() {
-        let addresses =
-            |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
-        let mut both = WanAddresses::from(IpAddr::from([192, 0, 2, 1]));
-        both.set("2001:db8::1".parse().unwrap());
-        for (usable, expected) in [
-            (&["192.0.2.9", "192.0.2.1", "2001:db8::1"][..], "192.0.2.1 and 2001:db8::1"),
-            (&["192.0.2.9", "2001:db8::1"], "192.0.2.9 and 2001:db8::1"),
-            (&["2001:db8::2", "2001:db8::3"], "192.0.2.1 and 2001:db8::2"),
-            (&[], "192.0.2.1 and 2001:db8::1"),
-        ] {
-            assert_eq!(follow(both, &addresses(usable)).to_string(), expected, "{usable:?}");
-        }
-        let only_v4 = WanAddresses::from(IpAddr::from([192, 0, 2, 1]));
-        assert_eq!(
-            follow(only_v4, &addresses(&["2001:db8::2"])),
-            only_v4,
-            "a family of its own does not come later"
-        );
-        assert_eq!(followed("lo", only_v4), only_v4);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::certificate_reader::CertificateReader;
 use super::certificates::{CertificateFileError, Certificates};
 use super::core::{Core, Kept, limit_of, own_network};
-use super::events::{EventLog, EventNumber, Severity};
+use super::events::EventLog;
 use super::prepare::{Prepared, prepare};
 use super::profile::CipherPreference;
 use super::resolver::{Answer, Resolver};
@@ -21,9 +21,7 @@ use super::writer::Writer;
 use crate::api::command::{Command, Commander};
 use crate::api::server::ApiSocket;
 use crate::api::socket_path;
-use crate::datapath::{
-    Datapath, DatapathConfig, DatapathEvent, DatapathEvents, EngineEvent, LinkNews, LinkWatch,
-};
+use crate::datapath::{Datapath, DatapathConfig, DatapathEvent, DatapathEvents, EngineEvent};
 use crate::model::GatewayState;
 use crate::store::StoreError;
 
@@ -42,9 +40,6 @@ struct Sources {
     commands: mpsc::Receiver<Command>,
     datapath_events: DatapathEvents,
     engine_events: Option<mpsc::Receiver<EngineEvent>>,
-    links: LinkWatch,
-    /// Interface whose addresses are the gateway's, unless those were given.
-    followed: Option<String>,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -62,7 +57,6 @@ enum Input<'a> {
     Command(Command),
     Datapath(DatapathEvent),
     Engine(EngineEvent),
-    Links(LinkNews),
     Hangup,
     Certificates(Result<Certificates, CertificateFileError>),
     Timeout,
@@ -89,8 +83,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         certificates,
         key_log,
     } = prepare(&options)?;
-    // Before anything is read of the interfaces, so that no change is missed.
-    let links = LinkWatch::open()?;
     let sockets = IkeSockets::bind(settings.wan_addresses).await?;
     // Clients may connect from here on; they are answered when the gateway is up.
     let socket = ApiSocket::bind(&socket_path(&options.run_dir, &options.vnet))?;
@@ -110,7 +102,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         max_tunnels: options.max_connections,
         cpu_sas: options.peering.queue_sas(),
         pin_root: options.pin_root.clone(),
-        xdp_mode: options.xdp_mode,
         engine: options.engine.clone(),
         mss_clamp: options.mss_clamp,
     })
@@ -125,9 +116,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         }
     };
 
-    let (how, is_unusual) = datapath.xdp_mode();
-    let severity = if is_unusual { Severity::Warning } else { Severity::Information };
-    events.add_as(severity, EventNumber::XdpMode, None, how);
     settings.preference = CipherPreference::of(datapath.engine_stats().running);
     let engine_events = datapath.engine_events();
 
@@ -148,8 +136,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         commands,
         datapath_events,
         engine_events,
-        links,
-        followed: options.wan_addresses.is_empty().then(|| options.wan.clone()),
         terminate,
         interrupt,
         hangup,
@@ -184,7 +170,6 @@ async fn serve(core: &mut Core<Datapath>, sources: &mut Sources) -> anyhow::Resu
         match next(core, sources, timeout).await? {
             Input::Signal => return Ok(()),
             Input::Hangup => sources.certificates.begin(),
-            Input::Links(news) => sources.follow_links(core, &news).await,
             input => handle(core, input),
         }
     }
@@ -244,8 +229,8 @@ fn handle(core: &mut Core<Datapath>, input: Input<'_>) {
         Input::Engine(event) => core.handle_engine_event(event),
         Input::Timeout => core.handle_timeout(now),
         Input::Certificates(outcome) => core.handle_certificates(now, outcome),
-        // Who goes reads nothing again, and follows nothing.
-        Input::Signal | Input::Hangup | Input::Links(_) => {}
+        // Who goes reads nothing again.
+        Input::Signal | Input::Hangup => {}
     }
 }
 
@@ -271,30 +256,12 @@ impl Sources {
             Some(command) = self.commands.recv() => Ok(Input::Command(command)),
             event = self.datapath_events.next() => event.map(Input::Datapath),
             Some(event) = next_engine_event(&mut self.engine_events) => Ok(Input::Engine(event)),
-            news = self.links.next() => Ok(Input::Links(news)),
             _ = self.hangup.recv() => Ok(Input::Hangup),
             outcome = self.certificates.next() => Ok(Input::Certificates(outcome)),
             () = timer => Ok(Input::Timeout),
             _ = self.terminate.recv() => Ok(Input::Signal),
             _ = self.interrupt.recv() => Ok(Input::Signal),
         }
-    }
-
-    /// Has the core follow the interfaces, and IKE the gateway's addresses. Where IKE cannot be spoken from an address, the
-    /// gateway stays at the one before, and the next look tries again.
-    async fn follow_links(&mut self, core: &mut Core<Datapath>, news: &LinkNews) {
-        let mut addresses = core.wan_addresses();
-        if let Some(interface) = &self.followed {
-            let wanted = super::interface::followed(interface, addresses);
-            if wanted != addresses {
-                match self.sockets.follow(wanted).await {
-                    Ok(()) => addresses = wanted,
-                    Err(error) => tracing::warn!("the gateway's address stays {addresses}: {error:#}"),
-                }
-            }
-        }
-        let now = tell_time(core);
-        core.handle_links(now, news, addresses).await;
     }
 
     /// Sends what the core has to send, and begins as much of its work as there are workers for, and to write what it

@@ -9,7 +9,7 @@ use ike::{EspProposal, IkeProposal};
 use super::CertificateFiles;
 use super::profile::CipherPreference;
 use crate::datapath::{EngineConfig, WanAddresses};
-use crate::model::{CHILD_SAS, GatewayBandwidth, MssClamp, XdpModeChoice};
+use crate::model::{CHILD_SAS, GatewayBandwidth, MssClamp};
 
 /// How to run one gateway: the options of `vgw agent`.
 #[derive(Clone, Debug)]
@@ -38,8 +38,6 @@ pub struct Options {
     pub certificates: CertificateFiles,
     /// Directory that keys are written to for decrypting captures; `None` for none.
     pub key_log: Option<PathBuf>,
-    /// Where the XDP programs run.
-    pub xdp_mode: XdpModeChoice,
     /// What seals and opens packets.
     pub engine: EngineConfig,
     /// What becomes of the maximum segment sizes that TCP connections announce.

@@ -27,7 +27,6 @@ const BUFFER_LEN: usize = 65_535;
 #[derive(Debug)]
 pub(super) struct IkeSockets {
     ports: Vec<Port>,
-    addresses: WanAddresses,
     /// The port that is asked first, so that a busy one does not silence the others.
     first: usize,
     buffer: Vec<u8>,
@@ -57,32 +56,7 @@ impl IkeSockets {
                 ports.push(Port::bind(address, port).await?);
             }
         }
-        Ok(Self { ports, addresses, first: 0, buffer: vec![0; BUFFER_LEN], failures: Throttle::new() })
-    }
-
-    /// Speaks from `addresses` from now on. What is still to be sent from the addresses before leaves from there, if the kernel has
-    /// them.
-    ///
-    /// # Errors
-    /// A port cannot be bound; everything is as it was.
-    pub(super) async fn follow(&mut self, addresses: WanAddresses) -> anyhow::Result<()> {
-        if addresses == self.addresses {
-            return Ok(());
-        }
-        let mut added = Vec::new();
-        for address in addresses.iter() {
-            for port in [IKE_PORT, NAT_T_PORT] {
-                let local = SocketAddr::from((address, port));
-                if self.ports.iter().all(|port| port.local != local) {
-                    added.push(Port::bind(address, port).await?);
-                }
-            }
-        }
-        let before = std::mem::replace(&mut self.addresses, addresses);
-        self.ports
-            .retain(|port| before.iter().chain(addresses.iter()).any(|address| address == port.local.ip()));
-        self.ports.append(&mut added);
-        Ok(())
+        Ok(Self { ports, first: 0, buffer: vec![0; BUFFER_LEN], failures: Throttle::new() })
     }
 
     /// Waits for the next datagram that is IKE's. Safe to cancel.

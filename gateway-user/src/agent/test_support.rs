@@ -10,7 +10,7 @@ use super::certificates::CertificateFiles;
 use super::profile::CipherPreference;
 use super::settings::{Options, Peering, Settings};
 use crate::datapath::EngineConfig;
-use crate::model::{GatewayBandwidth, MssClamp, XdpModeChoice};
+use crate::model::{GatewayBandwidth, MssClamp};
 
 /// Settings of the gateway at 192.0.2.1, the `n`th VNet's at 192.0.2.n.
 pub(super) fn settings(vnet: &str) -> Settings {
@@ -42,7 +42,6 @@ pub(super) fn options(directory: &Path) -> Options {
         max_connections: 3,
         certificates: CertificateFiles::default(),
         key_log: None,
-        xdp_mode: XdpModeChoice::default(),
         engine: EngineConfig::default(),
         mss_clamp: MssClamp::Auto,
         peering: peering(),

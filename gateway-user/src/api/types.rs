@@ -28,10 +28,6 @@ pub struct Status {
     pub engine: EngineStatus,
     /// How the programs are attached: `native` or `generic`.
     pub xdp_mode: String,
-    /// Why so.
-    pub xdp_reason: String,
-    /// The gateway's interfaces.
-    pub interfaces: Vec<InterfaceStatus>,
     /// Outer IPv4 address of the gateway; null without one.
     pub wan_address: Option<Ipv4Addr>,
     /// Outer IPv6 address of the gateway; null without one.
@@ -46,23 +42,6 @@ pub struct Status {
     pub connections: Vec<ConnectionStatus>,
     /// Packets dropped by reason: those of all connections and those that belong to none.
     pub drops: BTreeMap<String, u64>,
-}
-
-/// An interface of the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InterfaceStatus {
-    /// Its name.
-    pub name: String,
-    /// Whether it faces the peers.
-    pub wan: bool,
-    /// Whether it faces the VNet.
-    pub lan: bool,
-    /// Its index; null while it is missing or cannot be used.
-    pub index: Option<u32>,
-    /// Largest IP packet, in bytes, as last seen.
-    pub mtu: u32,
-    /// Why it carries nothing; null while it does.
-    pub problem: Option<String>,
 }
 
 /// What seals and opens packets.

@@ -29,7 +29,6 @@ pub(super) fn options(global: &Global, args: AgentArgs) -> Options {
             revocation_lists: args.crl,
         },
         key_log: args.key_log,
-        xdp_mode: args.xdp_mode,
         engine: EngineConfig {
             choice: args.engine,
             workers: args.workers,

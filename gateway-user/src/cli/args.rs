@@ -17,7 +17,6 @@ use crate::api::trace::{TraceFrom, TraceRequest};
 use crate::datapath::CpuList;
 use crate::model::{
     BandwidthDirection, CHILD_LIFETIME, CHILD_SAS, DPD, EngineChoice, GatewayAddress, IKE_LIFETIME, MssClamp,
-    XdpModeChoice,
 };
 use crate::worker::WorkerConfig;
 
@@ -213,10 +212,6 @@ pub(super) struct AgentArgs {
     /// Whether the budget is for both directions together (shared) or each direction has as much for itself (separate).
     #[arg(long, value_name = "HOW", default_value_t = BandwidthDirection::Shared)]
     pub(super) bandwidth_direction: BandwidthDirection,
-    /// Where the XDP programs run: native (in the drivers; the gateway starts only if that works), generic (behind them, slower), or
-    /// auto (native where all drivers can, else generic).
-    #[arg(long, value_name = "MODE", default_value_t = XdpModeChoice::Auto)]
-    pub(super) xdp_mode: XdpModeChoice,
     /// How TCP connections through tunnels are kept from segments that do not fit: the maximum segment size that their ends announce is
     /// lowered to what the tunnel carries (auto), to N bytes if that is less, or not at all (off).
     #[arg(long, value_name = "HOW", default_value_t = MssClamp::Auto)]

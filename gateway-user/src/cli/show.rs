@@ -24,14 +24,6 @@ pub(super) fn status(status: &Status) -> String {
         status.xdp_mode
     );
     text.push_str(&engine::details(&status.engine));
-    if status.xdp_mode == "generic" {
-        line(&mut text, format_args!("XDP:    generic mode, since {}", status.xdp_reason));
-    }
-    for interface in &status.interfaces {
-        if let Some(problem) = &interface.problem {
-            line(&mut text, format_args!("WARNING: interface {} carries nothing: {problem}", interface.name));
-        }
-    }
     let rate = bandwidth(budget.rate_bits, budget.direction);
     line(
         &mut text,
@@ -412,8 +404,6 @@ ceiling            none                          profile
             state: GatewayState::Provisioned,
             engine: EngineStatus::default(),
             xdp_mode: "native".to_owned(),
-            xdp_reason: String::new(),
-            interfaces: Vec::new(),
             wan_address: Some("203.0.113.1".parse().unwrap()),
             wan_address_v6: None,
             budget: BudgetStatus {

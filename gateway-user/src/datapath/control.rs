@@ -1,8 +1,6 @@
 //! The running datapath of one gateway.
 
-mod attach;
 mod capture;
-mod links;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,22 +9,20 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use aya::maps::{Array, MapData};
-use gateway_common::{GatewayConfig, PortRole, Tunnel};
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData};
+use aya::programs::XdpMode;
+use aya::programs::links::FdLink;
+use gateway_common::{GatewayConfig, Lane, Port, PortRole, Tunnel};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 
-use self::attach::{plan_workers, serve, slots};
-use self::links::{Consequences, Renewal, vnet_addresses};
 use super::budget::{BandwidthLimit, BudgetControl, TunnelShare};
 use super::capture::Captures;
 use super::cpu_sas::CpuSas;
 use super::engine::{EngineConfig, EngineEvent, EngineStats, RunningEngine};
 use super::events::{DatapathEvents, forward_log};
 use super::ipv6;
-use super::link_kind::require_ethernet;
-use super::links::Link;
 use super::mtu::{TUNNEL_INTERFACE_MTU, outer_header, tunnel_mtu};
 use super::netdev::{Interface, Netlink};
 use super::object::{Limits, Object, Plain, duplicate};
@@ -35,14 +31,15 @@ use super::policy::PacketPolicy;
 use super::prefixes::{Exit, PrefixChange, Prefixes};
 use super::reassembled::Reassembly;
 use super::sa_table::{Direction, SaConfig, SaCounters, SaTable};
+use super::served::Served;
 use super::stats::{Counters, DatapathStats, TunnelStats};
 use super::trace::Tracer;
 use super::tunnel::{TunnelChange, TunnelId};
 use super::vgw0::TunnelInterface;
 use super::wan_addresses::WanAddresses;
-use super::workers::Plan;
-use super::xdp_mode::XdpMode;
-use crate::model::{MssClamp, XdpModeChoice};
+use super::workers::{CpuList, Plan, ReadLane, Workers, assign};
+use crate::model::{EngineChoice, MssClamp};
+use crate::worker::WorkerConfig;
 use crate::worker::clock::now_ns;
 
 pub use self::trace::TraceFrom;
@@ -71,8 +68,6 @@ pub struct DatapathConfig {
     pub cpu_sas: u32,
     /// Folder of the BPF file system under which maps and links are pinned.
     pub pin_root: PathBuf,
-    /// Where the XDP programs run.
-    pub xdp_mode: XdpModeChoice,
     /// What seals and opens packets.
     pub engine: EngineConfig,
     /// What becomes of the maximum segment sizes that TCP connections announce.
@@ -101,25 +96,8 @@ pub struct Datapath {
     /// Tunnels that exist or existed: their counters may be other than zero.
     used: BTreeSet<TunnelId>,
     mtu: u32,
-    /// What the gateway itself sends into tunnels comes from here: at most one address of each family.
-    sources: Vec<IpAddr>,
-    /// What the XDP programs are told of the gateway.
-    gateway: GatewayConfig,
-    /// The interfaces that packets arrive at, the far end of `vgw0` among them.
-    links: Vec<Link>,
-    mode: XdpMode,
-    /// Why it is that mode.
-    mode_reason: String,
-    /// Whether the WAN's interface was made to listen to router advertisements.
-    hears_routers: bool,
-    /// What a change of interfaces should have brought about, and did not yet.
-    owed: Consequences,
-    /// Routes that are being made again.
-    renewal: Option<Renewal>,
-    /// Workers that there are to be, if any.
-    plan: Option<Plan>,
+    xdp_mode: &'static str,
     engine: RunningEngine,
-    engine_sender: mpsc::Sender<EngineEvent>,
     /// Brings in what arrived in fragments, as soon as the programs are attached.
     reassembly: Option<Reassembly>,
     engine_events: Option<mpsc::Receiver<EngineEvent>>,
@@ -135,15 +113,23 @@ impl Datapath {
         ensure!(!config.lan.is_empty(), "a gateway needs at least one LAN interface");
         let netlink = Netlink::open()?;
         let wan = netlink.interface(&config.wan).await?;
-        let ports = find_ports(&netlink, &wan, &config.lan).await?;
-        let sources = find_sources(&netlink, &ports, &config.local_prefixes).await?;
+        let mut ports = BTreeMap::from([(wan.index, (wan.clone(), PortRole::WAN))]);
+        for name in &config.lan {
+            let lan = netlink.interface(name).await?;
+            ports.entry(lan.index).or_insert((lan, 0)).1 |= PortRole::LAN;
+        }
+        let sources = vnet_addresses(&netlink, &ports, &config.local_prefixes).await?;
+        if sources.is_empty() {
+            tracing::warn!(
+                "no LAN interface has an address inside the VNet: the gateway itself cannot use its tunnels"
+            );
+        }
         let with_inner_ipv6 = config.local_prefixes.iter().any(|prefix| prefix.addr().is_ipv6());
         let with_ipv6 = with_inner_ipv6 || config.wan_addrs.v6.is_some();
         let mtu = tunnel_mtu(wan.mtu, outer_header(config.wan_addrs));
         if with_ipv6 {
             ipv6::switch_on_forwarding(&config.wan)?;
         }
-        let hears_routers = with_ipv6 && ipv6::is_hearing_routers(&config.wan);
         if with_inner_ipv6 && mtu < ipv6::LEAST_MTU {
             tracing::warn!(
                 "the tunnels carry {mtu} bytes, less than the {} that IPv6 relies on: larger IPv6 packets may be lost",
@@ -182,8 +168,8 @@ impl Datapath {
                 return Err(error);
             }
         };
-        let (name, index) = (vgw0.stack.name.clone(), vgw0.stack.index);
-        let exit = Exit { name, index, mtu, sources: sources.clone(), with_ipv6 };
+        let served = serve(&ports, &vgw0);
+        let exit = Exit { name: vgw0.stack.name.clone(), index: vgw0.stack.index, mtu, sources, with_ipv6 };
         let prefixes = match Prefixes::start(&object.ebpf, exit) {
             Ok(prefixes) => prefixes,
             Err(error) => {
@@ -193,21 +179,10 @@ impl Datapath {
                 return Err(error);
             }
         };
-        let (engine_sender, engine_events) = mpsc::channel(ENGINE_EVENTS);
         let mut datapath = Self {
             mtu,
-            sources,
             engine: RunningEngine::kernel(config.engine.choice, None),
-            engine_sender,
-            engine_events: Some(engine_events),
-            gateway: GatewayConfig::default(),
-            links: serve(&ports, &vgw0),
-            mode: XdpMode::Native,
-            mode_reason: String::new(),
-            hears_routers,
-            owed: Consequences::default(),
-            renewal: None,
-            plan,
+            engine_events: None,
             reassembly: None,
             config,
             netlink,
@@ -225,8 +200,9 @@ impl Datapath {
             begun: VecDeque::new(),
             known: BTreeSet::new(),
             used: BTreeSet::new(),
+            xdp_mode: "native",
         };
-        if let Err(error) = datapath.set_up().await {
+        if let Err(error) = datapath.set_up(&served, plan.as_ref()).await {
             // The first failure is the one to report.
             let _ = datapath.stop().await;
             return Err(error);
@@ -358,9 +334,7 @@ impl Datapath {
             tunnels,
             drops: self.counters.drops(0)?,
             budget: self.counters.budget(self.budget.limit())?,
-            xdp_mode: self.mode.name().to_owned(),
-            xdp_reason: self.mode_reason.clone(),
-            links: self.link_stats(),
+            xdp_mode: self.xdp_mode.to_owned(),
             engine: self.engine.stats(),
         })
     }
@@ -391,12 +365,6 @@ impl Datapath {
     /// It was taken before.
     pub fn events(&mut self) -> Result<DatapathEvents> {
         DatapathEvents::new(&mut self.object.ebpf)
-    }
-
-    /// How XDP runs on the interfaces, for a human, and whether that is other than usual.
-    pub fn xdp_mode(&self) -> (String, bool) {
-        let text = format!("XDP runs in {} mode: {}", self.mode.name(), self.mode_reason);
-        (text, self.mode == XdpMode::Generic)
     }
 
     /// Changes of the engine from its start on, for as long as there are workers; may be taken once.
@@ -430,9 +398,9 @@ impl Datapath {
         self.sas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn set_up(&mut self) -> Result<()> {
+    async fn set_up(&mut self, served: &[Served], plan: Option<&Plan>) -> Result<()> {
         forward_log(&mut self.object.ebpf)?;
-        self.gateway = GatewayConfig {
+        let mut config = GatewayConfig {
             vgw_peer_ifindex: self.vgw0.xdp.index,
             wan_addr4: self.config.wan_addrs.v4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
             wan_addr6: self.config.wan_addrs.v6.unwrap_or(Ipv6Addr::UNSPECIFIED).octets(),
@@ -442,14 +410,96 @@ impl Datapath {
             padding: 0,
             mss_limit: self.config.mss_clamp.limit(),
         };
-        self.write_config()?;
+        let mut configs: Array<_, Plain<GatewayConfig>> =
+            duplicate(&self.object.ebpf, "CONFIG")?.try_into()?;
+        configs.set(0, Plain(config), 0)?;
         self.budget.set_limit(self.config.limit)?;
         self.prefixes.add_local(self.config.local_prefixes.clone()).await?;
-        self.set_ports(self.plan.is_some())?;
+        self.set_ports(served, plan.is_some())?;
         self.object.pin_maps(self.pins.directory())?;
-        self.attach_all()?;
-        self.start_reassembly()?;
-        self.start_workers().await
+        let mut targets = vec![("returned", self.vgw0.stack.clone())];
+        targets.extend(served.iter().map(|served| ("gateway", served.interface.clone())));
+        if let Err(error) = self.attach(&targets, XdpMode::Driver) {
+            // A frame redirected from native mode is lost at an interface in generic mode, so it is all or none.
+            tracing::warn!("native XDP is not possible, all interfaces run in generic mode: {error:#}");
+            config.padding = GatewayConfig::GENERIC_PADDING;
+            configs.set(0, Plain(config), 0)?;
+            self.attach(&targets, XdpMode::Skb)?;
+            self.xdp_mode = "generic";
+        }
+        self.reassembly = Some(Reassembly::start(&self.config.wan, self.config.wan_addrs, &self.vgw0)?);
+        match plan {
+            Some(plan) => self.start_workers(served, plan).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the XDP programs what each interface is for, and of its lanes if there are workers to be.
+    fn set_ports(&self, served: &[Served], with_lanes: bool) -> Result<()> {
+        let mut ports: BpfHashMap<_, u32, Plain<Port>> = duplicate(&self.object.ebpf, "PORTS")?.try_into()?;
+        for served in served {
+            ports.insert(served.interface.index, Plain(served.port(with_lanes)), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Starts engine `xsk`, or stays with `kernel` where the operator leaves the choice.
+    async fn start_workers(&mut self, served: &[Served], plan: &Plan) -> Result<()> {
+        let EngineConfig { choice, exchange, busy_poll, tx_budget, ring_size, .. } = self.config.engine;
+        let template = WorkerConfig {
+            number: 0,
+            cpu: None,
+            pin_directory: self.pins.directory().to_owned(),
+            interfaces: Vec::new(),
+            vgw0_mac: self.vgw0.stack.mac,
+            vgw0_peer_mac: self.vgw0.xdp.mac,
+            ring_size,
+            zero_copy: self.xdp_mode == "native",
+            exchange: exchange && self.xdp_mode == "native",
+            busy_poll,
+            tx_budget,
+        };
+        let lanes: Array<_, Plain<Lane>> = duplicate(&self.object.ebpf, "LANES")?.try_into()?;
+        let read_lane: ReadLane = Arc::new(move |index| lanes.get(&index, 0).ok().map(|Plain(lane)| lane));
+        let shared: Vec<_> = served.iter().map(Served::shared).collect();
+        let (events, receiver) = mpsc::channel(ENGINE_EVENTS);
+        self.engine_events = Some(receiver);
+        let event = match Workers::start(plan, &template, &shared, read_lane, events.clone()).await {
+            Ok(workers) => {
+                self.engine = RunningEngine::xsk(choice, workers);
+                EngineEvent::WorkersRun { count: plan.workers() }
+            }
+            Err(error) if choice == EngineChoice::Auto => {
+                self.set_ports(served, false)?;
+                let reason = format!("{error:#}");
+                self.engine = RunningEngine::kernel(choice, Some(reason.clone()));
+                EngineEvent::FellBack { reason }
+            }
+            Err(error) => return Err(error.context("engine xsk does not come up")),
+        };
+        // There is room: it is the first or follows a few.
+        let _ = events.try_send(event);
+        Ok(())
+    }
+
+    /// Attaches programs to interfaces and pins the attachments, so that packets flow on when the agent dies. On failure
+    /// nothing stays attached.
+    fn attach(&mut self, targets: &[(&str, Interface)], mode: XdpMode) -> Result<()> {
+        let mut links = Vec::new();
+        for (program, interface) in targets {
+            let xdp = self.object.program(program)?;
+            let id = xdp
+                .attach_to_if_index(interface.index, mode)
+                .with_context(|| format!("cannot attach XDP to {}", interface.name))?;
+            let link: FdLink =
+                xdp.take_link(id)?.try_into().context("this kernel has no BPF links for XDP (5.9 has)")?;
+            links.push((link, interface));
+        }
+        for (link, interface) in links {
+            let path = self.pins.directory().join(format!("link-{}", interface.index));
+            link.pin(&path).with_context(|| format!("cannot pin the attachment to {}", interface.name))?;
+        }
+        Ok(())
     }
 
     /// Makes a tunnel exist without an outbound SA, unless it does already.
@@ -494,36 +544,38 @@ struct Begun {
     with_prefixes: bool,
 }
 
-/// The interfaces of the gateway by index, each with its roles.
-async fn find_ports(
-    netlink: &Netlink,
-    wan: &Interface,
-    lans: &[String],
-) -> Result<BTreeMap<u32, (Interface, u32)>> {
-    require_ethernet(wan)?;
-    let mut ports = BTreeMap::from([(wan.index, (wan.clone(), PortRole::WAN))]);
-    for name in lans {
-        let lan = netlink.interface(name).await?;
-        require_ethernet(&lan)?;
-        ports.entry(lan.index).or_insert((lan, 0)).1 |= PortRole::LAN;
+/// How many workers there are to be; `None` where none are wanted.
+fn plan_workers(engine: &EngineConfig, ports: &BTreeMap<u32, (Interface, u32)>) -> Result<Option<Plan>> {
+    if engine.choice == EngineChoice::Kernel {
+        return Ok(None);
     }
-    Ok(ports)
+    let allowed = CpuList::allowed().context("cannot tell the CPUs of this process")?;
+    let interfaces: Vec<_> =
+        ports.values().map(|(interface, _)| (interface.name.as_str(), interface.queues)).collect();
+    Ok(Some(Plan::new(engine, &allowed, &interfaces)?))
 }
 
-/// What the gateway itself sends into tunnels comes from these addresses. Without any it goes on all the same.
-async fn find_sources(
-    netlink: &Netlink,
-    ports: &BTreeMap<u32, (Interface, u32)>,
-    local_prefixes: &[IpNet],
-) -> Result<Vec<IpAddr>> {
-    let lans = ports.values().filter(|(_, role)| role & PortRole::LAN != 0);
-    let sources = vnet_addresses(netlink, lans.map(|(interface, _)| interface), local_prefixes).await?;
-    if sources.is_empty() {
-        tracing::warn!(
-            "no LAN interface has an address inside the VNet: the gateway itself cannot use its tunnels"
-        );
+/// Slots that the lanes of all interfaces need, those of `vgw0` included, which has a queue for each worker.
+fn slots(engine: &EngineConfig, ports: &BTreeMap<u32, (Interface, u32)>, plan: &Plan) -> u32 {
+    if !engine.exchange {
+        return 0;
     }
-    Ok(sources)
+    let queues = ports.values().map(|(interface, _)| interface.queues.receive);
+    let queues: Vec<_> = queues.chain([plan.workers()]).collect();
+    let lanes: u32 = assign(&queues).iter().map(|range| range.count).sum();
+    lanes.saturating_mul(engine.ring_size)
+}
+
+/// Every interface that packets arrive at, with lanes for all its receive queues.
+fn serve(ports: &BTreeMap<u32, (Interface, u32)>, vgw0: &TunnelInterface) -> Vec<Served> {
+    let tunnel = (vgw0.xdp.clone(), PortRole::TUNNEL);
+    let all: Vec<_> = ports.values().chain([&tunnel]).collect();
+    let queues: Vec<_> = all.iter().map(|(interface, _)| interface.queues.receive).collect();
+    let lanes = assign(&queues);
+    let served = all.into_iter().zip(lanes);
+    served
+        .map(|((interface, role), lanes)| Served { interface: interface.clone(), role: *role, lanes })
+        .collect()
 }
 
 /// Wipes the keys of removed SAs in time, for as long as the table exists.
@@ -535,4 +587,25 @@ fn sweep_regularly(table: Weak<Mutex<SaTable>>) {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
+}
+
+/// The first address of each family of a LAN interface that lies in the VNet: the sources of what the gateway itself sends
+/// into tunnels.
+async fn vnet_addresses(
+    netlink: &Netlink,
+    ports: &BTreeMap<u32, (Interface, u32)>,
+    local_prefixes: &[IpNet],
+) -> Result<Vec<IpAddr>> {
+    let mut found: Vec<IpAddr> = Vec::new();
+    for (interface, role) in ports.values() {
+        if role & PortRole::LAN != 0 {
+            for address in netlink.addresses(interface).await? {
+                let is_first = !found.iter().any(|other| other.is_ipv4() == address.is_ipv4());
+                if is_first && local_prefixes.iter().any(|prefix| prefix.contains(&address)) {
+                    found.push(address);
+                }
+            }
+        }
+    }
+    Ok(found)
 }

@@ -140,11 +140,6 @@ impl RunningEngine {
         Self { wanted, workers: Some(workers), reason: None }
     }
 
-    /// Whether there are workers, at work or not.
-    pub(super) fn has_workers(&self) -> bool {
-        self.workers.is_some()
-    }
-
     /// What it does now.
     pub(super) fn stats(&self) -> EngineStats {
         let workers = self.workers.as_ref().map(Workers::stats).unwrap_or_default();

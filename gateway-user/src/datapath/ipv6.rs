@@ -44,19 +44,6 @@ pub(super) fn switch_on_forwarding(wan: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether an interface keeps to what routers announce though this host is a router itself.
-pub(super) fn is_hearing_routers(interface: &str) -> bool {
-    sysctl::get(&format!("net/ipv6/conf/{interface}/accept_ra")).is_ok_and(|value| value == "2")
-}
-
-/// Makes an interface keep to what routers announce though this host is a router itself.
-///
-/// # Errors
-/// The setting may not be written.
-pub(super) fn hear_routers(interface: &str) -> Result<()> {
-    sysctl::set(&format!("net/ipv6/conf/{interface}/accept_ra"), "2").map(drop)
-}
-
 /// Lets an interface that is still down take part in IPv6, silently.
 ///
 /// # Errors

@@ -7,7 +7,6 @@
 //! engine   what seals and opens       workers  the processes of engine `xsk`
 //! cpu_sas  SAs of single receive queues     ipv6     the kernel's IPv6           policy   what is done with a connection's packets
 //! budget   the shared bandwidth        slots    how many SAs each tunnel may have     prefixes what leads into which tunnel, kept by a thread of its own
-//! links    interfaces that come, go and change    link_watch  when to look
 //! trace    what would become of a packet     capture  copies of packets for whoever watches
 //! reassembled  ESP that arrived in fragments
 //! ```
@@ -21,9 +20,6 @@ mod ethtool;
 mod events;
 mod ipv6;
 mod key_schedule;
-mod link_kind;
-mod link_watch;
-mod links;
 mod mtu;
 mod netdev;
 mod object;
@@ -41,8 +37,6 @@ mod tunnel;
 mod vgw0;
 mod wan_addresses;
 mod workers;
-mod xdp_features;
-mod xdp_mode;
 
 pub use budget::{BandwidthLimit, BudgetControl, TunnelShare};
 pub(crate) use capture::unix_now_ns;
@@ -52,8 +46,6 @@ pub use cpu_sas::CpuSas;
 pub use engine::{EngineConfig, EngineEvent, EngineStats, LaneStats, WorkerStats};
 pub use events::{DatapathEvent, DatapathEvents};
 pub use key_schedule::{KeyLengthError, contract_key, expand_key, ghash_tables};
-pub use link_watch::{LinkNews, LinkWatch};
-pub use links::{LinkEvent, LinkStats};
 pub use object::{Limits, Object, Plain};
 pub use policy::PacketPolicy;
 pub use sa_table::{Direction, SaConfig, SaCounters, SaTable};

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use futures::TryStreamExt as _;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -26,11 +26,6 @@ pub(super) struct Interface {
     pub(super) mtu: u32,
     pub(super) alias: Option<String>,
     pub(super) queues: Queues,
-    pub(super) is_up: bool,
-    /// Whether its packets have Ethernet headers.
-    pub(super) is_ethernet: bool,
-    /// What it is, for a human.
-    pub(super) kind: String,
 }
 
 /// A connection to the kernel's routing tables in this network namespace.
@@ -65,9 +60,6 @@ impl Netlink {
             mtu: 0,
             alias: None,
             queues: Queues { receive: 1, transmit: 1 },
-            is_up: message.header.flags.contains(LinkFlags::Up),
-            is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
-            kind: format!("{:?}", message.header.link_layer_type).to_uppercase(),
         };
         for attribute in message.attributes {
             match attribute {
@@ -77,11 +69,6 @@ impl Netlink {
                     }
                 }
                 LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
-                LinkAttribute::LinkInfo(info) => {
-                    for kind in info.iter().filter_map(kind_of) {
-                        interface.kind = format!("{kind}, {}", interface.kind);
-                    }
-                }
                 LinkAttribute::IfAlias(alias) => interface.alias = Some(alias),
                 // So many exist, if perhaps not all of them are in use.
                 LinkAttribute::NumRxQueues(receive) => interface.queues.receive = receive,
@@ -155,22 +142,6 @@ impl Netlink {
         added.with_context(|| format!("cannot give {} the address {address}", interface.name))
     }
 
-    /// Takes an address from an interface; one that is gone already is no error.
-    pub(super) async fn remove_address(&self, interface: &Interface, address: IpAddr) -> Result<()> {
-        let mut addresses = self.handle.address().get().set_link_index_filter(interface.index).execute();
-        let mut removed = Vec::new();
-        while let Some(message) = addresses.try_next().await.context("cannot list addresses")? {
-            if message.attributes.contains(&AddressAttribute::Local(address)) {
-                removed.push(message);
-            }
-        }
-        for message in removed {
-            let deleted = self.handle.address().del(message).execute().await;
-            deleted.with_context(|| format!("cannot take {address} from {}", interface.name))?;
-        }
-        Ok(())
-    }
-
     /// Deletes an interface.
     pub(super) async fn delete(&self, interface: &Interface) -> Result<()> {
         let deleted = self.handle.link().del(interface.index).execute().await;
@@ -205,12 +176,5 @@ impl Netlink {
             }
         }
         Ok(())
-    }
-}
-
-fn kind_of(info: &LinkInfo) -> Option<String> {
-    match info {
-        LinkInfo::Kind(kind) => Some(kind.to_string()),
-        _ => None,
     }
 }

@@ -6,7 +6,6 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use aya::programs::links::PinnedLink;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -44,23 +43,6 @@ impl Pins {
     /// The folder.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
-    }
-
-    /// Where the attachment to interface `index` is pinned.
-    pub(super) fn link(&self, index: u32) -> PathBuf {
-        self.directory.join(format!("link-{index}"))
-    }
-
-    /// Detaches the programs from interface `index`; what is not attached is no error.
-    pub(super) fn remove_link(&self, index: u32) -> Result<()> {
-        let path = self.link(index);
-        if !path.exists() {
-            return Ok(());
-        }
-        // By a descriptor: when that is closed the programs are gone. After a pin they go some time later.
-        let pinned =
-            PinnedLink::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        pinned.unpin().map(drop).with_context(|| format!("cannot unpin {}", path.display()))
     }
 
     /// Removes the folder with everything in it; a folder that is gone is no error.

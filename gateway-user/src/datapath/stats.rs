@@ -12,7 +12,6 @@ use gateway_common::{BudgetCounters, DropReason, TunnelCounters};
 
 use super::budget::BandwidthLimit;
 use super::engine::EngineStats;
-use super::links::LinkStats;
 use super::object::{Plain, duplicate, mapped};
 use super::tunnel::TunnelId;
 use crate::worker::mapped::{Entry, Mapped};
@@ -30,10 +29,6 @@ pub struct DatapathStats {
     pub budget: BudgetStats,
     /// How the programs run on the interfaces: `native` or `generic`.
     pub xdp_mode: String,
-    /// Why so.
-    pub xdp_reason: String,
-    /// The interfaces that the programs run on.
-    pub links: Vec<LinkStats>,
     /// What seals and opens packets.
     pub engine: EngineStats,
 }

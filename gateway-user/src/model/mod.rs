@@ -16,7 +16,6 @@ mod outer_df;
 mod parameters;
 mod shared_key;
 mod state;
-mod xdp_mode;
 
 pub use bandwidth::{
     Bandwidth, BandwidthDirection, BandwidthError, GatewayBandwidth, OptionalBandwidth, UnknownDirection,
@@ -38,4 +37,3 @@ pub use parameters::{
 };
 pub use shared_key::{SharedKey, SharedKeyError};
 pub use state::{ConnectionState, GatewayState, VirtualNetworkState};
-pub use xdp_mode::{UnknownXdpMode, XdpModeChoice};

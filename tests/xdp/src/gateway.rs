@@ -372,25 +372,6 @@ impl GatewayUnderTest {
         self.run_with("gateway", frame, Some(&context))
     }
 
-    /// Runs the attached program on a frame that arrived at interface `lan` with `metadata` bytes before it, which leaves so much less
-    /// room there. The frame afterwards has them, too.
-    ///
-    /// # Errors
-    /// There is no such interface, or the kernel refuses the run, such as for more than 248 bytes.
-    pub fn run_with_metadata(&mut self, roles: u32, metadata: usize, frame: &[u8]) -> Result<Outcome> {
-        let ingress = nix::net::if_::if_nametoindex("lan")?;
-        let port = Port { roles, mac: GATEWAY_MAC, reserved: [0; 2], first_lane: 0, lanes: 0 };
-        self.ports.insert(ingress, Plain(port), 0)?;
-        let mut data = vec![0; metadata];
-        data.extend_from_slice(frame);
-        // As above: data begins behind the metadata, which begin at 0.
-        let context: Vec<u8> = [metadata as u32, data.len() as u32, 0, ingress, 0, 0]
-            .into_iter()
-            .flat_map(u32::to_ne_bytes)
-            .collect();
-        self.run_with("gateway", &data, Some(&context))
-    }
-
     fn run_with(&self, program: &str, frame: &[u8], context: Option<&[u8]>) -> Result<Outcome> {
         let mut out = vec![0; 4096];
         let options = TestRunOptions {

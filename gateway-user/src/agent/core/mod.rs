@@ -9,7 +9,6 @@ mod capture;
 mod changes;
 mod commands;
 mod engine;
-mod links;
 mod names;
 mod netcfg;
 mod owners;

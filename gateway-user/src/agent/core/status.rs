@@ -42,8 +42,6 @@ impl<D: Dataplane> Core<D> {
             wan_address_v6: self.settings.wan_addresses.v6,
             budget: budget(&stats.budget),
             xdp_mode: stats.xdp_mode,
-            xdp_reason: stats.xdp_reason,
-            interfaces: stats.links.into_iter().map(Into::into).collect(),
             key_log: self.key_log_directory(),
             ike_sas: self.endpoint.ike_sa_count() as u64,
             connections,

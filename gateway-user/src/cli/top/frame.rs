@@ -275,7 +275,7 @@ pub(super) mod tests {
         };
         let seconds = clock_ns / 1_000_000_000;
         serde_json::from_value(serde_json::json!({
-            "vnet": "VNet1", "state": "Provisioned", "clock_ns": clock_ns, "xdp_mode": "native", "xdp_reason": "as asked", "interfaces": [],
+            "vnet": "VNet1", "state": "Provisioned", "clock_ns": clock_ns, "xdp_mode": "native",
             "wan_address": "192.0.2.1", "ike_sas": 1, "connections": connections,
             "engine": {
                 "wanted": "auto", "running": "xsk",

@@ -12,7 +12,6 @@ mod table;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -37,7 +36,6 @@ enum Job {
     Local(Vec<IpNet>, oneshot::Sender<Result<()>>),
     Change(Vec<PrefixChange>),
     OpenUnwanted(Vec<IpNet>, oneshot::Sender<Result<()>>),
-    Renew { mtu: u32, sources: Vec<IpAddr>, reply: oneshot::Sender<Result<()>> },
 }
 
 /// The thread that changes prefixes.
@@ -66,7 +64,6 @@ impl Prefixes {
                     Job::Local(prefixes, reply) => drop(reply.send(table.add_local(&prefixes))),
                     Job::Change(changes) => drop(done.send(table.change(&changes))),
                     Job::OpenUnwanted(closed, reply) => drop(reply.send(table.open_unwanted(closed))),
-                    Job::Renew { mtu, sources, reply } => drop(reply.send(table.renew(mtu, sources))),
                 }
             }
         };
@@ -107,14 +104,6 @@ impl Prefixes {
     /// The kernel refused a change.
     pub(super) async fn open_unwanted(&self, closed: Vec<IpNet>) -> Result<()> {
         self.ask(|reply| Job::OpenUnwanted(closed, reply)).await
-    }
-
-    /// Begins to give all routes into tunnels another MTU and other source addresses, which those to come have as well. A route that
-    /// the kernel has removed is made again. The outcome is the first error, of the route that the kernel refused.
-    pub(super) fn begin_renewal(&self, mtu: u32, sources: Vec<IpAddr>) -> oneshot::Receiver<Result<()>> {
-        let (reply, outcome) = oneshot::channel();
-        self.send(Job::Renew { mtu, sources, reply });
-        outcome
     }
 
     /// Carries out what was begun and ends the thread.

@@ -56,8 +56,6 @@ pub(super) enum Action {
     Open,
     /// Route the prefix to the exit with a locked MTU. An existing route is left alone, which is an error.
     Add,
-    /// Put a route of [`Self::Add`], as it is to be now, in place of the one before, or where it is missing.
-    Renew,
     /// Remove a route of [`Self::Add`]; one that is gone already is no error.
     Remove,
 }
@@ -87,11 +85,6 @@ impl KernelRoutes {
         };
         let socket = open().context("cannot open a netlink socket")?;
         Ok(Self { socket, exit, sequence: 0, has_ipv6: ipv6::is_there() })
-    }
-
-    /// Routes to come have this MTU and these sources.
-    pub(super) fn set_exit(&mut self, mtu: u32, sources: Vec<IpAddr>) {
-        (self.exit.mtu, self.exit.sources) = (mtu, sources);
     }
 
     /// Does the same for each of `prefixes` that is routed at all, in their order. The outcomes are in that order, too; an error is of its prefix
@@ -128,7 +121,7 @@ impl KernelRoutes {
             let mut message = NetlinkMessage::from(self.message(action, *prefix)?);
             message.header.flags = NLM_F_REQUEST
                 | match action {
-                    Action::Close | Action::Renew => NLM_F_CREATE | NLM_F_REPLACE,
+                    Action::Close => NLM_F_CREATE | NLM_F_REPLACE,
                     Action::Add => NLM_F_CREATE | NLM_F_EXCL,
                     Action::Open | Action::Remove => 0,
                 };
@@ -165,7 +158,7 @@ impl KernelRoutes {
             || match action {
                 Action::Close | Action::Open => self.has_ipv6,
                 // Without IPv6 of its own the VNet has no packets for an IPv6 prefix.
-                Action::Add | Action::Renew | Action::Remove => self.exit.with_ipv6,
+                Action::Add | Action::Remove => self.exit.with_ipv6,
             }
     }
 
@@ -184,9 +177,7 @@ impl KernelRoutes {
         Ok(match action {
             Action::Close => RouteNetlinkMessage::NewRoute(closing(builder)),
             Action::Open => RouteNetlinkMessage::DelRoute(closing(builder)),
-            Action::Add | Action::Renew => {
-                RouteNetlinkMessage::NewRoute(self.with_metrics(prefix, leading(builder)))
-            }
+            Action::Add => RouteNetlinkMessage::NewRoute(self.with_metrics(prefix, leading(builder))),
             Action::Remove => RouteNetlinkMessage::DelRoute(leading(builder)),
         })
     }
@@ -215,7 +206,7 @@ impl KernelRoutes {
         match action {
             Action::Close => format!("cannot make {prefix} unreachable without its tunnel"),
             Action::Open => format!("cannot remove the unreachable route of {prefix}"),
-            Action::Add | Action::Renew => format!("cannot route {prefix} to {}", self.exit.name),
+            Action::Add => format!("cannot route {prefix} to {}", self.exit.name),
             Action::Remove => format!("cannot remove the route of {prefix} to {}", self.exit.name),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::ErrorKind;
-use std::net::IpAddr;
 
 use anyhow::{Result, anyhow};
 use aya::Ebpf;
@@ -88,17 +87,6 @@ impl PrefixTable {
         let wanted: HashSet<&IpNet> = self.of_tunnels.values().flatten().chain(&self.local).collect();
         let unwanted: Vec<_> = closed.into_iter().filter(|prefix| !wanted.contains(prefix)).collect();
         self.kernel.apply(Action::Open, &unwanted).into_iter().collect()
-    }
-
-    /// Gives all routes into tunnels another MTU and other source addresses, and makes those again that the kernel has removed.
-    ///
-    /// # Errors
-    /// The kernel refused a route, the first of perhaps several; every other is as it has to be.
-    pub(super) fn renew(&mut self, mtu: u32, sources: Vec<IpAddr>) -> Result<()> {
-        self.kernel.set_exit(mtu, sources);
-        let routed: Vec<IpNet> = self.routed.keys().copied().collect();
-        let outcome = self.kernel.apply(Action::Renew, &routed).into_iter().collect::<Result<()>>();
-        outcome.and(self.forget_ways())
     }
 
     /// Takes away from each tunnel what it is not to have any more. A prefix that could not be given up stays recorded.

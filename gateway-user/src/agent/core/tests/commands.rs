@@ -218,7 +218,7 @@ async fn status_has_the_promised_shape() {
     assert_eq!(
         json,
         serde_json::json!({
-            "vnet": "VNet1", "clock_ns": 77, "state": "Provisioned", "engine": engine, "xdp_mode": "native", "xdp_reason": "as asked", "interfaces": [], "wan_address": "192.0.2.1",
+            "vnet": "VNet1", "clock_ns": 77, "state": "Provisioned", "engine": engine, "xdp_mode": "native", "wan_address": "192.0.2.1",
             "wan_address_v6": null,
             "budget": {
                 "rate_bits": 100_000_000, "direction": "separate", "passed_bytes": 12, "dropped_bytes": 26,
@@ -277,8 +277,6 @@ impl From<DatapathStatsOf> for crate::datapath::DatapathStats {
                 inbound: BudgetCounters { passed_bytes: 10, dropped_bytes: 20, ..BudgetCounters::default() },
             },
             xdp_mode: "native".to_owned(),
-            xdp_reason: "as asked".to_owned(),
-            links: Vec::new(),
             engine: EngineStats { running: Engine::Xsk, workers: vec![worker()], ..EngineStats::default() },
         }
     }

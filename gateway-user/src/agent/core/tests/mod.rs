@@ -8,7 +8,6 @@ mod commands;
 mod connect;
 mod events;
 mod ipv6;
-mod links;
 mod names;
 mod netcfg;
 mod packet_policy;

@@ -7,9 +7,9 @@ use anyhow::bail;
 
 use super::super::super::dataplane::Dataplane;
 use crate::datapath::{
-    BandwidthLimit, CaptureSpec, CaptureStream, DatapathStats, Direction, EngineStats, LinkEvent, LinkNews,
-    PacketPolicy, SaConfig, SaCounters, Trace, TraceFrom, TraceStep, TracedPacket, TracedVerdict,
-    TunnelChange, TunnelId, TunnelShare, TunnelStats, WanAddresses,
+    BandwidthLimit, CaptureSpec, CaptureStream, DatapathStats, Direction, EngineStats, PacketPolicy,
+    SaConfig, SaCounters, Trace, TraceFrom, TraceStep, TracedPacket, TracedVerdict, TunnelChange, TunnelId,
+    TunnelShare, TunnelStats,
 };
 
 /// Every call as a line of text, and what to answer.
@@ -32,8 +32,6 @@ pub(super) struct Recorder {
     pub(super) policies: HashMap<TunnelId, PacketPolicy>,
     /// What single SAs have carried.
     pub(super) sa_counters: HashMap<(Direction, u32), SaCounters>,
-    /// What happened to interfaces since the last look.
-    pub(super) link_events: Vec<LinkEvent>,
     /// Captures that were started.
     pub(super) captures: RefCell<Vec<CaptureSpec>>,
     /// How often the counters of all tunnels were read.
@@ -112,18 +110,6 @@ impl Dataplane for Recorder {
     fn set_share(&mut self, id: TunnelId, share: TunnelShare) -> anyhow::Result<()> {
         self.shares.insert(id.0, share);
         Ok(())
-    }
-
-    async fn follow_links(&mut self, _: &LinkNews) -> Vec<LinkEvent> {
-        std::mem::take(&mut self.link_events)
-    }
-
-    async fn set_wan_addresses(&mut self, addresses: WanAddresses) -> anyhow::Result<()> {
-        self.calls.push(format!("set_wan_addresses {addresses}"));
-        match self.refuse {
-            Some(reason) => bail!(reason),
-            None => Ok(()),
-        }
     }
 
     fn stats(&self) -> anyhow::Result<DatapathStats> {
